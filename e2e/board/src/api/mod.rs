@@ -1,0 +1,105 @@
+//! The api tier. In: JSON over HTTP. Out: JSON, and changes committed together with their events.
+//!
+//! Needs the database. A file for each thing of the domain; every change goes through [`transact!`](crate::database) and says
+//! what it did by [`outbox::record`] in the same transaction.
+
+mod about;
+mod boards;
+mod body;
+mod cards;
+mod guard;
+mod idempotency;
+mod lanes;
+mod outbox;
+mod passwords;
+mod positions;
+mod ready;
+mod rehearsal;
+mod sessions;
+mod throttle;
+mod tickets;
+mod users;
+mod welcome;
+
+use crate::{
+    access_log,
+    database::{Database, source::Source},
+    probes, settings,
+    settings::Current,
+    shutdown::{self, Draining, Listen},
+    version::Tier,
+};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    routing::{get, patch, post},
+};
+use std::{path::PathBuf, sync::Arc};
+
+const LARGEST_BODY: usize = 64 * 1024;
+
+/// What the handlers share.
+struct Shared {
+    database: Database,
+    settings: Current,
+    draining: Draining,
+    cookie: sessions::Cookie,
+    owner_token: PathBuf,
+    throttle: throttle::Throttle,
+    verifier: passwords::Verifier,
+    readiness: ready::Readiness,
+}
+
+type App = Arc<Shared>;
+
+pub async fn run(listen: &Listen) -> anyhow::Result<()> {
+    let draining = Draining::default();
+    let app = Arc::new(Shared {
+        database: Database::new(Source::from_env()),
+        settings: Current::follow()?,
+        draining: draining.clone(),
+        cookie: sessions::Cookie::from_env(),
+        owner_token: settings::path_from_env("FREEHOLD_OWNER_TOKEN_FILE", "/etc/freehold/owner/token"),
+        throttle: throttle::Throttle::default(),
+        verifier: passwords::Verifier::default(),
+        readiness: ready::Readiness::default(),
+    });
+    shutdown::serve(router(app), listen, draining).await
+}
+
+fn router(app: App) -> Router {
+    let api = Router::new()
+        .route("/about", get(about::about))
+        .route("/welcome", post(welcome::accept))
+        .route("/welcome/check", post(welcome::check))
+        .route("/login", post(sessions::login))
+        .route("/logout", post(sessions::logout))
+        .route("/session", get(sessions::current))
+        .route("/users", get(users::list))
+        .route("/users/invitations", post(users::invite))
+        .route("/boards", get(boards::list).post(boards::create))
+        .route(
+            "/boards/{board}",
+            get(boards::show).patch(boards::rename).delete(boards::delete),
+        )
+        .route("/boards/{board}/lanes", post(lanes::create))
+        .route("/boards/{board}/cards", get(cards::list))
+        .route("/lanes/{lane}", patch(lanes::change).delete(lanes::delete))
+        .route("/lanes/{lane}/cards", post(cards::create))
+        .route(
+            "/cards/{card}",
+            get(cards::show).patch(cards::edit).delete(cards::delete),
+        )
+        .route("/cards/{card}/move", post(cards::relocate))
+        .route("/events", get(outbox::list))
+        .layer(middleware::from_fn(guard::same_origin))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY));
+    Router::new()
+        .nest("/api", api)
+        .merge(probes::routes(Tier::Api))
+        .route("/readyz", get(ready::ready))
+        .route("/smoke", post(rehearsal::smoke))
+        .layer(middleware::from_fn(access_log::record))
+        .with_state(app)
+}
