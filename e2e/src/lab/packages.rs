@@ -1,0 +1,49 @@
+//! Debian packages that the lab needs; installed when one is missing.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::steps::Outcome;
+use super::{Lab, shell};
+
+/// Each with what needs it.
+const PACKAGES: &[&str] = &[
+    "bpftool",         // Cilium
+    "ca-certificates", // downloads
+    "clang-19",        // Cilium compiles its datapath when it starts
+    "conntrack",       // kube-proxy
+    "curl",            // tests, people
+    "iproute2",        // links
+    "iptables",        // kube-proxy
+    "jq",              // people
+    "kmod",            // Cilium
+    "libseccomp-dev",  // runc
+    "llvm-19",         // Cilium
+    "mmdebstrap",      // root file systems of images
+    "pkg-config",      // runc
+    "postgresql",      // tests of the sample product
+    "util-linux",      // namespaces
+];
+
+pub fn install(lab: &Lab) -> Result<Outcome> {
+    let missing: Vec<&str> = PACKAGES.iter().copied().filter(|p| !installed(p)).collect();
+    if missing.is_empty() {
+        return Ok(Outcome::Fresh);
+    }
+    let log = lab.log("packages");
+    let apt = |args: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(args);
+        shell::run(&mut command, &log)
+    };
+    apt(&["update"]).context("the lab needs Debian 12 with its package mirror in reach")?;
+    let install = [&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat();
+    apt(&install)?;
+    Ok(Outcome::Done)
+}
+
+fn installed(package: &str) -> bool {
+    shell::capture(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]))
+        .is_ok_and(|status| status == "installed")
+}

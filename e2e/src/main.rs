@@ -1,0 +1,108 @@
+//! `cargo xtask`: the lab, the demo and the tests of Freehold.
+
+mod lab;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use lab::net::NodeId;
+use lab::{Lab, host, node, status, up};
+
+/// A real cluster on this machine, the demo on it, and all tests.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cmd {
+    /// Start the lab: build what is missing, then a cluster that is ready
+    Up {
+        /// Number of nodes
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+        nodes: u8,
+    },
+    /// End the lab; what was built stays in .lab/
+    Down,
+    /// Show every part with its state, version, memory and log
+    Status {
+        #[arg(long, short, value_enum, default_value = "table")]
+        output: Output,
+    },
+    /// Print the path of the administrator's kubeconfig
+    Kubeconfig,
+    /// Run kubectl against the lab
+    #[command(disable_help_flag = true)]
+    Kubectl {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Show the log of one part
+    Logs {
+        part: String,
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Build one image and import it
+    Image { name: String },
+    #[command(hide = true)]
+    Host {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        nodes: u8,
+    },
+    #[command(hide = true)]
+    Node {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        index: u8,
+    },
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let lab = Lab::of_this_checkout();
+    match Cli::parse().command {
+        Cmd::Up { nodes } => up::up(&lab, nodes),
+        Cmd::Down => up::down(&lab),
+        Cmd::Status { output } => {
+            let status = status::read(&lab)?;
+            match output {
+                Output::Table => print!("{}", status::table(&status)),
+                Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
+            }
+            Ok(())
+        }
+        Cmd::Kubeconfig => {
+            println!("{}", lab.kubeconfig().display());
+            Ok(())
+        }
+        Cmd::Kubectl { args } => up::exec_kubectl(&lab, &args),
+        Cmd::Logs { part, follow } => status::logs(&lab, &part, follow),
+        Cmd::Image { name } => up::image(&lab, &name),
+        Cmd::Host { dir, nodes } => host::run(&Lab::at(&dir), nodes),
+        Cmd::Node { dir, index } => node::run(&dir, NodeId(index)),
+    }
+}
