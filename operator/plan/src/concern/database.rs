@@ -1,0 +1,100 @@
+//! The database: one CloudNativePG `Cluster`.
+//!
+//! Invariants: with two or more instances an acknowledged write is on a replica, and only a replica that is known to
+//! have every such write is promoted; storage is never asked to shrink.
+
+use freehold_crds::Amount;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
+
+use super::Scene;
+use super::pod::requirements;
+use crate::foreign::cloudnative_pg::{
+    Affinity, Bootstrap, Cluster, ClusterSpec, InheritedMetadata, InitDb, Postgresql, Storage, Synchronous,
+};
+use crate::kind::Kind;
+use crate::names::{DATABASE, TENANT_LABEL, TIER_LABEL};
+use crate::object::Object;
+use crate::outcome::{Finding, Outcome, Wait};
+use crate::seen::{Facts, Seen};
+
+pub const TOPIC: &str = "DatabaseReady";
+const TIER: &str = "database";
+
+pub fn plan(scene: Scene<'_>) -> Outcome {
+    let seen = scene.seen(Kind::Cluster, DATABASE);
+    let (size, mut outcome) = storage_size(&scene, seen);
+    let cluster = Cluster { spec: spec(&scene, size) };
+    outcome.objects.push(Object::declare(scene.id(Kind::Cluster, DATABASE), scene.marks(), &cluster));
+    outcome.findings.push(finding(seen));
+    outcome
+}
+
+fn finding(seen: Option<&Seen>) -> Finding {
+    let Some(Seen { facts: Facts::Database { ready, instances, ready_instances, phase }, .. }) = seen else {
+        return Finding::new(TOPIC, false, "Creating", "the database is being created");
+    };
+    if *ready {
+        return Finding::new(TOPIC, true, "Ready", format!("{ready_instances} of {instances} instances are ready"));
+    }
+    let phase = if phase.is_empty() { "not yet seen by CloudNativePG" } else { phase };
+    let message = format!("{ready_instances} of {instances} instances are ready: {phase}");
+    Finding::new(TOPIC, false, "DatabaseNotReady", message)
+}
+
+/// The size to ask for: never less than what is there.
+fn storage_size(scene: &Scene<'_>, seen: Option<&Seen>) -> (String, Outcome) {
+    let wanted = &scene.model.database.storage_size.0;
+    let there = seen.and_then(|seen| seen.live.pointer("/spec/storage/size")).and_then(|size| size.as_str());
+    match there {
+        Some(there) if Amount::parse(there) > Amount::parse(wanted) => {
+            let wait = Wait {
+                reason: "StorageCannotShrink",
+                message: format!("the database's volumes have {there}; {wanted} is asked for"),
+                unblocked_by: format!("set spec.database.storageSize of the tenant to {there} or more"),
+                stalls: false,
+            };
+            (there.to_owned(), Outcome { waits: vec![wait], ..Outcome::default() })
+        }
+        _ => (wanted.clone(), Outcome::default()),
+    }
+}
+
+fn spec(scene: &Scene<'_>, size: String) -> ClusterSpec {
+    let database = &scene.model.database;
+    let labels = [(TENANT_LABEL, scene.model.name), (TIER_LABEL, TIER)];
+    ClusterSpec {
+        image_name: database.class.image.clone(),
+        instances: database.instances,
+        storage: Storage { size, storage_class: database.class.storage_class_name.clone() },
+        bootstrap: Bootstrap {
+            initdb: InitDb { database: "app", owner: "app", encoding: "UTF8", data_checksums: true },
+        },
+        enable_superuser_access: false,
+        resources: requirements(&database.class.resources, |value| Wire(value.0.clone())),
+        primary_update_strategy: "unsupervised",
+        primary_update_method: if database.instances > 1 { "switchover" } else { "restart" },
+        affinity: Affinity {
+            enable_pod_anti_affinity: true,
+            topology_key: "kubernetes.io/hostname",
+            // `required` would leave replicas pending on a cluster with fewer nodes than instances.
+            pod_anti_affinity_type: "preferred",
+        },
+        // Without managed-by: CloudNativePG's objects are not ours to prune.
+        inherited_metadata: InheritedMetadata {
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        },
+        failover_delay: 0,
+        switchover_delay: 60,
+        stop_delay: 60,
+        // Clients keep pooled connections open, so a smart shutdown would wait out its whole time.
+        smart_shutdown_timeout: 5,
+        postgresql: (database.instances > 1).then_some(Postgresql {
+            synchronous: Synchronous {
+                method: "any",
+                number: 1,
+                data_durability: "required",
+                failover_quorum: true,
+            },
+        }),
+    }
+}

@@ -1,0 +1,45 @@
+//! One file per concern. Each is a function from facts to objects, actions, findings, waits and a wake-up; none depends
+//! on the order in which the others are asked.
+
+pub mod access;
+pub mod database;
+pub mod gateway;
+pub mod isolation;
+pub mod migration;
+pub mod namespace;
+pub mod pod;
+pub mod quota;
+pub mod settings;
+pub mod teardown;
+pub mod tls;
+pub mod workload;
+
+use crate::input::Input;
+use crate::kind::Kind;
+use crate::model::Model;
+use crate::object::{Id, Marks};
+use crate::seen::Seen;
+
+/// What every concern is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    pub model: &'a Model<'a>,
+    pub input: &'a Input<'a>,
+}
+
+impl Scene<'_> {
+    /// An object in the tenant's namespace.
+    pub fn id(&self, kind: Kind, name: &str) -> Id {
+        Id { kind, namespace: self.model.namespace.as_str().to_owned(), name: name.to_owned() }
+    }
+
+    /// The marks of the tenant's objects.
+    pub fn marks(&self) -> Marks {
+        Marks::of(self.model.name)
+    }
+
+    /// What was seen of an object in the tenant's namespace.
+    pub fn seen(&self, kind: Kind, name: &str) -> Option<&Seen> {
+        self.input.observed.get(kind, self.model.namespace.as_str(), name)
+    }
+}

@@ -1,0 +1,55 @@
+//! What the namespace may use in sum, and what a container gets that states nothing.
+
+use std::collections::BTreeMap;
+
+use freehold_crds::{LimitDefaults, Quantity, Quota};
+use k8s_openapi::api::core::v1::{
+    LimitRange, LimitRangeItem, LimitRangeSpec, ResourceQuota, ResourceQuotaSpec,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
+
+use super::Scene;
+use crate::kind::Kind;
+use crate::object::Object;
+use crate::outcome::Outcome;
+
+const NAME: &str = "tenant";
+
+pub fn plan(scene: Scene<'_>) -> Outcome {
+    let quota = scene.model.quota.map(|quota| {
+        let spec = ResourceQuotaSpec { hard: Some(hard(quota)), ..ResourceQuotaSpec::default() };
+        let quota = ResourceQuota { spec: Some(spec), ..ResourceQuota::default() };
+        Object::declare(scene.id(Kind::ResourceQuota, NAME), scene.marks(), &quota)
+    });
+    let limits = scene.model.limits.map(|limits| {
+        let spec = LimitRangeSpec { limits: vec![defaults(limits)] };
+        let range = LimitRange { spec: Some(spec), ..LimitRange::default() };
+        Object::declare(scene.id(Kind::LimitRange, NAME), scene.marks(), &range)
+    });
+    Outcome::of(quota.into_iter().chain(limits).collect())
+}
+
+fn hard(quota: &Quota) -> BTreeMap<String, Wire> {
+    let Quota { cpu, memory, storage, pods } = quota;
+    let pods = pods.map(|pods| Quantity(pods.to_string()));
+    [
+        ("requests.cpu", cpu),
+        ("requests.memory", memory),
+        ("requests.storage", storage),
+        ("count/pods", &pods),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some((key.to_owned(), Wire(value.as_ref()?.0.clone()))))
+    .collect()
+}
+
+fn defaults(limits: &LimitDefaults) -> LimitRangeItem {
+    let LimitDefaults { cpu_request, memory_request, memory_limit } = limits;
+    let wire = |key: &str, value: &Quantity| (key.to_owned(), Wire(value.0.clone()));
+    LimitRangeItem {
+        type_: "Container".into(),
+        default: Some([wire("memory", memory_limit)].into()),
+        default_request: Some([wire("cpu", cpu_request), wire("memory", memory_request)].into()),
+        ..LimitRangeItem::default()
+    }
+}

@@ -1,0 +1,135 @@
+//! The tenant's certificate authority, the gateway's certificate, and the account owner's token: what is to be minted,
+//! and when it is renewed.
+//!
+//! In: metadata of what is there. Out: actions; the shell has the randomness. Invariant: a certificate is judged by
+//! itself, never by a status; renewal is due after two thirds of its life, less a little that is a hash of the uid.
+
+use freehold_crds::CertificateStatus;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::Scene;
+use crate::input::{Certificate, Slot};
+use crate::kind::Kind;
+use crate::names::{AUTHORITY_BUNDLE, EDGE_CERTIFICATE, OWNER_TOKEN, digest};
+use crate::object::Object;
+use crate::outcome::{Action, Finding, Outcome, Wait};
+
+pub const TOPIC: &str = "CertificateReady";
+
+pub fn plan(scene: Scene<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    let minted = &scene.input.observed.minted;
+    let namespace = scene.model.namespace.as_str();
+    for (name, taken) in [
+        (AUTHORITY_BUNDLE, minted.authority == Slot::Foreign),
+        (EDGE_CERTIFICATE, minted.edge == Slot::Foreign),
+        (OWNER_TOKEN, minted.owner == Slot::Foreign),
+    ] {
+        if taken {
+            outcome.waits.push(foreign(name));
+        }
+    }
+    if minted.owner == Slot::Absent {
+        outcome.actions.push(Action::MintOwner { namespace: namespace.to_owned() });
+    }
+    match &minted.authority {
+        Slot::Foreign => {}
+        Slot::Absent => {
+            outcome.actions.push(Action::MintAuthority);
+            outcome.actions.push(mint_edge(&scene));
+        }
+        Slot::Present(authority) => {
+            outcome.objects.push(bundle(&scene, authority));
+            edge(&scene, authority, &mut outcome);
+        }
+    }
+    outcome.findings.push(finding(&scene));
+    outcome
+}
+
+fn edge(scene: &Scene<'_>, authority: &Certificate, outcome: &mut Outcome) {
+    let Slot::Present(edge) = &scene.input.observed.minted.edge else {
+        if scene.input.observed.minted.edge == Slot::Absent {
+            outcome.actions.push(mint_edge(scene));
+        }
+        return;
+    };
+    let renew_at = renewal(edge, scene.model.uid);
+    if is_valid_for(scene, edge, authority) && scene.input.now < renew_at {
+        outcome.wake = Some(renew_at);
+    } else {
+        outcome.actions.push(mint_edge(scene));
+    }
+}
+
+fn is_valid_for(scene: &Scene<'_>, edge: &Certificate, authority: &Certificate) -> bool {
+    edge.dns_names == hostnames(scene) && edge.issuer == authority.fingerprint
+}
+
+/// When a certificate is renewed: two thirds of its life, less up to a twentieth by a hash of the uid.
+pub fn renewal(certificate: &Certificate, uid: &str) -> Timestamp {
+    let life = certificate.not_after.duration_since(certificate.not_before).as_secs().max(0);
+    let hash = u16::from_str_radix(&digest(&[uid])[..4], 16).unwrap_or_default();
+    let jitter = life / 20 * i64::from(hash) / i64::from(u16::MAX);
+    let after = SignedDuration::from_secs(life * 2 / 3 - jitter);
+    certificate.not_before.checked_add(after).unwrap_or(certificate.not_after)
+}
+
+/// For the status.
+pub fn status(scene: &Scene<'_>) -> Option<CertificateStatus> {
+    let edge = scene.input.observed.minted.edge.present()?;
+    Some(CertificateStatus {
+        not_after: Time(edge.not_after),
+        renew_at: Time(renewal(edge, scene.model.uid)),
+        fingerprint: edge.fingerprint.clone(),
+    })
+}
+
+fn finding(scene: &Scene<'_>) -> Finding {
+    let minted = &scene.input.observed.minted;
+    match (&minted.authority, &minted.edge) {
+        (Slot::Foreign, _) | (_, Slot::Foreign) => {
+            Finding::new(TOPIC, false, "SecretNotOurs", "a Secret of another's making stands in the place of ours")
+        }
+        (Slot::Present(authority), Slot::Present(edge)) if is_valid_for(scene, edge, authority) => {
+            if scene.input.now >= edge.not_after {
+                return Finding::new(TOPIC, false, "Expired", format!("expired at {}", edge.not_after));
+            }
+            Finding::new(TOPIC, true, "Ready", format!("valid until {}", edge.not_after))
+        }
+        _ => Finding::new(TOPIC, false, "Minting", "the certificate is being made"),
+    }
+}
+
+fn hostnames(scene: &Scene<'_>) -> Vec<String> {
+    let mut names = scene.model.tenant.spec.hostnames.clone();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn mint_edge(scene: &Scene<'_>) -> Action {
+    Action::MintEdge {
+        namespace: scene.model.namespace.as_str().to_owned(),
+        dns_names: hostnames(scene),
+        lifetime_seconds: scene.model.certificate_lifetime.as_secs(),
+    }
+}
+
+/// The authority's certificate for people: `curl --cacert`.
+fn bundle(scene: &Scene<'_>, authority: &Certificate) -> Object {
+    let data = [("ca.crt".to_owned(), authority.pem.clone())];
+    let map = ConfigMap { data: Some(data.into()), ..ConfigMap::default() };
+    Object::declare(scene.id(Kind::ConfigMap, AUTHORITY_BUNDLE), scene.marks(), &map)
+}
+
+fn foreign(name: &str) -> Wait {
+    Wait {
+        reason: "SecretNotOurs",
+        message: format!("the Secret for {name} exists and was not minted for this tenant"),
+        unblocked_by: "look where that Secret comes from, and delete it".to_owned(),
+        stalls: true,
+    }
+}

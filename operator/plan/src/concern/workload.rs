@@ -1,0 +1,261 @@
+//! The release's components: for each a ServiceAccount, a Service, a Deployment, and a PodDisruptionBudget when it has
+//! more than one pod.
+//!
+//! Invariant: a Deployment that runs keeps its images until the schema is at the new version; for a first installation
+//! everything starts at once, and readiness waits for the schema.
+
+use freehold_crds::{ComponentStatus, Tier};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::core::v1::{
+    ContainerPort, HTTPGetAction, PodTemplateSpec, Probe, Service, ServiceAccount, ServicePort, ServiceSpec,
+    TopologySpreadConstraint,
+};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::Scene;
+use super::migration::{self, Progress};
+use super::pod::{self, Told, tier_label};
+use super::settings;
+use crate::kind::Kind;
+use crate::model::Part;
+use crate::names::{MANAGED_BY, TIER_LABEL};
+use crate::object::{Marks, Object};
+use crate::outcome::{Finding, Outcome};
+use crate::seen::{Facts, Seen};
+
+pub const TOPIC: &str = "WorkloadsReady";
+/// On the pods: so that a change of the settings rolls them.
+const SETTINGS_CHECKSUM: &str = "freehold.dev/settings";
+const NAME_LABEL: &str = "app.kubernetes.io/name";
+const VERSION_LABEL: &str = "app.kubernetes.io/version";
+/// Seconds that a pod has to finish what it serves.
+const GRACE: i64 = 40;
+
+pub fn plan(scene: Scene<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    let progress = migration::progress(&scene);
+    for part in &scene.model.components {
+        outcome.add(component(&scene, part, &progress));
+    }
+    outcome.findings.push(finding(&scene));
+    outcome
+}
+
+/// In one line each, for the status.
+pub fn components(scene: &Scene<'_>) -> Vec<ComponentStatus> {
+    let status = |part: &Part<'_>| {
+        let available = match facts(scene, part) {
+            Some(Facts::Deployment { available, .. }) => *available,
+            _ => 0,
+        };
+        ComponentStatus {
+            name: part.component.name.clone(),
+            available,
+            wanted: part.component.replicas,
+        }
+    };
+    scene.model.components.iter().map(status).collect()
+}
+
+/// The version that every component runs, if they agree.
+pub fn serving_version(scene: &Scene<'_>) -> Option<String> {
+    let mut versions = scene.model.components.iter().map(|part| match facts(scene, part) {
+        Some(Facts::Deployment { version, available, .. }) if *available > 0 => version.clone(),
+        _ => None,
+    });
+    let first = versions.next()??;
+    versions.all(|version| version.as_ref() == Some(&first)).then_some(first)
+}
+
+/// Whether every component that answers requests has a pod that can.
+pub fn serves(scene: &Scene<'_>) -> bool {
+    let parts = scene.model.components.iter().filter(|part| part.component.tier != Tier::Worker);
+    parts.into_iter().all(|part| {
+        matches!(facts(scene, part), Some(Facts::Deployment { available, .. }) if *available > 0)
+    })
+}
+
+fn facts<'a>(scene: &'a Scene<'_>, part: &Part<'_>) -> Option<&'a Facts> {
+    scene.seen(Kind::Deployment, part.name.as_str()).map(|seen| &seen.facts)
+}
+
+fn finding(scene: &Scene<'_>) -> Finding {
+    let wanted = scene.model.version.to_string();
+    let mut waiting = Vec::new();
+    for part in &scene.model.components {
+        let name = &part.component.name;
+        match facts(scene, part) {
+            Some(Facts::Deployment { failure: Some(why), .. }) => {
+                return Finding::new(TOPIC, false, "PodsRefused", format!("{name}: {why}"));
+            }
+            Some(Facts::Deployment { version, settled: true, .. }) if version.as_ref() == Some(&wanted) => {}
+            Some(Facts::Deployment { version, available, wanted: pods, .. }) => {
+                let version = version.as_deref().unwrap_or("unknown");
+                waiting.push(format!("{name} {available}/{pods} at {version}"));
+            }
+            _ => waiting.push(format!("{name} not yet created")),
+        }
+    }
+    if waiting.is_empty() {
+        Finding::new(TOPIC, true, "Ready", format!("all components run {wanted}"))
+    } else {
+        Finding::new(TOPIC, false, "RollingOut", format!("waiting for {wanted}: {}", waiting.join(", ")))
+    }
+}
+
+fn component(scene: &Scene<'_>, part: &Part<'_>, progress: &Progress) -> Outcome {
+    let name = part.name.as_str();
+    let marks = marks(scene, part);
+    let account = ServiceAccount { automount_service_account_token: Some(false), ..ServiceAccount::default() };
+    let mut outcome = Outcome::of(vec![Object::declare(
+        scene.id(Kind::ServiceAccount, name),
+        marks.clone(),
+        &account,
+    )]);
+    if let Some(port) = part.port {
+        let service = service(port, selector(scene, part));
+        outcome.objects.push(Object::declare(scene.id(Kind::Service, name), marks.clone(), &service));
+    }
+    if part.component.replicas > 1 {
+        let budget = budget(selector(scene, part));
+        let id = scene.id(Kind::PodDisruptionBudget, name);
+        outcome.objects.push(Object::declare(id, marks.clone(), &budget));
+    }
+    let id = scene.id(Kind::Deployment, name);
+    if held_back(scene.seen(Kind::Deployment, name), &scene.model.version.to_string(), progress) {
+        outcome.keep.insert(id);
+    } else {
+        outcome.objects.push(Object::declare(id, marks, &deployment(scene, part)));
+    }
+    outcome
+}
+
+/// A Deployment of another version stays as it is until the schema is ready for the new one.
+fn held_back(seen: Option<&Seen>, wanted: &str, progress: &Progress) -> bool {
+    match seen.map(|seen| &seen.facts) {
+        Some(Facts::Deployment { version, .. }) => {
+            *progress != Progress::Done && version.as_deref() != Some(wanted)
+        }
+        _ => false,
+    }
+}
+
+fn marks(scene: &Scene<'_>, part: &Part<'_>) -> Marks {
+    scene
+        .marks()
+        .label(NAME_LABEL, part.name.as_str())
+        .label("app.kubernetes.io/component", tier_label(part.component.tier))
+        .label(VERSION_LABEL, &scene.model.version.to_string())
+}
+
+/// What never changes of a component's pods: a Deployment's selector is immutable.
+fn selector(scene: &Scene<'_>, part: &Part<'_>) -> LabelSelector {
+    let labels = [
+        (NAME_LABEL, part.name.as_str()),
+        ("app.kubernetes.io/instance", scene.model.name),
+        (TIER_LABEL, tier_label(part.component.tier)),
+    ];
+    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    LabelSelector { match_labels: Some(labels.into()), match_expressions: None }
+}
+
+fn service(port: u16, selector: LabelSelector) -> Service {
+    let port = ServicePort {
+        name: Some("http".into()),
+        port: port.into(),
+        target_port: Some(IntOrString::String("http".into())),
+        protocol: Some("TCP".into()),
+        ..ServicePort::default()
+    };
+    let spec = ServiceSpec {
+        type_: Some("ClusterIP".into()),
+        selector: selector.match_labels,
+        ports: Some(vec![port]),
+        ..ServiceSpec::default()
+    };
+    Service { spec: Some(spec), ..Service::default() }
+}
+
+fn budget(selector: LabelSelector) -> PodDisruptionBudget {
+    let spec = PodDisruptionBudgetSpec {
+        max_unavailable: Some(IntOrString::Int(1)),
+        selector: Some(selector),
+        ..PodDisruptionBudgetSpec::default()
+    };
+    PodDisruptionBudget { spec: Some(spec), ..PodDisruptionBudget::default() }
+}
+
+fn deployment(scene: &Scene<'_>, part: &Part<'_>) -> Deployment {
+    let rolling = RollingUpdateDeployment {
+        max_surge: Some(IntOrString::Int(1)),
+        max_unavailable: Some(IntOrString::Int(0)),
+    };
+    let spec = DeploymentSpec {
+        replicas: Some(part.component.replicas),
+        selector: selector(scene, part),
+        strategy: Some(DeploymentStrategy {
+            type_: Some("RollingUpdate".into()),
+            rolling_update: Some(rolling),
+        }),
+        revision_history_limit: Some(3),
+        template: template(scene, part),
+        ..DeploymentSpec::default()
+    };
+    Deployment { spec: Some(spec), ..Deployment::default() }
+}
+
+fn template(scene: &Scene<'_>, part: &Part<'_>) -> PodTemplateSpec {
+    let mut labels = marks(scene, part).labels;
+    labels.remove(MANAGED_BY);
+    labels.extend(selector(scene, part).match_labels.unwrap_or_default());
+    let annotations = [(SETTINGS_CHECKSUM.to_owned(), settings::checksum(scene.model))];
+    let component = part.component;
+    let mut container =
+        pod::container(part.name.as_str(), &component.image, &component.args, &component.resources);
+    if let Some(port) = part.port {
+        container.ports = Some(vec![ContainerPort {
+            name: Some("http".into()),
+            container_port: port.into(),
+            protocol: Some("TCP".into()),
+            ..ContainerPort::default()
+        }]);
+        // Asked every second: a pod's readiness is part of how long a tenant takes to be ready.
+        container.readiness_probe = Some(probe(&component.readiness_path, 1, 3));
+        container.liveness_probe = Some(probe(&component.liveness_path, 10, 3));
+        container.startup_probe = Some(probe(&component.liveness_path, 1, 60));
+    }
+    let told = Told { database: part.uses_database(), owner: component.tier == Tier::Application };
+    let mut spec = pod::spec(part.name.as_str(), container, told);
+    spec.termination_grace_period_seconds = Some(GRACE);
+    spec.topology_spread_constraints = Some(vec![TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: "kubernetes.io/hostname".into(),
+        when_unsatisfiable: "ScheduleAnyway".into(),
+        label_selector: Some(selector(scene, part)),
+        ..TopologySpreadConstraint::default()
+    }]);
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels),
+            annotations: Some(annotations.into()),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(spec),
+    }
+}
+
+fn probe(path: &str, period: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("http".into()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        failure_threshold: Some(failures),
+        timeout_seconds: Some(2),
+        ..Probe::default()
+    }
+}

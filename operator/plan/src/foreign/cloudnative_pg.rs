@@ -1,0 +1,85 @@
+//! `postgresql.cnpg.io/v1` `Cluster`, as of CloudNativePG 1.30.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use serde::Serialize;
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Cluster {
+    pub spec: ClusterSpec,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterSpec {
+    pub image_name: String,
+    pub instances: i32,
+    pub storage: Storage,
+    pub bootstrap: Bootstrap,
+    pub enable_superuser_access: bool,
+    pub resources: ResourceRequirements,
+    pub primary_update_strategy: &'static str,
+    pub primary_update_method: &'static str,
+    pub affinity: Affinity,
+    pub inherited_metadata: InheritedMetadata,
+    /// Seconds.
+    pub failover_delay: i32,
+    /// Seconds.
+    pub switchover_delay: i32,
+    /// Seconds.
+    pub stop_delay: i32,
+    /// Seconds.
+    pub smart_shutdown_timeout: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgresql: Option<Postgresql>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    pub size: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Bootstrap {
+    pub initdb: InitDb,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitDb {
+    pub database: &'static str,
+    pub owner: &'static str,
+    pub encoding: &'static str,
+    pub data_checksums: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Affinity {
+    pub enable_pod_anti_affinity: bool,
+    pub topology_key: &'static str,
+    pub pod_anti_affinity_type: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct InheritedMetadata {
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Postgresql {
+    pub synchronous: Synchronous,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Synchronous {
+    pub method: &'static str,
+    pub number: i32,
+    pub data_durability: &'static str,
+    pub failover_quorum: bool,
+}

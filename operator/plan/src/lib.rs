@@ -1,0 +1,219 @@
+//! The pure core of Freehold: `plan(&Input) -> Plan`.
+//!
+//! In: a tenant with its class and release, what was seen in the cluster, the time, the configuration. Out: the objects
+//! that are wanted, what is to be deleted, what is to be minted, the status, and the instant at which all this may
+//! change by itself.
+//!
+//! Invariants:
+//! - Total and pure: no client, no async, no clock, no randomness, no error. An invalid spec is a plan that says so and
+//!   leaves what is there as it is.
+//! - Nothing outside the tenant's own namespace (and its cluster-wide name) is written or deleted.
+//! - No secret is ever in a plan.
+
+mod concern;
+pub mod foreign;
+mod input;
+mod kind;
+mod model;
+pub mod names;
+mod object;
+mod outcome;
+pub mod rights;
+mod report;
+mod seen;
+
+use std::collections::BTreeSet;
+
+use concern::namespace::{Holder, holder};
+use concern::{Scene, gateway, teardown, workload};
+use freehold_crds::TenantStatus;
+
+pub use input::{Certificate, Config, Endpoint, Input, Minted, Observed, Slot, Stranger};
+pub use kind::{Ending, Kind, Row, Wave};
+pub use model::{Invalid, Model};
+pub use object::{Id, Marks, Object, tenant_labels};
+pub use outcome::{Action, Event, Finalizer, Plan, Write};
+pub use seen::{Facts, Seen};
+
+use outcome::{Finding, Outcome, Wait};
+
+/// What is to be done for one tenant, and what is to be reported about it.
+pub fn plan(input: &Input<'_>) -> Plan {
+    if input.tenant.metadata.deletion_timestamp.is_some() {
+        return ending(input);
+    }
+    let model = Model::read(input);
+    let mut outcome = concern::namespace::plan(input);
+    let blocked = matches!(holder(input), Holder::Stranger | Holder::Ending);
+    let base = TenantStatus {
+        observed_generation: input.tenant.metadata.generation,
+        namespace: (holder(input) != Holder::Stranger).then(|| model::namespace(input.tenant).to_string()),
+        ..TenantStatus::default()
+    };
+    let status = match &model {
+        Err(invalid) => {
+            outcome.waits.push(Wait {
+                reason: invalid.reason(),
+                message: invalid.to_string(),
+                unblocked_by: invalid.unblocked_by(),
+                stalls: true,
+            });
+            // The last good objects stay.
+            outcome.keep.extend(input.observed.objects.keys().cloned());
+            outcome.objects.retain(|object| input.observed.objects.contains_key(&object.id));
+            let previous = input.tenant.status.clone().unwrap_or_default();
+            TenantStatus { url: previous.url, version: previous.version, ..base }
+        }
+        Ok(model) if blocked => TenantStatus { url: Some(model.url.clone()), ..base },
+        Ok(model) => {
+            let scene = Scene { model, input };
+            outcome.add(concerns(scene));
+            strangers(input, &mut outcome);
+            TenantStatus {
+                url: Some(model.url.clone()),
+                version: workload::serving_version(&scene),
+                certificate: concern::tls::status(&scene),
+                components: workload::components(&scene),
+                ..base
+            }
+        }
+    };
+    let serves = model.as_ref().is_ok_and(|model| workload::serves(&Scene { model, input }));
+    assemble(input, outcome, status, serves, model.err())
+}
+
+fn concerns(scene: Scene<'_>) -> Outcome {
+    let mut outcome = concern::access::plan(scene);
+    for concern in [
+        concern::quota::plan,
+        concern::isolation::plan,
+        concern::settings::plan,
+        concern::database::plan,
+        concern::migration::plan,
+        concern::tls::plan,
+        concern::gateway::plan,
+        concern::workload::plan,
+    ] {
+        outcome.add(concern(scene));
+    }
+    outcome
+}
+
+/// What others planted under our names is neither overwritten nor merged.
+fn strangers(input: &Input<'_>, outcome: &mut Outcome) {
+    for (id, stranger) in &input.observed.strangers {
+        outcome.objects.retain(|object| object.id != *id);
+        outcome.waits.push(Wait {
+            reason: "ObjectNotOurs",
+            message: format!("{id} exists and was not made by Freehold"),
+            unblocked_by: format!("look where {id} comes from, and delete it"),
+            stalls: true,
+        });
+        outcome.wake = [outcome.wake, Some(stranger.look_again)].into_iter().flatten().min();
+    }
+}
+
+fn assemble(
+    input: &Input<'_>,
+    outcome: Outcome,
+    mut status: TenantStatus,
+    serves: bool,
+    invalid: Option<Invalid>,
+) -> Plan {
+    let Outcome { mut objects, keep, actions, mut findings, waits, wake } = outcome;
+    objects.sort_by(|a, b| a.id.cmp(&b.id));
+    let invalid = invalid.is_some();
+    let prune = if invalid || status.namespace.is_none() { Vec::new() } else { pruned(input, &objects, &keep) };
+    summarise(&mut findings, &waits, serves);
+    status.conditions = report::conditions(input, findings);
+    status.blockers = report::blockers(input, waits);
+    Plan {
+        prune,
+        actions,
+        conditions: status.conditions.clone(),
+        events: report::events(input, &status),
+        finalizer: if has_finalizer(input) { Finalizer::Keep } else { Finalizer::Add },
+        wake: wake.filter(|wake| *wake > input.now),
+        status,
+        objects,
+    }
+}
+
+/// A set difference over the kinds that may be pruned, in the tenant's namespace.
+fn pruned(input: &Input<'_>, objects: &[Object], keep: &BTreeSet<Id>) -> Vec<Id> {
+    let namespace = model::namespace(input.tenant);
+    let seen = input.observed.objects.iter();
+    seen.filter(|(id, seen)| {
+        id.namespace == namespace.as_str()
+            && id.kind.row().ending == Ending::Pruned
+            && !seen.ending
+            && !keep.contains(id)
+            && !objects.iter().any(|object| object.id == **id)
+    })
+    .map(|(id, _)| id.clone())
+    .collect()
+}
+
+/// `Ready`, `Serving`, `UpToDate`, `Reconciling` and `Stalled` from the concerns' findings.
+fn summarise(findings: &mut Vec<Finding>, waits: &[Wait], serves: bool) {
+    let holds = |topic: &str| findings.iter().any(|f| f.topic == topic && f.truth == Some(true));
+    let stalled = waits.iter().find(|wait| wait.stalls);
+    let lacking = findings.iter().find(|finding| finding.truth != Some(true)).cloned();
+    let routed = holds(gateway::TOPIC);
+    let rolled_out = holds(workload::TOPIC) && holds(concern::migration::TOPIC);
+    let ready = match (stalled, lacking) {
+        (Some(wait), _) => Finding::new("Ready", false, wait.reason, wait.message.clone()),
+        (None, Some(lacking)) => Finding::new("Ready", false, lacking.reason, lacking.message),
+        (None, None) => Finding::new("Ready", true, "Ready", "everything runs as it was asked for"),
+    };
+    let serving = match (serves, routed) {
+        (true, true) => Finding::new("Serving", true, "Serving", "users are served"),
+        (true, false) => Finding::new("Serving", false, "NoRoute", "the product runs, but no route leads to it"),
+        (false, _) => Finding::new("Serving", false, "NoPods", "a tier has no pod that can answer"),
+    };
+    let up_to_date = match (rolled_out, stalled) {
+        (true, None) => Finding::new("UpToDate", true, "UpToDate", "what runs is what was asked for"),
+        (_, Some(wait)) => Finding::new("UpToDate", false, wait.reason, wait.message.clone()),
+        (false, None) => Finding::new("UpToDate", false, "RollingOut", "what was asked for is being rolled out"),
+    };
+    let is_ready = ready.truth == Some(true);
+    let reconciling = if is_ready || stalled.is_some() {
+        Finding::new("Reconciling", false, "Idle", "nothing is under way")
+    } else {
+        Finding::new("Reconciling", true, ready.reason, ready.message.clone())
+    };
+    let stalls = match stalled {
+        Some(wait) => Finding::new("Stalled", true, wait.reason, format!("unblocked by: {}", wait.unblocked_by)),
+        None => Finding::new("Stalled", false, "Progressing", "nothing waits for anybody's deed"),
+    };
+    findings.splice(0..0, [ready, reconciling, stalls, serving, up_to_date]);
+}
+
+fn has_finalizer(input: &Input<'_>) -> bool {
+    input.tenant.metadata.finalizers.iter().flatten().any(|name| name == names::FINALIZER)
+}
+
+/// The plan of a tenant that was deleted.
+fn ending(input: &Input<'_>) -> Plan {
+    if !has_finalizer(input) {
+        return Plan { status: input.tenant.status.clone().unwrap_or_default(), ..Plan::default() };
+    }
+    let teardown::Teardown { prune, actions, finalizer, wait, finding } = teardown::plan(input);
+    let mut status = TenantStatus {
+        observed_generation: input.tenant.metadata.generation,
+        namespace: input.tenant.status.as_ref().and_then(|status| status.namespace.clone()),
+        ..TenantStatus::default()
+    };
+    let reconciling = Finding::new("Reconciling", true, "TearingDown", "the tenant is being taken down");
+    status.conditions = report::conditions(input, finding.into_iter().chain([reconciling]).collect());
+    status.blockers = report::blockers(input, wait.into_iter().collect());
+    Plan {
+        prune,
+        actions,
+        conditions: status.conditions.clone(),
+        events: report::events(input, &status),
+        finalizer,
+        status,
+        ..Plan::default()
+    }
+}

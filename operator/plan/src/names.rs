@@ -1,0 +1,162 @@
+//! Every name that Freehold gives, in one place.
+//!
+//! In: names from the API. Out: newtypes that are valid Kubernetes names. Invariant: what would be too long gets a
+//! suffix from a hash instead of being cut, so that two different inputs never give one name.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// A DNS label has at most this many characters.
+const LABEL_MAX: usize = 63;
+/// Room for the pod's own suffix in names of Deployments and Jobs: `-` and 10, `-` and 5 characters.
+const WORKLOAD_MAX: usize = 45;
+
+/// The first 16 hexadecimal digits of the SHA-256 of the parts, each with its length before it.
+pub fn digest(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The name itself if it fits, else its beginning and a hash of the whole.
+fn fit(name: String, max: usize) -> String {
+    if name.len() <= max {
+        return name;
+    }
+    let suffix = &digest(&[&name])[..10];
+    let head: String = name.chars().take(max - suffix.len() - 1).collect();
+    format!("{}-{suffix}", head.trim_end_matches(['-', '.']))
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// The namespace of a tenant.
+    NamespaceName
+);
+name!(
+    /// The Secret in the keys namespace that holds a tenant's certificate authority.
+    AuthorityName
+);
+name!(
+    /// A Deployment, its Service, its ServiceAccount and its PodDisruptionBudget.
+    WorkloadName
+);
+name!(
+    /// A Job that belongs to a release. Jobs are immutable, so their name is a hash of what they do.
+    JobName
+);
+
+impl NamespaceName {
+    pub fn of(tenant: &str) -> Self {
+        Self(fit(format!("tenant-{tenant}"), LABEL_MAX))
+    }
+}
+
+impl AuthorityName {
+    pub fn of(tenant: &str) -> Self {
+        Self(fit(format!("tenant-{tenant}-ca"), LABEL_MAX))
+    }
+}
+
+impl WorkloadName {
+    pub fn of(component: &str) -> Self {
+        Self(fit(component.to_owned(), WORKLOAD_MAX))
+    }
+}
+
+impl JobName {
+    /// One name for each version, image and list of arguments of a hook.
+    pub fn of(hook: &str, version: &str, image: &str, args: &[String]) -> Self {
+        let mut parts = vec![hook, version, image];
+        parts.extend(args.iter().map(String::as_str));
+        let version: String = version
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .take(20)
+            .collect();
+        let hash = &digest(&parts)[..10];
+        Self(format!("{hook}-{}-{hash}", version.trim_end_matches('-')))
+    }
+}
+
+/// The CloudNativePG Cluster; its Services and Secrets derive from it (`db-rw`, `db-app`, `db-ca`).
+pub const DATABASE: &str = "db";
+/// The Secret with the database's application account, made by CloudNativePG.
+pub const DATABASE_ACCOUNT: &str = "db-app";
+/// The Secret with the database's authority, made by CloudNativePG; only its `ca.crt` is ever mounted.
+pub const DATABASE_AUTHORITY: &str = "db-ca";
+/// The ConfigMap with what the product must know.
+pub const SETTINGS: &str = "settings";
+/// The ConfigMap with the certificate of the tenant's authority.
+pub const AUTHORITY_BUNDLE: &str = "ca";
+/// The Secret with the certificate for the gateway.
+pub const EDGE_CERTIFICATE: &str = "edge-tls";
+/// The Secret with the account owner's one-time token.
+pub const OWNER_TOKEN: &str = "owner";
+/// The tenant's Gateway.
+pub const GATEWAY: &str = "edge";
+/// The ServiceAccount of the release's jobs.
+pub const HOOKS: &str = "hooks";
+/// The RoleBinding that lets the operator write in the tenant's namespace.
+pub const OPERATOR_BINDING: &str = "freehold";
+
+/// The mark of everything that Freehold declares.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The value of that mark, and the field manager of every write.
+pub const FREEHOLD: &str = "freehold";
+/// Names the tenant on everything that belongs to it.
+pub const TENANT_LABEL: &str = "freehold.dev/tenant";
+/// Names a pod's tier; the network policies select by it.
+pub const TIER_LABEL: &str = "freehold.dev/tier";
+/// On the namespace: the uid of the tenant that it was made for.
+pub const TENANT_UID: &str = "freehold.dev/tenant-uid";
+/// On every declared object: a digest of what was asked for, so that a field that is no longer wanted is noticed.
+pub const DECLARED: &str = "freehold.dev/declared";
+/// On the Tenant: held until all its children are gone.
+pub const FINALIZER: &str = "freehold.dev/teardown";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_get_a_hash_instead_of_an_end() {
+        let a = NamespaceName::of(&format!("{}a", "x".repeat(80)));
+        let b = NamespaceName::of(&format!("{}b", "x".repeat(80)));
+        assert_eq!(a.as_str().len(), 63);
+        assert_ne!(a, b);
+        assert_eq!(NamespaceName::of("acme").as_str(), "tenant-acme");
+    }
+
+    #[test]
+    fn a_job_is_named_after_what_it_does() {
+        let args = |text: &str| vec![text.to_owned()];
+        let one = JobName::of("migrate", "1.0.0-RC.1", "image", &args("up"));
+        assert!(one.as_str().starts_with("migrate-1-0-0-rc-1-"), "{one}");
+        assert_ne!(one, JobName::of("migrate", "1.0.0-RC.1", "image", &args("down")));
+        assert_ne!(one, JobName::of("migrate", "1.0.0-RC.1", "other", &args("up")));
+    }
+}

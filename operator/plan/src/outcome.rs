@@ -1,0 +1,140 @@
+//! What a plan says: objects, ends, actions, and the report.
+//!
+//! Invariant: no secret is ever in here; key material is minted by the shell from an `Action` that only names it.
+
+use std::collections::BTreeSet;
+
+use freehold_crds::{Condition, TenantStatus};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::input::Observed;
+use crate::object::{Id, Object};
+
+/// What is to be done, and what is to be reported.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Wanted, in the order of their waves.
+    pub objects: Vec<Object>,
+    /// To be deleted.
+    pub prune: Vec<Id>,
+    /// To be done by the shell with randomness or with keys.
+    pub actions: Vec<Action>,
+    pub conditions: Vec<Condition>,
+    pub events: Vec<Event>,
+    pub finalizer: Finalizer,
+    /// The instant at which this plan changes its mind; events may change it earlier.
+    pub wake: Option<Timestamp>,
+    pub status: TenantStatus,
+}
+
+/// Something that needs randomness or a key. Each is safe to repeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// Make the tenant's certificate authority.
+    MintAuthority,
+    /// Make a certificate for the gateway, signed by the authority.
+    #[serde(rename_all = "camelCase")]
+    MintEdge { namespace: String, dns_names: Vec<String>, lifetime_seconds: u64 },
+    /// Make the token with which the account owner signs in for the first time.
+    #[serde(rename_all = "camelCase")]
+    MintOwner { namespace: String },
+    /// Delete the authority's Secret: the tenant ends.
+    ForgetAuthority,
+}
+
+/// What becomes of the finalizer on the tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum Finalizer {
+    /// As it is.
+    #[default]
+    Keep,
+    /// Before anything is created.
+    Add,
+    /// After everything is gone.
+    Remove,
+}
+
+/// A transition that people should see in `kubectl describe`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    pub warning: bool,
+    pub reason: String,
+    pub message: String,
+}
+
+/// One write of the shell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Write<'a> {
+    /// Nothing of that name was seen: a create, so that something planted there is a conflict.
+    Create(&'a Object),
+    /// It differs from what is wanted: server-side apply onto this uid.
+    Apply(&'a Object, &'a str),
+}
+
+impl Plan {
+    /// What of the wanted objects has to be written; none when all is as it should be.
+    pub fn writes<'a>(&'a self, observed: &'a Observed) -> Vec<Write<'a>> {
+        let write = |object: &'a Object| match observed.objects.get(&object.id) {
+            None => Some(Write::Create(object)),
+            Some(seen) if seen.ending || object.is_settled(&seen.live) => None,
+            Some(seen) => Some(Write::Apply(object, &seen.uid)),
+        };
+        self.objects.iter().filter_map(write).collect()
+    }
+}
+
+/// What one concern has to say.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    pub objects: Vec<Object>,
+    /// Already there, and to be left as they are.
+    pub keep: BTreeSet<Id>,
+    pub actions: Vec<Action>,
+    pub findings: Vec<Finding>,
+    pub waits: Vec<Wait>,
+    pub wake: Option<Timestamp>,
+}
+
+impl Outcome {
+    pub fn of(objects: Vec<Object>) -> Self {
+        Self { objects, ..Self::default() }
+    }
+
+    pub fn add(&mut self, other: Self) {
+        let Self { objects, keep, actions, findings, waits, wake } = other;
+        self.objects.extend(objects);
+        self.keep.extend(keep);
+        self.actions.extend(actions);
+        self.findings.extend(findings);
+        self.waits.extend(waits);
+        self.wake = [self.wake, wake].into_iter().flatten().min();
+    }
+}
+
+/// A condition of one concern, before it has a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub topic: &'static str,
+    pub truth: Option<bool>,
+    pub reason: &'static str,
+    pub message: String,
+}
+
+impl Finding {
+    pub fn new(topic: &'static str, truth: bool, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { topic, truth: Some(truth), reason, message: message.into() }
+    }
+}
+
+/// Something that is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    pub reason: &'static str,
+    pub message: String,
+    pub unblocked_by: String,
+    /// Nothing goes on until somebody does something.
+    pub stalls: bool,
+}

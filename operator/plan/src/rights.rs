@@ -1,0 +1,113 @@
+//! The operator's rights, from the table of managed kinds. The chart's roles are generated from this.
+//!
+//! Invariants: no wildcard, no `escalate`, no cluster-wide read of Secrets; `bind` for the one named ClusterRole.
+
+use crate::kind::Kind;
+
+/// One rule of a role, with the reason for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub why: &'static str,
+    pub group: &'static str,
+    pub resources: Vec<&'static str>,
+    pub names: Vec<&'static str>,
+    pub verbs: Vec<&'static str>,
+}
+
+fn rule(
+    why: &'static str,
+    group: &'static str,
+    resources: &[&'static str],
+    names: &[&'static str],
+    verbs: &[&'static str],
+) -> Rule {
+    Rule { why, group, resources: resources.to_vec(), names: names.to_vec(), verbs: verbs.to_vec() }
+}
+
+/// The one ClusterRole that the operator may bind.
+pub const TENANT_ROLE: &str = "freehold-tenant";
+
+/// What the operator may do in the whole cluster.
+pub fn cluster_wide() -> Vec<Rule> {
+    let mut rules = vec![
+        rule(
+            "its own kinds: read what is wanted",
+            "freehold.dev",
+            &["tenants", "tenantclasses", "releases"],
+            &[],
+            &["get", "list", "watch"],
+        ),
+        rule("the finalizer", "freehold.dev", &["tenants"], &[], &["patch"]),
+        rule("the report", "freehold.dev", &["tenants/status"], &[], &["patch"]),
+        rule("transitions that people see", "events.k8s.io", &["events"], &[], &["create", "patch"]),
+        rule("a namespace for each tenant", "", &["namespaces"], &[], &["get", "create", "patch", "delete"]),
+        rule(
+            "the binding by which it writes in a tenant's namespace",
+            "rbac.authorization.k8s.io",
+            &["rolebindings"],
+            &[],
+            &["get", "create", "patch"],
+        ),
+        rule(
+            "that binding names this role and no other",
+            "rbac.authorization.k8s.io",
+            &["clusterroles"],
+            &[TENANT_ROLE],
+            &["bind"],
+        ),
+    ];
+    rules.extend(grouped(Kind::ALL.to_vec(), "drift is seen by watching", &["list", "watch"]));
+    rules
+}
+
+/// What the operator may do in a tenant's namespace, through its binding there.
+pub fn in_tenant_namespaces() -> Vec<Rule> {
+    let kinds = Kind::ALL.into_iter().filter(|kind| !matches!(kind, Kind::Namespace | Kind::RoleBinding));
+    let verbs = &["get", "create", "patch", "delete"];
+    let mut rules = grouped(kinds.collect(), "what a tenant consists of", verbs);
+    rules.push(rule(
+        "key material that it mints, by name",
+        "",
+        &["secrets"],
+        &[crate::names::EDGE_CERTIFICATE, crate::names::OWNER_TOKEN],
+        &["get", "patch"],
+    ));
+    rules.push(rule("a create can't be limited to names", "", &["secrets"], &[], &["create"]));
+    rules
+}
+
+/// What the operator may do in the namespace of the keys.
+pub fn in_keys_namespace() -> Vec<Rule> {
+    vec![rule("the tenants' authorities", "", &["secrets"], &[], &["get", "create", "delete"])]
+}
+
+/// What the operator may do in its own namespace.
+pub fn in_own_namespace() -> Vec<Rule> {
+    vec![rule(
+        "leader election",
+        "coordination.k8s.io",
+        &["leases"],
+        &[],
+        &["get", "list", "watch", "create", "patch", "update"],
+    )]
+}
+
+/// What the operator may read in the namespace `default`.
+pub fn in_default_namespace() -> Vec<Rule> {
+    vec![
+        rule("where the API server is", "", &["services"], &["kubernetes"], &["get"]),
+        rule("where the API server is", "discovery.k8s.io", &["endpointslices"], &["kubernetes"], &["get"]),
+    ]
+}
+
+/// One rule for each API group.
+fn grouped(kinds: Vec<Kind>, why: &'static str, verbs: &[&'static str]) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for row in kinds.into_iter().map(Kind::row) {
+        match rules.iter_mut().find(|rule| rule.group == row.group) {
+            Some(rule) => rule.resources.push(row.plural),
+            None => rules.push(rule(why, row.group, &[row.plural], &[], verbs)),
+        }
+    }
+    rules
+}

@@ -1,0 +1,207 @@
+//! What a watch keeps of an object: identity, the part that can drift, and the facts that decisions need.
+//!
+//! In: the object as the API server sent it. Out: `Seen`, some hundred bytes instead of some thousand. No client.
+
+use serde_json::{Map, Value};
+
+use crate::kind::Kind;
+use crate::names::TENANT_UID;
+
+/// An object as it was last seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    pub uid: String,
+    pub resource_version: String,
+    /// Has a deletion timestamp.
+    pub ending: bool,
+    /// `metadata.labels`, `metadata.annotations` and everything outside metadata and status.
+    pub live: Value,
+    pub facts: Facts,
+}
+
+/// What the status of an object says, as far as anybody asks.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Facts {
+    #[default]
+    None,
+    Namespace {
+        /// The tenant that it was made for; none on one that Freehold did not make.
+        tenant_uid: Option<String>,
+    },
+    Deployment {
+        /// The release's version that the pods run, once the roll-out is through.
+        version: Option<String>,
+        /// The controller has seen the last change, and every pod is updated and available.
+        settled: bool,
+        available: i32,
+        wanted: i32,
+        /// Why the roll-out does not go on.
+        failure: Option<String>,
+    },
+    Job {
+        succeeded: bool,
+        failed: Option<String>,
+    },
+    Database {
+        ready: bool,
+        instances: i32,
+        ready_instances: i32,
+        phase: String,
+    },
+    Gateway {
+        programmed: bool,
+        message: String,
+    },
+    Route {
+        accepted: bool,
+        message: String,
+    },
+}
+
+impl Seen {
+    /// Reduces an object. `None` when it has no uid, which the API server never sends.
+    pub fn reduce(kind: Kind, mut object: Value) -> Option<Self> {
+        let facts = facts(kind, &object);
+        let map = object.as_object_mut()?;
+        map.remove("status");
+        map.remove("apiVersion");
+        map.remove("kind");
+        let mut metadata = match map.remove("metadata") {
+            Some(Value::Object(metadata)) => metadata,
+            _ => return None,
+        };
+        let text = |key: &str| metadata.get(key).and_then(Value::as_str).map(str::to_owned);
+        let uid = text("uid")?;
+        let resource_version = text("resourceVersion").unwrap_or_default();
+        let ending = metadata.contains_key("deletionTimestamp");
+        let kept: Map<String, Value> = ["labels", "annotations"]
+            .into_iter()
+            .filter_map(|key| metadata.remove(key).map(|value| (key.to_owned(), value)))
+            .collect();
+        map.insert("metadata".to_owned(), Value::Object(kept));
+        Some(Self { uid, resource_version, ending, live: object, facts })
+    }
+}
+
+fn facts(kind: Kind, object: &Value) -> Facts {
+    match kind {
+        Kind::Namespace => {
+            Facts::Namespace { tenant_uid: text(object, &["metadata", "annotations", TENANT_UID]) }
+        }
+        Kind::Deployment => deployment(object),
+        Kind::Job => job(object),
+        Kind::Cluster => database(object),
+        Kind::Gateway => {
+            let (programmed, message) = condition(at(object, &["status", "conditions"]), "Programmed");
+            Facts::Gateway { programmed, message }
+        }
+        Kind::HttpRoute => route(object),
+        _ => Facts::None,
+    }
+}
+
+fn deployment(object: &Value) -> Facts {
+    let wanted = int(object, &["spec", "replicas"], 1);
+    let available = int(object, &["status", "availableReplicas"], 0);
+    let settled = int(object, &["status", "observedGeneration"], 0)
+        >= int(object, &["metadata", "generation"], 1)
+        && int(object, &["status", "updatedReplicas"], 0) == wanted
+        && int(object, &["status", "replicas"], 0) == wanted
+        && available == wanted;
+    let conditions = at(object, &["status", "conditions"]);
+    let failure = find(conditions, "ReplicaFailure")
+        .filter(|found| found["status"] == "True")
+        .and_then(|found| text(found, &["message"]));
+    let version = text(object, &["spec", "template", "metadata", "labels", "app.kubernetes.io/version"]);
+    Facts::Deployment { version, settled, available, wanted, failure }
+}
+
+fn job(object: &Value) -> Facts {
+    let conditions = at(object, &["status", "conditions"]);
+    let holds = |kind: &str| find(conditions, kind).filter(|found| found["status"] == "True");
+    Facts::Job {
+        succeeded: holds("Complete").is_some() || int(object, &["status", "succeeded"], 0) > 0,
+        failed: holds("Failed").map(|found| text(found, &["message"]).unwrap_or_default()),
+    }
+}
+
+fn database(object: &Value) -> Facts {
+    let instances = int(object, &["spec", "instances"], 1);
+    let ready_instances = int(object, &["status", "readyInstances"], 0);
+    let (ready, _) = condition(at(object, &["status", "conditions"]), "Ready");
+    Facts::Database {
+        ready: ready && ready_instances >= instances,
+        instances,
+        ready_instances,
+        phase: text(object, &["status", "phase"]).unwrap_or_default(),
+    }
+}
+
+fn route(object: &Value) -> Facts {
+    let parents = at(object, &["status", "parents"]).as_array();
+    let mut verdicts = parents.into_iter().flatten().map(|parent| {
+        let (accepted, why) = condition(&parent["conditions"], "Accepted");
+        let (resolved, missing) = condition(&parent["conditions"], "ResolvedRefs");
+        (accepted && resolved, if accepted { missing } else { why })
+    });
+    let (accepted, message) = verdicts.next().unwrap_or((false, String::new()));
+    Facts::Route { accepted, message }
+}
+
+fn at<'a>(value: &'a Value, path: &[&str]) -> &'a Value {
+    path.iter().try_fold(value, |value, key| value.get(*key)).unwrap_or(&Value::Null)
+}
+
+fn text(value: &Value, path: &[&str]) -> Option<String> {
+    at(value, path).as_str().map(str::to_owned)
+}
+
+fn int(value: &Value, path: &[&str], default: i32) -> i32 {
+    at(value, path).as_i64().and_then(|number| i32::try_from(number).ok()).unwrap_or(default)
+}
+
+fn find<'a>(conditions: &'a Value, kind: &str) -> Option<&'a Value> {
+    conditions.as_array()?.iter().find(|condition| condition["type"] == kind)
+}
+
+fn condition(conditions: &Value, kind: &str) -> (bool, String) {
+    find(conditions, kind).map_or((false, String::new()), |found| {
+        (found["status"] == "True", text(found, &["message"]).unwrap_or_default())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_deployment_counts_as_rolled_out_only_for_the_generation_that_its_controller_has_seen() {
+        let mut object = json!({
+            "metadata": {"uid": "u", "resourceVersion": "7", "generation": 2, "managedFields": []},
+            "spec": {"replicas": 2},
+            "status": {"observedGeneration": 1, "updatedReplicas": 2, "replicas": 2, "availableReplicas": 2},
+        });
+        let settled = |object: &Value| match Seen::reduce(Kind::Deployment, object.clone()).unwrap().facts {
+            Facts::Deployment { settled, .. } => settled,
+            other => panic!("{other:?}"),
+        };
+        assert!(!settled(&object));
+        object["status"]["observedGeneration"] = 2.into();
+        assert!(settled(&object));
+        object["status"]["replicas"] = 3.into();
+        assert!(!settled(&object), "an old pod is still there");
+    }
+
+    #[test]
+    fn what_is_kept_has_no_status_and_no_bookkeeping() {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"uid": "u", "resourceVersion": "7", "labels": {"a": "b"}, "managedFields": [1]},
+            "data": {"k": "v"}, "status": {},
+        });
+        let seen = Seen::reduce(Kind::ConfigMap, object).unwrap();
+        assert_eq!(seen.live, json!({"metadata": {"labels": {"a": "b"}}, "data": {"k": "v"}}));
+    }
+}
