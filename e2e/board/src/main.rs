@@ -16,6 +16,7 @@ mod version;
 mod web;
 
 use clap::Parser;
+use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 #[derive(Debug, Parser)]
@@ -34,18 +35,26 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+async fn main() -> ExitCode {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,tokio_postgres=warn"));
     tracing_subscriber::fmt()
         .json()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    match Command::parse() {
+    let ended = match Command::parse() {
         Command::Web(listen) => web::run(&listen).await,
         Command::Api(listen) => api::run(&listen).await,
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Smoke(args) => smoke::run(&args).await,
         Command::Export(args) => export::run(&args).await,
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("board: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -32,7 +32,9 @@ use crate::{
 use axum::{
     Router,
     extract::DefaultBodyLimit,
+    http::{HeaderValue, header},
     middleware,
+    response::Response,
     routing::{get, patch, post},
 };
 use std::{path::PathBuf, sync::Arc};
@@ -94,7 +96,8 @@ fn router(app: App) -> Router {
         .route("/cards/{card}/move", post(cards::relocate))
         .route("/events", get(outbox::list))
         .layer(middleware::from_fn(guard::same_origin))
-        .layer(DefaultBodyLimit::max(LARGEST_BODY));
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(middleware::map_response(uncached));
     Router::new()
         .nest("/api", api)
         .merge(probes::routes(Tier::Api))
@@ -102,4 +105,12 @@ fn router(app: App) -> Router {
         .route("/smoke", post(rehearsal::smoke))
         .layer(middleware::from_fn(access_log::record))
         .with_state(app)
+}
+
+/// Answers are a user's own: no cache on the way or in the browser keeps them.
+async fn uncached(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

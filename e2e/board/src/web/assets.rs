@@ -4,7 +4,7 @@
 //! be kept for ever. During a rollout a page of one version can meet a replica of the other: that one serves what it has,
 //! uncached, instead of a 404 that leaves the page blank.
 
-use crate::version::ASSETS;
+use crate::version::{ASSETS, VERSION};
 use axum::{
     extract::Path,
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
@@ -32,7 +32,8 @@ const FILES: [(&str, &str, &str); 9] = files! {
     "board.js": "text/javascript; charset=utf-8",
 };
 
-static RENDERED: LazyLock<String> = LazyLock::new(|| PAGE.replace("{build}", ASSETS));
+static RENDERED: LazyLock<String> =
+    LazyLock::new(|| PAGE.replace("{build}", ASSETS).replace("{version}", VERSION));
 static ETAG: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::from_str(&format!("\"{ASSETS}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 });
