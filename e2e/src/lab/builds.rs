@@ -1,7 +1,6 @@
 //! Everything that is built from Go modules: one table, one recipe. Versions are pinned by the modules'
 //! `go.mod` and `go.sum` under `e2e/lab/`; a build whose inputs didn't change is not repeated.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -286,12 +285,14 @@ pub fn required(lab: &Lab, module: &str, origin: &str) -> Option<String> {
 
 /// The lab modules that the table uses: a folder without a program is a leftover.
 #[cfg(test)]
-fn modules() -> BTreeSet<&'static str> {
+fn modules() -> std::collections::BTreeSet<&'static str> {
     PROGRAMS.iter().map(|p| p.module).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

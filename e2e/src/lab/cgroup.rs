@@ -17,7 +17,8 @@ pub fn root(node: NodeId) -> String {
 
 /// Makes a node's root group in every hierarchy; the kubelet asks for it to be there.
 pub fn create(node: NodeId) -> Result<()> {
-    for hierarchy in hierarchies() {
+    // The unified hierarchy beside those of v1 has no controllers; the runtime makes its groups there itself.
+    for hierarchy in hierarchies().into_iter().filter(|h| !h.ends_with("unified")) {
         let group = hierarchy.join(root(node));
         fs::create_dir_all(&group).with_context(|| format!("create {}", group.display()))?;
         if hierarchy.ends_with("cpuset") {
@@ -102,6 +103,6 @@ fn hierarchies() -> Vec<PathBuf> {
         .flatten()
         .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
         .map(|e| e.path())
-        .filter(|p| p.join("cgroup.procs").exists() && !p.ends_with("unified"))
+        .filter(|p| p.join("cgroup.procs").exists())
         .collect()
 }

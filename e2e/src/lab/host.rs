@@ -4,7 +4,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -35,6 +34,7 @@ pub fn run(lab: &Lab, nodes: u8) -> Result<()> {
         let _ = child.kill();
         let _ = child.wait();
     }
+    net::unlink_host();
     remove_groups();
     started
 }
@@ -197,12 +197,13 @@ pub fn spawn(lab: &Lab, nodes: u8) -> Result<()> {
 /// Ends the lab and waits until nothing of it is left but files: no process, link or control group.
 pub fn stop(lab: &Lab) -> Result<bool> {
     let Some(pid) = running(lab) else {
+        net::unlink_host();
         remove_groups();
         return Ok(false);
     };
     nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGTERM).context("end the lab's supervisor")?;
     let deadline = Instant::now() + Duration::from_secs(30);
-    while running(lab).is_some() || Path::new("/sys/class/net").join(net::HOST_LINK).exists() {
+    while running(lab).is_some() {
         if Instant::now() > deadline {
             bail!(
                 "the lab did not end within 30 s; its log: {}",

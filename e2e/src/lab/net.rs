@@ -65,6 +65,12 @@ pub fn link_host(pid: u32) -> Result<()> {
     in_node(pid, &format!("route add default via {}", node.peer()))
 }
 
+/// Takes the host's link away. The kernel keeps a network namespace without processes, and its links, for
+/// as long as it retransmits the last bytes of connections that were open (minutes), so nobody waits for that.
+pub fn unlink_host() {
+    let _ = ip(&format!("link delete {HOST_LINK}"));
+}
+
 /// Links the first node with the second: a veth pair between the two, and a route on each to the other's pods.
 pub fn link_nodes(first: u32, second: u32) -> Result<()> {
     let node = NodeId(2);

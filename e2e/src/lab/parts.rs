@@ -188,7 +188,7 @@ fn proxy(node: NodeId) -> Part {
 fn cilium(node: NodeId) -> Part {
     let flags = [
         format!("--k8s-kubeconfig-path={}", kubeconfig("cilium")),
-        format!("--lib-dir={INSIDE}/build/cilium/bpf"),
+        format!("--lib-dir={INSIDE}/build/cilium"),
         "--state-dir=/run/cilium/state".into(),
         "--socket-path=/run/cilium/cilium.sock".into(),
         "--bpf-root=/run/cilium/bpffs".into(),
