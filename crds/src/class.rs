@@ -154,7 +154,9 @@ pub struct Certificates {
 
 impl Default for Certificates {
     fn default() -> Self {
-        Self { lifetime: seven_days() }
+        Self {
+            lifetime: seven_days(),
+        }
     }
 }
 
@@ -171,7 +173,9 @@ pub fn parse_lifetime(text: &str) -> Option<Duration> {
         "h" => number.checked_mul(3600)?,
         _ => return None,
     };
-    (600..=2160 * 3600).contains(&seconds).then(|| Duration::from_secs(seconds))
+    (600..=2160 * 3600)
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

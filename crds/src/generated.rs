@@ -25,9 +25,15 @@ pub fn generated_files() -> Result<Vec<GeneratedFile>, YamlError> {
     for definition in [Tenant::crd(), TenantClass::crd(), Release::crd()] {
         let name = definition.metadata.name.clone().unwrap_or_default();
         let text = format!("{HEADER}{}", yaml::to_string(&definition)?);
-        files.push(GeneratedFile { path: format!("crds/{name}.yaml"), text });
+        files.push(GeneratedFile {
+            path: format!("crds/{name}.yaml"),
+            text,
+        });
         let text = format!("{HEADER}{}", yaml::to_string(&kept_by_helm(definition))?);
-        files.push(GeneratedFile { path: format!("charts/freehold-crds/templates/{name}.yaml"), text });
+        files.push(GeneratedFile {
+            path: format!("charts/freehold-crds/templates/{name}.yaml"),
+            text,
+        });
     }
     Ok(files)
 }

@@ -36,9 +36,16 @@ fn check(root: &Path, files: &[GeneratedFile]) -> ExitCode {
         .filter(|file| fs::read_to_string(root.join(&file.path)).ok().as_ref() != Some(&file.text))
         .collect();
     for file in &stale {
-        eprintln!("{} is stale: run `cargo run -p freehold-crds -- --write`", file.path);
+        eprintln!(
+            "{} is stale: run `cargo run -p freehold-crds -- --write`",
+            file.path
+        );
     }
-    if stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if stale.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn write(root: &Path, files: &[GeneratedFile]) -> Result<(), Box<dyn Error>> {

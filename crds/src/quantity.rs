@@ -47,7 +47,9 @@ pub struct Amount(i128);
 impl Amount {
     /// Reads the forms that the schema admits, and those that the API server writes.
     pub fn parse(text: &str) -> Option<Self> {
-        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let split = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
         let (number, suffix) = text.split_at(split);
         let factor: i128 = match suffix {
             "m" => 1,
@@ -97,7 +99,12 @@ mod tests {
 
     #[test]
     fn the_api_servers_spelling_is_worth_the_same() {
-        for (written, rewritten) in [("1024Mi", "1Gi"), ("0.5", "500m"), ("1000m", "1"), ("1.5Gi", "1536Mi")] {
+        for (written, rewritten) in [
+            ("1024Mi", "1Gi"),
+            ("0.5", "500m"),
+            ("1000m", "1"),
+            ("1.5Gi", "1536Mi"),
+        ] {
             assert_eq!(Amount::parse(written), Amount::parse(rewritten), "{written}");
         }
         assert!(Amount::parse("2Gi") > Amount::parse("1Gi"));

@@ -34,7 +34,9 @@ pub struct ReleaseSpec {
     /// The version, by strict semantic versioning, for example `1.4.0` or `1.5.0-rc.1`.
     #[schemars(
         length(min = 5, max = 64),
-        regex(pattern = "^(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)(-[0-9A-Za-z-]+(\\.[0-9A-Za-z-]+)*)?$")
+        regex(
+            pattern = "^(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)(-[0-9A-Za-z-]+(\\.[0-9A-Za-z-]+)*)?$"
+        )
     )]
     pub version: String,
 
@@ -68,7 +70,10 @@ pub struct Component {
     pub tier: Tier,
 
     /// The image, pinned by digest: `name@sha256:…` or `name:tag@sha256:…`.
-    #[schemars(length(max = 300), regex(pattern = "^[a-z0-9]([-a-zA-Z0-9._/:]*[a-zA-Z0-9])?@sha256:[0-9a-f]{64}$"))]
+    #[schemars(
+        length(max = 300),
+        regex(pattern = "^[a-z0-9]([-a-zA-Z0-9._/:]*[a-zA-Z0-9])?@sha256:[0-9a-f]{64}$")
+    )]
     pub image: String,
 
     /// Arguments for the image's entry point.
@@ -152,7 +157,10 @@ pub struct Hook {
 
     /// An image of its own, pinned by digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 300), regex(pattern = "^[a-z0-9]([-a-zA-Z0-9._/:]*[a-zA-Z0-9])?@sha256:[0-9a-f]{64}$"))]
+    #[schemars(
+        length(max = 300),
+        regex(pattern = "^[a-z0-9]([-a-zA-Z0-9._/:]*[a-zA-Z0-9])?@sha256:[0-9a-f]{64}$")
+    )]
     pub image: Option<String>,
 
     /// Arguments for the image's entry point.

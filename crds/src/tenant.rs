@@ -86,7 +86,10 @@ pub struct TenantSpec {
 #[serde(rename_all = "camelCase")]
 pub struct Owner {
     /// Where the person is reached; also the login name of the first account.
-    #[schemars(length(min = 3, max = 254), regex(pattern = "^[^@ \\t\\r\\n]+@[^@ \\t\\r\\n]+$"))]
+    #[schemars(
+        length(min = 3, max = 254),
+        regex(pattern = "^[^@ \\t\\r\\n]+@[^@ \\t\\r\\n]+$")
+    )]
     pub email: String,
 }
 
@@ -103,7 +106,10 @@ pub enum Edition {
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseReference {
     /// Name of a Release object, for example `board-1.0.0`. Naming another one upgrades the tenant.
-    #[schemars(length(min = 1, max = 120), regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 120),
+        regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
     pub name: String,
 }
 

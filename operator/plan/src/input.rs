@@ -38,7 +38,11 @@ pub struct Observed {
 impl Observed {
     /// The object of that name, unless it is somebody else's.
     pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Seen> {
-        self.objects.get(&Id { kind, namespace: namespace.to_owned(), name: name.to_owned() })
+        self.objects.get(&Id {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
     }
 }
 

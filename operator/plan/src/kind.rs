@@ -38,8 +38,14 @@ pub enum Wave {
 }
 
 impl Wave {
-    pub const ALL: [Self; 6] =
-        [Self::Namespace, Self::Access, Self::Policy, Self::Database, Self::Exposure, Self::Workload];
+    pub const ALL: [Self; 6] = [
+        Self::Namespace,
+        Self::Access,
+        Self::Policy,
+        Self::Database,
+        Self::Exposure,
+        Self::Workload,
+    ];
 }
 
 /// How an object of a kind comes to an end.
@@ -87,27 +93,66 @@ impl Kind {
         use Ending::{Kept, Pruned};
         match self {
             Self::Namespace => row("", "v1", "Namespace", "namespaces", Wave::Namespace, Kept),
-            Self::RoleBinding => {
-                row("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", Wave::Access, Kept)
-            }
+            Self::RoleBinding => row(
+                "rbac.authorization.k8s.io",
+                "v1",
+                "RoleBinding",
+                "rolebindings",
+                Wave::Access,
+                Kept,
+            ),
             Self::ResourceQuota => row("", "v1", "ResourceQuota", "resourcequotas", Wave::Policy, Pruned),
             Self::LimitRange => row("", "v1", "LimitRange", "limitranges", Wave::Policy, Pruned),
-            Self::NetworkPolicy => {
-                row("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", Wave::Policy, Pruned)
-            }
-            Self::ServiceAccount => row("", "v1", "ServiceAccount", "serviceaccounts", Wave::Database, Pruned),
+            Self::NetworkPolicy => row(
+                "networking.k8s.io",
+                "v1",
+                "NetworkPolicy",
+                "networkpolicies",
+                Wave::Policy,
+                Pruned,
+            ),
+            Self::ServiceAccount => row(
+                "",
+                "v1",
+                "ServiceAccount",
+                "serviceaccounts",
+                Wave::Database,
+                Pruned,
+            ),
             Self::ConfigMap => row("", "v1", "ConfigMap", "configmaps", Wave::Database, Pruned),
-            Self::Cluster => row("postgresql.cnpg.io", "v1", "Cluster", "clusters", Wave::Database, Kept),
+            Self::Cluster => row(
+                "postgresql.cnpg.io",
+                "v1",
+                "Cluster",
+                "clusters",
+                Wave::Database,
+                Kept,
+            ),
             Self::Service => row("", "v1", "Service", "services", Wave::Exposure, Pruned),
-            Self::Gateway => {
-                row("gateway.networking.k8s.io", "v1", "Gateway", "gateways", Wave::Exposure, Pruned)
-            }
-            Self::HttpRoute => {
-                row("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes", Wave::Exposure, Pruned)
-            }
-            Self::PodDisruptionBudget => {
-                row("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", Wave::Exposure, Pruned)
-            }
+            Self::Gateway => row(
+                "gateway.networking.k8s.io",
+                "v1",
+                "Gateway",
+                "gateways",
+                Wave::Exposure,
+                Pruned,
+            ),
+            Self::HttpRoute => row(
+                "gateway.networking.k8s.io",
+                "v1",
+                "HTTPRoute",
+                "httproutes",
+                Wave::Exposure,
+                Pruned,
+            ),
+            Self::PodDisruptionBudget => row(
+                "policy",
+                "v1",
+                "PodDisruptionBudget",
+                "poddisruptionbudgets",
+                Wave::Exposure,
+                Pruned,
+            ),
             Self::Deployment => row("apps", "v1", "Deployment", "deployments", Wave::Workload, Pruned),
             Self::Job => row("batch", "v1", "Job", "jobs", Wave::Workload, Pruned),
         }
@@ -116,7 +161,11 @@ impl Kind {
     /// `v1`, `apps/v1`.
     pub fn api_version(self) -> String {
         let Row { group, version, .. } = self.row();
-        if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+        if group.is_empty() {
+            version.to_owned()
+        } else {
+            format!("{group}/{version}")
+        }
     }
 }
 
@@ -128,7 +177,15 @@ const fn row(
     wave: Wave,
     ending: Ending,
 ) -> Row {
-    Row { group, version, kind, plural, namespaced: !matches!(wave, Wave::Namespace), wave, ending }
+    Row {
+        group,
+        version,
+        kind,
+        plural,
+        namespaced: !matches!(wave, Wave::Namespace),
+        wave,
+        ending,
+    }
 }
 
 #[cfg(test)]
@@ -139,7 +196,10 @@ mod tests {
     fn kinds_stand_in_the_order_of_their_waves_and_what_holds_data_is_never_pruned() {
         let waves: Vec<_> = Kind::ALL.iter().map(|kind| kind.row().wave).collect();
         assert!(waves.is_sorted());
-        let kept: Vec<_> = Kind::ALL.into_iter().filter(|kind| kind.row().ending == Ending::Kept).collect();
+        let kept: Vec<_> = Kind::ALL
+            .into_iter()
+            .filter(|kind| kind.row().ending == Ending::Kept)
+            .collect();
         assert_eq!(kept, [Kind::Namespace, Kind::RoleBinding, Kind::Cluster]);
     }
 }

@@ -18,8 +18,8 @@ mod model;
 pub mod names;
 mod object;
 mod outcome;
-pub mod rights;
 mod report;
+pub mod rights;
 mod seen;
 
 use std::collections::BTreeSet;
@@ -60,11 +60,20 @@ pub fn plan(input: &Input<'_>) -> Plan {
             });
             // The last good objects stay.
             outcome.keep.extend(input.observed.objects.keys().cloned());
-            outcome.objects.retain(|object| input.observed.objects.contains_key(&object.id));
+            outcome
+                .objects
+                .retain(|object| input.observed.objects.contains_key(&object.id));
             let previous = input.tenant.status.clone().unwrap_or_default();
-            TenantStatus { url: previous.url, version: previous.version, ..base }
+            TenantStatus {
+                url: previous.url,
+                version: previous.version,
+                ..base
+            }
         }
-        Ok(model) if blocked => TenantStatus { url: Some(model.url.clone()), ..base },
+        Ok(model) if blocked => TenantStatus {
+            url: Some(model.url.clone()),
+            ..base
+        },
         Ok(model) => {
             let scene = Scene { model, input };
             outcome.add(concerns(scene));
@@ -78,7 +87,9 @@ pub fn plan(input: &Input<'_>) -> Plan {
             }
         }
     };
-    let serves = model.as_ref().is_ok_and(|model| workload::serves(&Scene { model, input }));
+    let serves = model
+        .as_ref()
+        .is_ok_and(|model| workload::serves(&Scene { model, input }));
     assemble(input, outcome, status, serves, model.err())
 }
 
@@ -109,7 +120,10 @@ fn strangers(input: &Input<'_>, outcome: &mut Outcome) {
             unblocked_by: format!("look where {id} comes from, and delete it"),
             stalls: true,
         });
-        outcome.wake = [outcome.wake, Some(stranger.look_again)].into_iter().flatten().min();
+        outcome.wake = [outcome.wake, Some(stranger.look_again)]
+            .into_iter()
+            .flatten()
+            .min();
     }
 }
 
@@ -120,10 +134,21 @@ fn assemble(
     serves: bool,
     invalid: Option<Invalid>,
 ) -> Plan {
-    let Outcome { mut objects, keep, actions, mut findings, waits, wake } = outcome;
+    let Outcome {
+        mut objects,
+        keep,
+        actions,
+        mut findings,
+        waits,
+        wake,
+    } = outcome;
     objects.sort_by(|a, b| a.id.cmp(&b.id));
     let invalid = invalid.is_some();
-    let prune = if invalid || status.namespace.is_none() { Vec::new() } else { pruned(input, &objects, &keep) };
+    let prune = if invalid || status.namespace.is_none() {
+        Vec::new()
+    } else {
+        pruned(input, &objects, &keep)
+    };
     summarise(&mut findings, &waits, serves);
     status.conditions = report::conditions(input, findings);
     status.blockers = report::blockers(input, waits);
@@ -132,7 +157,11 @@ fn assemble(
         actions,
         conditions: status.conditions.clone(),
         events: report::events(input, &status),
-        finalizer: if has_finalizer(input) { Finalizer::Keep } else { Finalizer::Add },
+        finalizer: if has_finalizer(input) {
+            Finalizer::Keep
+        } else {
+            Finalizer::Add
+        },
         wake: wake.filter(|wake| *wake > input.now),
         status,
         objects,
@@ -158,7 +187,10 @@ fn pruned(input: &Input<'_>, objects: &[Object], keep: &BTreeSet<Id>) -> Vec<Id>
 fn summarise(findings: &mut Vec<Finding>, waits: &[Wait], serves: bool) {
     let holds = |topic: &str| findings.iter().any(|f| f.topic == topic && f.truth == Some(true));
     let stalled = waits.iter().find(|wait| wait.stalls);
-    let lacking = findings.iter().find(|finding| finding.truth != Some(true)).cloned();
+    let lacking = findings
+        .iter()
+        .find(|finding| finding.truth != Some(true))
+        .cloned();
     let routed = holds(gateway::TOPIC);
     let rolled_out = holds(workload::TOPIC) && holds(concern::migration::TOPIC);
     let ready = match (stalled, lacking) {
@@ -168,13 +200,23 @@ fn summarise(findings: &mut Vec<Finding>, waits: &[Wait], serves: bool) {
     };
     let serving = match (serves, routed) {
         (true, true) => Finding::new("Serving", true, "Serving", "users are served"),
-        (true, false) => Finding::new("Serving", false, "NoRoute", "the product runs, but no route leads to it"),
+        (true, false) => Finding::new(
+            "Serving",
+            false,
+            "NoRoute",
+            "the product runs, but no route leads to it",
+        ),
         (false, _) => Finding::new("Serving", false, "NoPods", "a tier has no pod that can answer"),
     };
     let up_to_date = match (rolled_out, stalled) {
         (true, None) => Finding::new("UpToDate", true, "UpToDate", "what runs is what was asked for"),
         (_, Some(wait)) => Finding::new("UpToDate", false, wait.reason, wait.message.clone()),
-        (false, None) => Finding::new("UpToDate", false, "RollingOut", "what was asked for is being rolled out"),
+        (false, None) => Finding::new(
+            "UpToDate",
+            false,
+            "RollingOut",
+            "what was asked for is being rolled out",
+        ),
     };
     let is_ready = ready.truth == Some(true);
     let reconciling = if is_ready || stalled.is_some() {
@@ -183,28 +225,62 @@ fn summarise(findings: &mut Vec<Finding>, waits: &[Wait], serves: bool) {
         Finding::new("Reconciling", true, ready.reason, ready.message.clone())
     };
     let stalls = match stalled {
-        Some(wait) => Finding::new("Stalled", true, wait.reason, format!("unblocked by: {}", wait.unblocked_by)),
-        None => Finding::new("Stalled", false, "Progressing", "nothing waits for anybody's deed"),
+        Some(wait) => Finding::new(
+            "Stalled",
+            true,
+            wait.reason,
+            format!("unblocked by: {}", wait.unblocked_by),
+        ),
+        None => Finding::new(
+            "Stalled",
+            false,
+            "Progressing",
+            "nothing waits for anybody's deed",
+        ),
     };
     findings.splice(0..0, [ready, reconciling, stalls, serving, up_to_date]);
 }
 
 fn has_finalizer(input: &Input<'_>) -> bool {
-    input.tenant.metadata.finalizers.iter().flatten().any(|name| name == names::FINALIZER)
+    input
+        .tenant
+        .metadata
+        .finalizers
+        .iter()
+        .flatten()
+        .any(|name| name == names::FINALIZER)
 }
 
 /// The plan of a tenant that was deleted.
 fn ending(input: &Input<'_>) -> Plan {
     if !has_finalizer(input) {
-        return Plan { status: input.tenant.status.clone().unwrap_or_default(), ..Plan::default() };
+        return Plan {
+            status: input.tenant.status.clone().unwrap_or_default(),
+            ..Plan::default()
+        };
     }
-    let teardown::Teardown { prune, actions, finalizer, wait, finding } = teardown::plan(input);
+    let teardown::Teardown {
+        prune,
+        actions,
+        finalizer,
+        wait,
+        finding,
+    } = teardown::plan(input);
     let mut status = TenantStatus {
         observed_generation: input.tenant.metadata.generation,
-        namespace: input.tenant.status.as_ref().and_then(|status| status.namespace.clone()),
+        namespace: input
+            .tenant
+            .status
+            .as_ref()
+            .and_then(|status| status.namespace.clone()),
         ..TenantStatus::default()
     };
-    let reconciling = Finding::new("Reconciling", true, "TearingDown", "the tenant is being taken down");
+    let reconciling = Finding::new(
+        "Reconciling",
+        true,
+        "TearingDown",
+        "the tenant is being taken down",
+    );
     status.conditions = report::conditions(input, finding.into_iter().chain([reconciling]).collect());
     status.blockers = report::blockers(input, wait.into_iter().collect());
     Plan {

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use freehold_crds::{
-    ClassDatabase, Component, Gateway, Hook, LimitDefaults, Quantity, Quota, Resources, Tenant, Tier, parse_lifetime,
+    ClassDatabase, Component, Gateway, Hook, LimitDefaults, Quantity, Quota, Resources, Tenant, Tier,
+    parse_lifetime,
 };
 
 use crate::input::Input;
@@ -120,11 +121,17 @@ impl<'a> Model<'a> {
     pub fn read(input: &Input<'a>) -> Result<Self, Invalid> {
         let tenant = input.tenant;
         let spec = &tenant.spec;
-        let class = input.class.ok_or_else(|| Invalid::ClassNotFound(spec.class_name.clone()))?;
-        let release = input.release.ok_or_else(|| Invalid::ReleaseNotFound(spec.release.name.clone()))?;
+        let class = input
+            .class
+            .ok_or_else(|| Invalid::ClassNotFound(spec.class_name.clone()))?;
+        let release = input
+            .release
+            .ok_or_else(|| Invalid::ReleaseNotFound(spec.release.name.clone()))?;
         let release_name = || spec.release.name.clone();
-        let version = semver::Version::parse(&release.spec.version)
-            .map_err(|error| Invalid::Version { release: release_name(), error: error.to_string() })?;
+        let version = semver::Version::parse(&release.spec.version).map_err(|error| Invalid::Version {
+            release: release_name(),
+            error: error.to_string(),
+        })?;
         let components = release
             .spec
             .components
@@ -136,7 +143,11 @@ impl<'a> Model<'a> {
             (Some(web), None) => (web.clone(), web.port.ok_or_else(|| Invalid::Web(release_name()))?),
             _ => return Err(Invalid::Web(release_name())),
         };
-        let hook = release.spec.hooks.as_ref().and_then(|hooks| hooks.migrate.as_ref());
+        let hook = release
+            .spec
+            .hooks
+            .as_ref()
+            .and_then(|hooks| hooks.migrate.as_ref());
         let migrate = hook
             .map(|hook| migration(hook, &components).ok_or_else(|| Invalid::Hook(release_name())))
             .transpose()?;
@@ -158,7 +169,9 @@ impl<'a> Model<'a> {
             migrate,
             database: Database {
                 class: &class.spec.database,
-                instances: over.and_then(|over| over.instances).unwrap_or(class.spec.database.instances),
+                instances: over
+                    .and_then(|over| over.instances)
+                    .unwrap_or(class.spec.database.instances),
                 storage_size: over
                     .and_then(|over| over.storage_size.as_ref())
                     .unwrap_or(&class.spec.database.storage_size),
@@ -181,21 +194,37 @@ pub fn namespace(tenant: &Tenant) -> NamespaceName {
 fn part<'a>(component: &'a Component, release: &str) -> Result<Part<'a>, Invalid> {
     let port = component
         .port
-        .map(|port| u16::try_from(port).map_err(|_| Invalid::Port { release: release.to_owned(), port }))
+        .map(|port| {
+            u16::try_from(port).map_err(|_| Invalid::Port {
+                release: release.to_owned(),
+                port,
+            })
+        })
         .transpose()?;
-    Ok(Part { name: WorkloadName::of(&component.name), component, port })
+    Ok(Part {
+        name: WorkloadName::of(&component.name),
+        component,
+        port,
+    })
 }
 
 fn migration<'a>(hook: &'a Hook, components: &[Part<'a>]) -> Option<Migration<'a>> {
-    const NOTHING: &Resources =
-        &Resources { cpu_request: None, memory_request: None, cpu_limit: None, memory_limit: None };
+    const NOTHING: &Resources = &Resources {
+        cpu_request: None,
+        memory_request: None,
+        cpu_limit: None,
+        memory_limit: None,
+    };
     let named = hook
         .component
         .as_ref()
         .and_then(|name| components.iter().find(|part| part.component.name == *name))
         .map(|part| part.component);
     Some(Migration {
-        image: hook.image.as_deref().or(named.map(|component| component.image.as_str()))?,
+        image: hook
+            .image
+            .as_deref()
+            .or(named.map(|component| component.image.as_str()))?,
         args: &hook.args,
         timeout_seconds: hook.timeout_seconds,
         resources: named.map_or(NOTHING, |component| &component.resources),
@@ -203,5 +232,9 @@ fn migration<'a>(hook: &'a Hook, components: &[Part<'a>]) -> Option<Migration<'a
 }
 
 fn url(hostname: &str, port: u16) -> String {
-    if port == 443 { format!("https://{hostname}") } else { format!("https://{hostname}:{port}") }
+    if port == 443 {
+        format!("https://{hostname}")
+    } else {
+        format!("https://{hostname}:{port}")
+    }
 }

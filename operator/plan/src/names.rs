@@ -19,7 +19,11 @@ pub fn digest(parts: &[&str]) -> String {
         hash.update(part.len().to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// The name itself if it fits, else its beginning and a hash of the whole.
@@ -94,7 +98,13 @@ impl JobName {
         parts.extend(args.iter().map(String::as_str));
         let version: String = version
             .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .map(|c| {
+                if c.is_ascii_alphanumeric() {
+                    c.to_ascii_lowercase()
+                } else {
+                    '-'
+                }
+            })
             .take(20)
             .collect();
         let hash = &digest(&parts)[..10];

@@ -22,9 +22,17 @@ pub struct Id {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, namespace, name } = self;
+        let Self {
+            kind,
+            namespace,
+            name,
+        } = self;
         let kind = kind.row().kind;
-        if namespace.is_empty() { write!(f, "{kind} {name}") } else { write!(f, "{kind} {namespace}/{name}") }
+        if namespace.is_empty() {
+            write!(f, "{kind} {name}")
+        } else {
+            write!(f, "{kind} {namespace}/{name}")
+        }
     }
 }
 
@@ -46,7 +54,10 @@ pub struct Marks {
 impl Marks {
     /// Those of every object of a tenant.
     pub fn of(tenant: &str) -> Self {
-        Self { labels: tenant_labels(tenant), annotations: BTreeMap::new() }
+        Self {
+            labels: tenant_labels(tenant),
+            annotations: BTreeMap::new(),
+        }
     }
 
     #[must_use]
@@ -64,9 +75,13 @@ impl Marks {
 
 /// By these the watches find the objects, and the objects their tenant.
 pub fn tenant_labels(tenant: &str) -> BTreeMap<String, String> {
-    [(MANAGED_BY, FREEHOLD), ("app.kubernetes.io/part-of", FREEHOLD), (TENANT_LABEL, tenant)]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+    [
+        (MANAGED_BY, FREEHOLD),
+        ("app.kubernetes.io/part-of", FREEHOLD),
+        (TENANT_LABEL, tenant),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
 }
 
 impl Object {
@@ -80,7 +95,8 @@ impl Object {
         drop_empty(&mut body);
         body.insert("apiVersion".into(), id.kind.api_version().into());
         body.insert("kind".into(), id.kind.row().kind.into());
-        let mut metadata = json!({ "name": id.name, "labels": marks.labels, "annotations": marks.annotations });
+        let mut metadata =
+            json!({ "name": id.name, "labels": marks.labels, "annotations": marks.annotations });
         if !id.namespace.is_empty() {
             metadata["namespace"] = id.namespace.clone().into();
         }
@@ -98,7 +114,11 @@ impl Object {
             .filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata"))
             .all(|(key, value)| covers(value, live.get(key), self.id.kind == Kind::NetworkPolicy))
             && ["labels", "annotations"].iter().all(|key| {
-                covers(&self.body["metadata"][*key], live.get("metadata").and_then(|m| m.get(*key)), false)
+                covers(
+                    &self.body["metadata"][*key],
+                    live.get("metadata").and_then(|m| m.get(*key)),
+                    false,
+                )
             })
     }
 }
@@ -117,8 +137,13 @@ fn covers(wanted: &Value, live: Option<&Value>, exact: bool) -> bool {
         (wanted, live) if is_blank(wanted) => is_blank(live),
         (Value::Object(wanted), Value::Object(live)) => {
             let exact_below = |key: &str| exact || matches!(key, "selector" | "subjects" | "roleRef");
-            wanted.iter().all(|(key, value)| covers(value, live.get(key), exact_below(key)))
-                && (!exact || live.iter().all(|(key, value)| wanted.contains_key(key) || is_blank(value)))
+            wanted
+                .iter()
+                .all(|(key, value)| covers(value, live.get(key), exact_below(key)))
+                && (!exact
+                    || live
+                        .iter()
+                        .all(|(key, value)| wanted.contains_key(key) || is_blank(value)))
         }
         (Value::Array(wanted), Value::Array(live)) => {
             wanted.len() == live.len() && wanted.iter().zip(live).all(|(w, l)| covers(w, Some(l), exact))
@@ -145,13 +170,20 @@ mod tests {
     use super::*;
 
     fn object(kind: Kind, content: &Value) -> Object {
-        let id = Id { kind, namespace: "tenant-acme".into(), name: "x".into() };
+        let id = Id {
+            kind,
+            namespace: "tenant-acme".into(),
+            name: "x".into(),
+        };
         Object::declare(id, Marks::of("acme"), content)
     }
 
     #[test]
     fn defaults_of_the_api_server_are_no_drift() {
-        let wanted = object(Kind::Service, &json!({"spec": {"ports": [{"port": 80}], "externalIPs": []}}));
+        let wanted = object(
+            Kind::Service,
+            &json!({"spec": {"ports": [{"port": 80}], "externalIPs": []}}),
+        );
         let mut live = wanted.body.clone();
         live["spec"]["ports"][0]["protocol"] = "TCP".into();
         live["spec"]["clusterIP"] = "10.0.0.1".into();
@@ -160,7 +192,10 @@ mod tests {
 
     #[test]
     fn quantities_are_compared_by_what_they_are_worth() {
-        let wanted = object(Kind::ResourceQuota, &json!({"spec": {"hard": {"limits.memory": "1024Mi"}}}));
+        let wanted = object(
+            Kind::ResourceQuota,
+            &json!({"spec": {"hard": {"limits.memory": "1024Mi"}}}),
+        );
         let mut live = wanted.body.clone();
         live["spec"]["hard"]["limits.memory"] = "1Gi".into();
         assert!(wanted.is_settled(&live));

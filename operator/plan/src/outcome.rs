@@ -36,7 +36,11 @@ pub enum Action {
     MintAuthority,
     /// Make a certificate for the gateway, signed by the authority.
     #[serde(rename_all = "camelCase")]
-    MintEdge { namespace: String, dns_names: Vec<String>, lifetime_seconds: u64 },
+    MintEdge {
+        namespace: String,
+        dns_names: Vec<String>,
+        lifetime_seconds: u64,
+    },
     /// Make the token with which the account owner signs in for the first time.
     #[serde(rename_all = "camelCase")]
     MintOwner { namespace: String },
@@ -100,11 +104,21 @@ pub struct Outcome {
 
 impl Outcome {
     pub fn of(objects: Vec<Object>) -> Self {
-        Self { objects, ..Self::default() }
+        Self {
+            objects,
+            ..Self::default()
+        }
     }
 
     pub fn add(&mut self, other: Self) {
-        let Self { objects, keep, actions, findings, waits, wake } = other;
+        let Self {
+            objects,
+            keep,
+            actions,
+            findings,
+            waits,
+            wake,
+        } = other;
         self.objects.extend(objects);
         self.keep.extend(keep);
         self.actions.extend(actions);
@@ -125,7 +139,12 @@ pub struct Finding {
 
 impl Finding {
     pub fn new(topic: &'static str, truth: bool, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { topic, truth: Some(truth), reason, message: message.into() }
+        Self {
+            topic,
+            truth: Some(truth),
+            reason,
+            message: message.into(),
+        }
     }
 }
 

@@ -11,14 +11,18 @@ use crate::outcome::{Event, Finding, Wait};
 
 /// Conditions with their times: an unchanged status keeps the time of its transition.
 pub fn conditions(input: &Input<'_>, findings: Vec<Finding>) -> Vec<Condition> {
-    let before = previous(input).map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let before = previous(input)
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
     let condition = |finding: Finding| {
         let status = match finding.truth {
             Some(true) => "True",
             Some(false) => "False",
             None => "Unknown",
         };
-        let same = before.iter().find(|c| c.type_ == finding.topic && c.status == status);
+        let same = before
+            .iter()
+            .find(|c| c.type_ == finding.topic && c.status == status);
         let since = same.map_or(Time(seconds(input.now)), |same| same.last_transition_time.clone());
         Condition {
             type_: finding.topic.to_owned(),
@@ -34,7 +38,9 @@ pub fn conditions(input: &Input<'_>, findings: Vec<Finding>) -> Vec<Condition> {
 
 /// Blockers with their times. One for each reason: the first that was found.
 pub fn blockers(input: &Input<'_>, waits: Vec<Wait>) -> Vec<Blocker> {
-    let before = previous(input).map(|status| status.blockers.as_slice()).unwrap_or_default();
+    let before = previous(input)
+        .map(|status| status.blockers.as_slice())
+        .unwrap_or_default();
     let mut blockers: Vec<Blocker> = Vec::new();
     for wait in waits {
         if blockers.iter().any(|blocker| blocker.reason == wait.reason) {
@@ -60,16 +66,30 @@ pub fn events(input: &Input<'_>, status: &TenantStatus) -> Vec<Event> {
     if let Some(is) = is {
         let was = was.map(|was| was.status);
         if is.status == "True" && was.as_deref() != Some("True") {
-            events.push(Event { warning: false, reason: "Ready".to_owned(), message: is.message });
+            events.push(Event {
+                warning: false,
+                reason: "Ready".to_owned(),
+                message: is.message,
+            });
         } else if is.status == "False" && was.as_deref() == Some("True") {
-            events.push(Event { warning: true, reason: is.reason, message: is.message });
+            events.push(Event {
+                warning: true,
+                reason: is.reason,
+                message: is.message,
+            });
         }
     }
-    let known = before.map(|status| status.blockers.as_slice()).unwrap_or_default();
+    let known = before
+        .map(|status| status.blockers.as_slice())
+        .unwrap_or_default();
     for blocker in &status.blockers {
         if !known.iter().any(|known| known.reason == blocker.reason) {
             let message = format!("{}; unblocked by: {}", blocker.message, blocker.unblocked_by);
-            events.push(Event { warning: true, reason: blocker.reason.clone(), message: shorten(message) });
+            events.push(Event {
+                warning: true,
+                reason: blocker.reason.clone(),
+                message: shorten(message),
+            });
         }
     }
     events

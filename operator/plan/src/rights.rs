@@ -21,7 +21,13 @@ fn rule(
     names: &[&'static str],
     verbs: &[&'static str],
 ) -> Rule {
-    Rule { why, group, resources: resources.to_vec(), names: names.to_vec(), verbs: verbs.to_vec() }
+    Rule {
+        why,
+        group,
+        resources: resources.to_vec(),
+        names: names.to_vec(),
+        verbs: verbs.to_vec(),
+    }
 }
 
 /// The one ClusterRole that the operator may bind.
@@ -39,8 +45,20 @@ pub fn cluster_wide() -> Vec<Rule> {
         ),
         rule("the finalizer", "freehold.dev", &["tenants"], &[], &["patch"]),
         rule("the report", "freehold.dev", &["tenants/status"], &[], &["patch"]),
-        rule("transitions that people see", "events.k8s.io", &["events"], &[], &["create", "patch"]),
-        rule("a namespace for each tenant", "", &["namespaces"], &[], &["get", "create", "patch", "delete"]),
+        rule(
+            "transitions that people see",
+            "events.k8s.io",
+            &["events"],
+            &[],
+            &["create", "patch"],
+        ),
+        rule(
+            "a namespace for each tenant",
+            "",
+            &["namespaces"],
+            &[],
+            &["get", "create", "patch", "delete"],
+        ),
         rule(
             "the binding by which it writes in a tenant's namespace",
             "rbac.authorization.k8s.io",
@@ -56,13 +74,19 @@ pub fn cluster_wide() -> Vec<Rule> {
             &["bind"],
         ),
     ];
-    rules.extend(grouped(Kind::ALL.to_vec(), "drift is seen by watching", &["list", "watch"]));
+    rules.extend(grouped(
+        Kind::ALL.to_vec(),
+        "drift is seen by watching",
+        &["list", "watch"],
+    ));
     rules
 }
 
 /// What the operator may do in a tenant's namespace, through its binding there.
 pub fn in_tenant_namespaces() -> Vec<Rule> {
-    let kinds = Kind::ALL.into_iter().filter(|kind| !matches!(kind, Kind::Namespace | Kind::RoleBinding));
+    let kinds = Kind::ALL
+        .into_iter()
+        .filter(|kind| !matches!(kind, Kind::Namespace | Kind::RoleBinding));
     let verbs = &["get", "create", "patch", "delete"];
     let mut rules = grouped(kinds.collect(), "what a tenant consists of", verbs);
     rules.push(rule(
@@ -72,13 +96,25 @@ pub fn in_tenant_namespaces() -> Vec<Rule> {
         &[crate::names::EDGE_CERTIFICATE, crate::names::OWNER_TOKEN],
         &["get", "patch"],
     ));
-    rules.push(rule("a create can't be limited to names", "", &["secrets"], &[], &["create"]));
+    rules.push(rule(
+        "a create can't be limited to names",
+        "",
+        &["secrets"],
+        &[],
+        &["create"],
+    ));
     rules
 }
 
 /// What the operator may do in the namespace of the keys.
 pub fn in_keys_namespace() -> Vec<Rule> {
-    vec![rule("the tenants' authorities", "", &["secrets"], &[], &["get", "create", "delete"])]
+    vec![rule(
+        "the tenants' authorities",
+        "",
+        &["secrets"],
+        &[],
+        &["get", "create", "delete"],
+    )]
 }
 
 /// What the operator may do in its own namespace.
@@ -95,8 +131,20 @@ pub fn in_own_namespace() -> Vec<Rule> {
 /// What the operator may read in the namespace `default`.
 pub fn in_default_namespace() -> Vec<Rule> {
     vec![
-        rule("where the API server is", "", &["services"], &["kubernetes"], &["get"]),
-        rule("where the API server is", "discovery.k8s.io", &["endpointslices"], &["kubernetes"], &["get"]),
+        rule(
+            "where the API server is",
+            "",
+            &["services"],
+            &["kubernetes"],
+            &["get"],
+        ),
+        rule(
+            "where the API server is",
+            "discovery.k8s.io",
+            &["endpointslices"],
+            &["kubernetes"],
+            &["get"],
+        ),
     ]
 }
 

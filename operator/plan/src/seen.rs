@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use crate::kind::Kind;
-use crate::names::TENANT_UID;
+use crate::names::{FREEHOLD, TENANT_UID};
 
 /// An object as it was last seen.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Seen {
     pub resource_version: String,
     /// Has a deletion timestamp.
     pub ending: bool,
+    /// Our fields are still owned by the create, not by an apply: server-side apply could not take one away.
+    pub created: bool,
     /// `metadata.labels`, `metadata.annotations` and everything outside metadata and status.
     pub live: Value,
     pub facts: Facts,
@@ -74,20 +76,34 @@ impl Seen {
         let uid = text("uid")?;
         let resource_version = text("resourceVersion").unwrap_or_default();
         let ending = metadata.contains_key("deletionTimestamp");
+        let created = is_owned_by_create(metadata.get("managedFields").unwrap_or(&Value::Null));
         let kept: Map<String, Value> = ["labels", "annotations"]
             .into_iter()
             .filter_map(|key| metadata.remove(key).map(|value| (key.to_owned(), value)))
             .collect();
         map.insert("metadata".to_owned(), Value::Object(kept));
-        Some(Self { uid, resource_version, ending, live: object, facts })
+        Some(Self {
+            uid,
+            resource_version,
+            ending,
+            created,
+            live: object,
+            facts,
+        })
     }
+}
+
+fn is_owned_by_create(managed_fields: &Value) -> bool {
+    managed_fields.as_array().into_iter().flatten().any(|entry| {
+        entry["manager"] == FREEHOLD && entry["operation"] == "Update" && entry.get("subresource").is_none()
+    })
 }
 
 fn facts(kind: Kind, object: &Value) -> Facts {
     match kind {
-        Kind::Namespace => {
-            Facts::Namespace { tenant_uid: text(object, &["metadata", "annotations", TENANT_UID]) }
-        }
+        Kind::Namespace => Facts::Namespace {
+            tenant_uid: text(object, &["metadata", "annotations", TENANT_UID]),
+        },
         Kind::Deployment => deployment(object),
         Kind::Job => job(object),
         Kind::Cluster => database(object),
@@ -112,8 +128,23 @@ fn deployment(object: &Value) -> Facts {
     let failure = find(conditions, "ReplicaFailure")
         .filter(|found| found["status"] == "True")
         .and_then(|found| text(found, &["message"]));
-    let version = text(object, &["spec", "template", "metadata", "labels", "app.kubernetes.io/version"]);
-    Facts::Deployment { version, settled, available, wanted, failure }
+    let version = text(
+        object,
+        &[
+            "spec",
+            "template",
+            "metadata",
+            "labels",
+            "app.kubernetes.io/version",
+        ],
+    );
+    Facts::Deployment {
+        version,
+        settled,
+        available,
+        wanted,
+        failure,
+    }
 }
 
 fn job(object: &Value) -> Facts {
@@ -149,7 +180,9 @@ fn route(object: &Value) -> Facts {
 }
 
 fn at<'a>(value: &'a Value, path: &[&str]) -> &'a Value {
-    path.iter().try_fold(value, |value, key| value.get(*key)).unwrap_or(&Value::Null)
+    path.iter()
+        .try_fold(value, |value, key| value.get(*key))
+        .unwrap_or(&Value::Null)
 }
 
 fn text(value: &Value, path: &[&str]) -> Option<String> {
@@ -157,16 +190,25 @@ fn text(value: &Value, path: &[&str]) -> Option<String> {
 }
 
 fn int(value: &Value, path: &[&str], default: i32) -> i32 {
-    at(value, path).as_i64().and_then(|number| i32::try_from(number).ok()).unwrap_or(default)
+    at(value, path)
+        .as_i64()
+        .and_then(|number| i32::try_from(number).ok())
+        .unwrap_or(default)
 }
 
 fn find<'a>(conditions: &'a Value, kind: &str) -> Option<&'a Value> {
-    conditions.as_array()?.iter().find(|condition| condition["type"] == kind)
+    conditions
+        .as_array()?
+        .iter()
+        .find(|condition| condition["type"] == kind)
 }
 
 fn condition(conditions: &Value, kind: &str) -> (bool, String) {
     find(conditions, kind).map_or((false, String::new()), |found| {
-        (found["status"] == "True", text(found, &["message"]).unwrap_or_default())
+        (
+            found["status"] == "True",
+            text(found, &["message"]).unwrap_or_default(),
+        )
     })
 }
 
@@ -202,6 +244,9 @@ mod tests {
             "data": {"k": "v"}, "status": {},
         });
         let seen = Seen::reduce(Kind::ConfigMap, object).unwrap();
-        assert_eq!(seen.live, json!({"metadata": {"labels": {"a": "b"}}, "data": {"k": "v"}}));
+        assert_eq!(
+            seen.live,
+            json!({"metadata": {"labels": {"a": "b"}}, "data": {"k": "v"}})
+        );
     }
 }

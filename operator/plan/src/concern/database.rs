@@ -23,20 +23,45 @@ const TIER: &str = "database";
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let seen = scene.seen(Kind::Cluster, DATABASE);
     let (size, mut outcome) = storage_size(&scene, seen);
-    let cluster = Cluster { spec: spec(&scene, size) };
-    outcome.objects.push(Object::declare(scene.id(Kind::Cluster, DATABASE), scene.marks(), &cluster));
+    let cluster = Cluster {
+        spec: spec(&scene, size),
+    };
+    outcome.objects.push(Object::declare(
+        scene.id(Kind::Cluster, DATABASE),
+        scene.marks(),
+        &cluster,
+    ));
     outcome.findings.push(finding(seen));
     outcome
 }
 
 fn finding(seen: Option<&Seen>) -> Finding {
-    let Some(Seen { facts: Facts::Database { ready, instances, ready_instances, phase }, .. }) = seen else {
+    let Some(Seen {
+        facts:
+            Facts::Database {
+                ready,
+                instances,
+                ready_instances,
+                phase,
+            },
+        ..
+    }) = seen
+    else {
         return Finding::new(TOPIC, false, "Creating", "the database is being created");
     };
     if *ready {
-        return Finding::new(TOPIC, true, "Ready", format!("{ready_instances} of {instances} instances are ready"));
+        return Finding::new(
+            TOPIC,
+            true,
+            "Ready",
+            format!("{ready_instances} of {instances} instances are ready"),
+        );
     }
-    let phase = if phase.is_empty() { "not yet seen by CloudNativePG" } else { phase };
+    let phase = if phase.is_empty() {
+        "not yet seen by CloudNativePG"
+    } else {
+        phase
+    };
     let message = format!("{ready_instances} of {instances} instances are ready: {phase}");
     Finding::new(TOPIC, false, "DatabaseNotReady", message)
 }
@@ -44,7 +69,9 @@ fn finding(seen: Option<&Seen>) -> Finding {
 /// The size to ask for: never less than what is there.
 fn storage_size(scene: &Scene<'_>, seen: Option<&Seen>) -> (String, Outcome) {
     let wanted = &scene.model.database.storage_size.0;
-    let there = seen.and_then(|seen| seen.live.pointer("/spec/storage/size")).and_then(|size| size.as_str());
+    let there = seen
+        .and_then(|seen| seen.live.pointer("/spec/storage/size"))
+        .and_then(|size| size.as_str());
     match there {
         Some(there) if Amount::parse(there) > Amount::parse(wanted) => {
             let wait = Wait {
@@ -53,7 +80,13 @@ fn storage_size(scene: &Scene<'_>, seen: Option<&Seen>) -> (String, Outcome) {
                 unblocked_by: format!("set spec.database.storageSize of the tenant to {there} or more"),
                 stalls: false,
             };
-            (there.to_owned(), Outcome { waits: vec![wait], ..Outcome::default() })
+            (
+                there.to_owned(),
+                Outcome {
+                    waits: vec![wait],
+                    ..Outcome::default()
+                },
+            )
         }
         _ => (wanted.clone(), Outcome::default()),
     }
@@ -65,14 +98,26 @@ fn spec(scene: &Scene<'_>, size: String) -> ClusterSpec {
     ClusterSpec {
         image_name: database.class.image.clone(),
         instances: database.instances,
-        storage: Storage { size, storage_class: database.class.storage_class_name.clone() },
+        storage: Storage {
+            size,
+            storage_class: database.class.storage_class_name.clone(),
+        },
         bootstrap: Bootstrap {
-            initdb: InitDb { database: "app", owner: "app", encoding: "UTF8", data_checksums: true },
+            initdb: InitDb {
+                database: "app",
+                owner: "app",
+                encoding: "UTF8",
+                data_checksums: true,
+            },
         },
         enable_superuser_access: false,
         resources: requirements(&database.class.resources, |value| Wire(value.0.clone())),
         primary_update_strategy: "unsupervised",
-        primary_update_method: if database.instances > 1 { "switchover" } else { "restart" },
+        primary_update_method: if database.instances > 1 {
+            "switchover"
+        } else {
+            "restart"
+        },
         affinity: Affinity {
             enable_pod_anti_affinity: true,
             topology_key: "kubernetes.io/hostname",
@@ -81,7 +126,9 @@ fn spec(scene: &Scene<'_>, size: String) -> ClusterSpec {
         },
         // Without managed-by: CloudNativePG's objects are not ours to prune.
         inherited_metadata: InheritedMetadata {
-            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            labels: labels
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
         },
         failover_delay: 0,
         switchover_delay: 60,

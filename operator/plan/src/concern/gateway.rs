@@ -1,7 +1,5 @@
 //! How users get in: one Gateway and one HTTPRoute to the web component.
 
-use freehold_crds::Condition;
-
 use super::Scene;
 use crate::foreign::gateway_api::{
     AllowedRoutes, Backend, From, Gateway, GatewaySpec, HttpRoute, HttpRouteSpec, Listener, Named, Rule, Tls,
@@ -21,15 +19,23 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     let gateway = Gateway {
         spec: GatewaySpec {
             gateway_class_name: scene.model.gateway.class_name.clone(),
-            listeners: hostnames.iter().map(|hostname| listener(&scene, hostname)).collect(),
+            listeners: hostnames
+                .iter()
+                .map(|hostname| listener(&scene, hostname))
+                .collect(),
         },
     };
-    let backend = Backend { name: scene.model.web.name.as_str().to_owned(), port: scene.model.web_port };
+    let backend = Backend {
+        name: scene.model.web.name.as_str().to_owned(),
+        port: scene.model.web_port,
+    };
     let route = HttpRoute {
         spec: HttpRouteSpec {
             parent_refs: vec![Named { name: GATEWAY.into() }],
             hostnames: hostnames.clone(),
-            rules: vec![Rule { backend_refs: vec![backend] }],
+            rules: vec![Rule {
+                backend_refs: vec![backend],
+            }],
         },
     };
     let mut outcome = Outcome::of(vec![
@@ -47,14 +53,25 @@ fn listener(scene: &Scene<'_>, hostname: &str) -> Listener {
         hostname: hostname.to_owned(),
         port: scene.model.gateway_port,
         protocol: "HTTPS",
-        tls: Tls { mode: "Terminate", certificate_refs: vec![Named { name: EDGE_CERTIFICATE.into() }] },
-        allowed_routes: AllowedRoutes { namespaces: From { from: "Same" } },
+        tls: Tls {
+            mode: "Terminate",
+            certificate_refs: vec![Named {
+                name: EDGE_CERTIFICATE.into(),
+            }],
+        },
+        allowed_routes: AllowedRoutes {
+            namespaces: From { from: "Same" },
+        },
     }
 }
 
 fn finding(scene: &Scene<'_>) -> Finding {
     let waits = |what: &str, message: &str| {
-        let why = if message.is_empty() { "no word from the gateway's controller yet" } else { message };
+        let why = if message.is_empty() {
+            "no word from the gateway's controller yet"
+        } else {
+            message
+        };
         Finding::new(TOPIC, false, "RouteNotReady", format!("{what}: {why}"))
     };
     match scene.seen(Kind::Gateway, GATEWAY).map(|seen| &seen.facts) {
@@ -69,9 +86,4 @@ fn finding(scene: &Scene<'_>) -> Finding {
         Some(Facts::Route { message, .. }) => waits("the route is not accepted", message),
         _ => waits("the route is not accepted", "it is being created"),
     }
-}
-
-/// Whether the route's condition holds, among the findings.
-pub fn routed(conditions: &[Condition]) -> bool {
-    conditions.iter().any(|condition| condition.type_ == TOPIC && condition.status == "True")
 }

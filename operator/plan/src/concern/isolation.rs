@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_crds::Tier;
 use k8s_openapi::api::networking::v1::{
-    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
-    NetworkPolicySpec,
+    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+    NetworkPolicyPort, NetworkPolicySpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -29,7 +29,11 @@ const CLUSTER_LABEL: &str = "cnpg.io/cluster";
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let ports = |tier: Tier| -> Vec<u16> {
-        let parts = scene.model.components.iter().filter(|part| part.component.tier == tier);
+        let parts = scene
+            .model
+            .components
+            .iter()
+            .filter(|part| part.component.tier == tier);
         let ports: BTreeSet<u16> = parts.filter_map(|part| part.port).collect();
         ports.into_iter().collect()
     };
@@ -55,16 +59,30 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             vec![from(vec![pods(tier(tier_label(Tier::Web)))], &application)],
             vec![to_database()],
         ),
-        ("worker", tier(tier_label(Tier::Worker)), vec![], vec![to_database()]),
+        (
+            "worker",
+            tier(tier_label(Tier::Worker)),
+            vec![],
+            vec![to_database()],
+        ),
         ("hook", tier(HOOK), vec![], vec![to_database()]),
-        ("database", database(), database_ingress(&scene), database_egress(&scene)),
+        (
+            "database",
+            database(),
+            database_ingress(&scene),
+            database_egress(&scene),
+        ),
     ];
     let objects = policies.map(|(name, selector, ingress, egress)| {
         // A rule without ports would allow every port: a tier that has none gets no rule.
         let policy = policy(
             selector,
-            ingress.into_iter().filter(|rule| rule.ports.as_ref().is_some_and(|ports| !ports.is_empty())),
-            egress.into_iter().filter(|rule| rule.ports.as_ref().is_some_and(|ports| !ports.is_empty())),
+            ingress
+                .into_iter()
+                .filter(|rule| rule.ports.as_ref().is_some_and(|ports| !ports.is_empty())),
+            egress
+                .into_iter()
+                .filter(|rule| rule.ports.as_ref().is_some_and(|ports| !ports.is_empty())),
         );
         Object::declare(scene.id(Kind::NetworkPolicy, name), scene.marks(), &policy)
     });
@@ -72,8 +90,9 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
 }
 
 fn database_ingress(scene: &Scene<'_>) -> Vec<NetworkPolicyIngressRule> {
-    let clients =
-        [tier_label(Tier::Application), tier_label(Tier::Worker), HOOK].map(|name| pods(tier(name))).into();
+    let clients = [tier_label(Tier::Application), tier_label(Tier::Worker), HOOK]
+        .map(|name| pods(tier(name)))
+        .into();
     let operator = NetworkPolicyPeer {
         namespace_selector: Some(namespace(&scene.input.config.database_operator_namespace)),
         pod_selector: Some(labels(one("app.kubernetes.io/name", "cloudnative-pg"))),
@@ -89,8 +108,17 @@ fn database_ingress(scene: &Scene<'_>) -> Vec<NetworkPolicyIngressRule> {
 fn database_egress(scene: &Scene<'_>) -> Vec<NetworkPolicyEgressRule> {
     let among = to(vec![pods(database())], &[POSTGRESQL, INSTANCE_MANAGER]);
     let api_server = scene.input.config.api_server.iter().map(|endpoint| {
-        let block = IPBlock { cidr: endpoint.cidr.clone(), except: None };
-        to(vec![NetworkPolicyPeer { ip_block: Some(block), ..NetworkPolicyPeer::default() }], &[endpoint.port])
+        let block = IPBlock {
+            cidr: endpoint.cidr.clone(),
+            except: None,
+        };
+        to(
+            vec![NetworkPolicyPeer {
+                ip_block: Some(block),
+                ..NetworkPolicyPeer::default()
+            }],
+            &[endpoint.port],
+        )
     });
     std::iter::once(among).chain(api_server).collect()
 }
@@ -101,7 +129,10 @@ fn dns() -> NetworkPolicyEgressRule {
         pod_selector: Some(labels(one("k8s-app", "kube-dns"))),
         ip_block: None,
     };
-    NetworkPolicyEgressRule { to: Some(vec![server]), ports: Some(vec![port("UDP", 53), port("TCP", 53)]) }
+    NetworkPolicyEgressRule {
+        to: Some(vec![server]),
+        ports: Some(vec![port("UDP", 53), port("TCP", 53)]),
+    }
 }
 
 fn policy(
@@ -115,15 +146,24 @@ fn policy(
         egress: Some(egress.collect()),
         policy_types: Some(vec!["Ingress".into(), "Egress".into()]),
     };
-    NetworkPolicy { spec: Some(spec), ..NetworkPolicy::default() }
+    NetworkPolicy {
+        spec: Some(spec),
+        ..NetworkPolicy::default()
+    }
 }
 
 fn from(peers: Vec<NetworkPolicyPeer>, ports: &[u16]) -> NetworkPolicyIngressRule {
-    NetworkPolicyIngressRule { from: Some(peers), ports: Some(tcp(ports)) }
+    NetworkPolicyIngressRule {
+        from: Some(peers),
+        ports: Some(tcp(ports)),
+    }
 }
 
 fn to(peers: Vec<NetworkPolicyPeer>, ports: &[u16]) -> NetworkPolicyEgressRule {
-    NetworkPolicyEgressRule { to: Some(peers), ports: Some(tcp(ports)) }
+    NetworkPolicyEgressRule {
+        to: Some(peers),
+        ports: Some(tcp(ports)),
+    }
 }
 
 fn tcp(ports: &[u16]) -> Vec<NetworkPolicyPort> {
@@ -140,7 +180,10 @@ fn port(protocol: &str, number: u16) -> NetworkPolicyPort {
 
 /// Pods of the same namespace.
 fn pods(selector: LabelSelector) -> NetworkPolicyPeer {
-    NetworkPolicyPeer { pod_selector: Some(selector), ..NetworkPolicyPeer::default() }
+    NetworkPolicyPeer {
+        pod_selector: Some(selector),
+        ..NetworkPolicyPeer::default()
+    }
 }
 
 fn tier(name: &str) -> LabelSelector {
@@ -157,7 +200,10 @@ fn namespace(name: &str) -> LabelSelector {
 }
 
 fn labels(match_labels: BTreeMap<String, String>) -> LabelSelector {
-    LabelSelector { match_labels: Some(match_labels), match_expressions: None }
+    LabelSelector {
+        match_labels: Some(match_labels),
+        match_expressions: None,
+    }
 }
 
 fn one(key: &str, value: &str) -> BTreeMap<String, String> {

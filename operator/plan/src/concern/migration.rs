@@ -32,20 +32,35 @@ pub enum Progress {
 
 /// How far the schema is for the release that is wanted.
 pub fn progress(scene: &Scene<'_>) -> Progress {
-    let Some(migration) = &scene.model.migrate else { return Progress::Done };
-    match scene.seen(Kind::Job, name(scene, migration).as_str()).map(|seen| &seen.facts) {
+    let Some(migration) = &scene.model.migrate else {
+        return Progress::Done;
+    };
+    match scene
+        .seen(Kind::Job, name(scene, migration).as_str())
+        .map(|seen| &seen.facts)
+    {
         Some(Facts::Job { succeeded: true, .. }) => Progress::Done,
-        Some(Facts::Job { failed: Some(why), .. }) => Progress::Failed(why.clone()),
+        Some(Facts::Job {
+            failed: Some(why), ..
+        }) => Progress::Failed(why.clone()),
         _ => Progress::Running,
     }
 }
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
-    let account = ServiceAccount { automount_service_account_token: Some(false), ..ServiceAccount::default() };
+    let account = ServiceAccount {
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    };
     let account = Object::declare(scene.id(Kind::ServiceAccount, HOOKS), scene.marks(), &account);
     let mut outcome = Outcome::of(vec![account]);
     let Some(migration) = &scene.model.migrate else {
-        outcome.findings.push(Finding::new(TOPIC, true, "NothingToDo", "the release has no migration"));
+        outcome.findings.push(Finding::new(
+            TOPIC,
+            true,
+            "NothingToDo",
+            "the release has no migration",
+        ));
         return outcome;
     };
     let name = name(&scene, migration);
@@ -53,13 +68,18 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     if scene.input.observed.objects.contains_key(&id) {
         outcome.keep.insert(id);
     } else {
-        outcome.objects.push(Object::declare(id, marks(&scene), &job(&scene, migration)));
+        outcome
+            .objects
+            .push(Object::declare(id, marks(&scene), &job(&scene, migration)));
     }
     let version = &scene.model.version;
     outcome.findings.push(match progress(&scene) {
-        Progress::Done => {
-            Finding::new(TOPIC, true, "Migrated", format!("the schema is at version {version}"))
-        }
+        Progress::Done => Finding::new(
+            TOPIC,
+            true,
+            "Migrated",
+            format!("the schema is at version {version}"),
+        ),
         Progress::Running => Finding::new(TOPIC, false, "Migrating", format!("{name} has not finished")),
         Progress::Failed(why) => {
             let message = format!("{name} failed: {why}");
@@ -80,11 +100,18 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
 }
 
 fn name(scene: &Scene<'_>, migration: &Migration<'_>) -> JobName {
-    JobName::of(NAME, &scene.model.version.to_string(), migration.image, migration.args)
+    JobName::of(
+        NAME,
+        &scene.model.version.to_string(),
+        migration.image,
+        migration.args,
+    )
 }
 
 fn marks(scene: &Scene<'_>) -> crate::object::Marks {
-    scene.marks().label("app.kubernetes.io/version", &scene.model.version.to_string())
+    scene
+        .marks()
+        .label("app.kubernetes.io/version", &scene.model.version.to_string())
 }
 
 fn job(scene: &Scene<'_>, migration: &Migration<'_>) -> Job {
@@ -93,14 +120,24 @@ fn job(scene: &Scene<'_>, migration: &Migration<'_>) -> Job {
     labels.insert(TIER_LABEL.to_owned(), HOOK.to_owned());
     labels.insert(TENANT_LABEL.to_owned(), scene.model.name.to_owned());
     let container = pod::container(NAME, migration.image, migration.args, migration.resources);
-    let mut spec = pod::spec(HOOKS, container, Told { database: true, owner: false });
+    let mut spec = pod::spec(
+        HOOKS,
+        container,
+        Told {
+            database: true,
+            owner: false,
+        },
+    );
     spec.restart_policy = Some("Never".to_owned());
     Job {
         spec: Some(JobSpec {
             backoff_limit: Some(RETRIES),
             active_deadline_seconds: Some(migration.timeout_seconds.into()),
             template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
+                metadata: Some(ObjectMeta {
+                    labels: Some(labels),
+                    ..ObjectMeta::default()
+                }),
                 spec: Some(spec),
             },
             ..JobSpec::default()

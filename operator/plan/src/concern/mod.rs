@@ -30,7 +30,11 @@ pub struct Scene<'a> {
 impl Scene<'_> {
     /// An object in the tenant's namespace.
     pub fn id(&self, kind: Kind, name: &str) -> Id {
-        Id { kind, namespace: self.model.namespace.as_str().to_owned(), name: name.to_owned() }
+        Id {
+            kind,
+            namespace: self.model.namespace.as_str().to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     /// The marks of the tenant's objects.

@@ -33,10 +33,16 @@ pub fn holder(input: &Input<'_>) -> Holder {
     if input.observed.strangers.contains_key(&id) {
         return Holder::Stranger;
     }
-    let Some(seen) = input.observed.objects.get(&id) else { return Holder::Nobody };
+    let Some(seen) = input.observed.objects.get(&id) else {
+        return Holder::Nobody;
+    };
     match &seen.facts {
         Facts::Namespace { tenant_uid } if *tenant_uid == input.tenant.metadata.uid => {
-            if seen.ending { Holder::Ending } else { Holder::Us }
+            if seen.ending {
+                Holder::Ending
+            } else {
+                Holder::Us
+            }
         }
         _ => Holder::Stranger,
     }
@@ -45,7 +51,11 @@ pub fn holder(input: &Input<'_>) -> Holder {
 /// The namespace's own id.
 pub fn id(input: &Input<'_>) -> Id {
     let name = namespace(input.tenant).as_str().to_owned();
-    Id { kind: Kind::Namespace, namespace: String::new(), name }
+    Id {
+        kind: Kind::Namespace,
+        namespace: String::new(),
+        name,
+    }
 }
 
 /// The namespace, unless somebody else's stands there.
@@ -67,18 +77,26 @@ pub fn plan(input: &Input<'_>) -> Outcome {
 
 fn declare(input: &Input<'_>, id: Id) -> Object {
     let tenant = input.tenant.metadata.name.as_deref().unwrap_or_default();
-    let mut marks =
-        Marks::of(tenant).annotation(TENANT_UID, input.tenant.metadata.uid.as_deref().unwrap_or_default());
+    let mut marks = Marks::of(tenant).annotation(
+        TENANT_UID,
+        input.tenant.metadata.uid.as_deref().unwrap_or_default(),
+    );
     for mode in ["enforce", "audit", "warn"] {
         marks = marks
             .label(&format!("pod-security.kubernetes.io/{mode}"), "restricted")
-            .label(&format!("pod-security.kubernetes.io/{mode}-version"), POD_SECURITY_VERSION);
+            .label(
+                &format!("pod-security.kubernetes.io/{mode}-version"),
+                POD_SECURITY_VERSION,
+            );
     }
     Object::declare(id, marks, &Namespace::default())
 }
 
 fn stranger(input: &Input<'_>, id: &Id) -> Outcome {
-    let message = format!("the namespace {} exists and was not made for this tenant", id.name);
+    let message = format!(
+        "the namespace {} exists and was not made for this tenant",
+        id.name
+    );
     Outcome {
         findings: vec![Finding::new(TOPIC, false, "NamespaceNotOurs", message.clone())],
         waits: vec![Wait {
@@ -90,19 +108,27 @@ fn stranger(input: &Input<'_>, id: &Id) -> Outcome {
             ),
             stalls: true,
         }],
-        wake: input.observed.strangers.get(id).map(|stranger| stranger.look_again),
+        wake: input
+            .observed
+            .strangers
+            .get(id)
+            .map(|stranger| stranger.look_again),
         ..Outcome::default()
     }
 }
 
 fn ending(id: &Id) -> Outcome {
-    let message = format!("the namespace {} is being deleted, though the tenant is not", id.name);
+    let message = format!(
+        "the namespace {} is being deleted, though the tenant is not",
+        id.name
+    );
     Outcome {
         findings: vec![Finding::new(TOPIC, false, "NamespaceEnding", message.clone())],
         waits: vec![Wait {
             reason: "NamespaceEnding",
             message,
-            unblocked_by: "the end of that deletion; a new namespace is then created, without the old data".to_owned(),
+            unblocked_by: "the end of that deletion; a new namespace is then created, without the old data"
+                .to_owned(),
             stalls: false,
         }],
         ..Outcome::default()

@@ -2,9 +2,9 @@
 
 use freehold_crds::{Quantity, Resources, Tier};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapProjection, Container, EmptyDirVolumeSource, KeyToPath, PodSecurityContext, PodSpec,
-    ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretProjection, SecurityContext, Volume, VolumeMount,
-    VolumeProjection,
+    Capabilities, ConfigMapProjection, Container, EmptyDirVolumeSource, KeyToPath, PodSecurityContext,
+    PodSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretProjection, SecurityContext,
+    Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 
@@ -45,7 +45,10 @@ pub fn spec(service_account: &str, container: Container, told: Told) -> PodSpec 
             run_as_user: Some(USER),
             run_as_group: Some(USER),
             fs_group: Some(USER),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".into(),
+                localhost_profile: None,
+            }),
             ..PodSecurityContext::default()
         }),
         containers: vec![container],
@@ -72,7 +75,10 @@ pub fn container(name: &str, image: &str, args: &[String], resources: &Resources
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
             run_as_non_root: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".into()]),
+                add: None,
+            }),
             ..SecurityContext::default()
         }),
         ..Container::default()
@@ -81,7 +87,12 @@ pub fn container(name: &str, image: &str, args: &[String], resources: &Resources
 
 /// Requests and limits in the API's form.
 pub fn requirements(resources: &Resources, wire: impl Fn(&Quantity) -> Wire) -> ResourceRequirements {
-    let Resources { cpu_request, memory_request, cpu_limit, memory_limit } = resources;
+    let Resources {
+        cpu_request,
+        memory_request,
+        cpu_limit,
+        memory_limit,
+    } = resources;
     let map = |cpu: &Option<Quantity>, memory: &Option<Quantity>| {
         let both = [("cpu", cpu), ("memory", memory)];
         let map: std::collections::BTreeMap<_, _> = both
@@ -100,16 +111,27 @@ pub fn requirements(resources: &Resources, wire: impl Fn(&Quantity) -> Wire) -> 
 fn temporary() -> Volume {
     Volume {
         name: "tmp".into(),
-        empty_dir: Some(EmptyDirVolumeSource { medium: None, size_limit: Some(Wire("64Mi".into())) }),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: None,
+            size_limit: Some(Wire("64Mi".into())),
+        }),
         ..Volume::default()
     }
 }
 
 /// One projected volume, so that all paths lie under one directory and change together.
 fn told_volume(told: Told) -> Volume {
-    let item = |key: &str, path: &str| KeyToPath { key: key.into(), path: path.into(), mode: None };
+    let item = |key: &str, path: &str| KeyToPath {
+        key: key.into(),
+        path: path.into(),
+        mode: None,
+    };
     let secret = |name: &str, items: Vec<KeyToPath>| VolumeProjection {
-        secret: Some(SecretProjection { name: name.into(), items: Some(items), optional: None }),
+        secret: Some(SecretProjection {
+            name: name.into(),
+            items: Some(items),
+            optional: None,
+        }),
         ..VolumeProjection::default()
     };
     let mut sources = vec![VolumeProjection {
@@ -125,14 +147,20 @@ fn told_volume(told: Told) -> Volume {
         let account = account.map(|key| item(key, &format!("database/{key}")));
         sources.push(secret(DATABASE_ACCOUNT, account.into()));
         // The Secret has the authority's key beside its certificate: only the certificate is handed out.
-        sources.push(secret(DATABASE_AUTHORITY, vec![item("ca.crt", "database-ca/ca.crt")]));
+        sources.push(secret(
+            DATABASE_AUTHORITY,
+            vec![item("ca.crt", "database-ca/ca.crt")],
+        ));
     }
     if told.owner {
         sources.push(secret(OWNER_TOKEN, vec![item("token", "owner/token")]));
     }
     Volume {
         name: "freehold".into(),
-        projected: Some(ProjectedVolumeSource { default_mode: Some(0o440), sources: Some(sources) }),
+        projected: Some(ProjectedVolumeSource {
+            default_mode: Some(0o440),
+            sources: Some(sources),
+        }),
         ..Volume::default()
     }
 }

@@ -17,20 +17,36 @@ const NAME: &str = "tenant";
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let quota = scene.model.quota.map(|quota| {
-        let spec = ResourceQuotaSpec { hard: Some(hard(quota)), ..ResourceQuotaSpec::default() };
-        let quota = ResourceQuota { spec: Some(spec), ..ResourceQuota::default() };
+        let spec = ResourceQuotaSpec {
+            hard: Some(hard(quota)),
+            ..ResourceQuotaSpec::default()
+        };
+        let quota = ResourceQuota {
+            spec: Some(spec),
+            ..ResourceQuota::default()
+        };
         Object::declare(scene.id(Kind::ResourceQuota, NAME), scene.marks(), &quota)
     });
     let limits = scene.model.limits.map(|limits| {
-        let spec = LimitRangeSpec { limits: vec![defaults(limits)] };
-        let range = LimitRange { spec: Some(spec), ..LimitRange::default() };
+        let spec = LimitRangeSpec {
+            limits: vec![defaults(limits)],
+        };
+        let range = LimitRange {
+            spec: Some(spec),
+            ..LimitRange::default()
+        };
         Object::declare(scene.id(Kind::LimitRange, NAME), scene.marks(), &range)
     });
     Outcome::of(quota.into_iter().chain(limits).collect())
 }
 
 fn hard(quota: &Quota) -> BTreeMap<String, Wire> {
-    let Quota { cpu, memory, storage, pods } = quota;
+    let Quota {
+        cpu,
+        memory,
+        storage,
+        pods,
+    } = quota;
     let pods = pods.map(|pods| Quantity(pods.to_string()));
     [
         ("requests.cpu", cpu),
@@ -44,7 +60,11 @@ fn hard(quota: &Quota) -> BTreeMap<String, Wire> {
 }
 
 fn defaults(limits: &LimitDefaults) -> LimitRangeItem {
-    let LimitDefaults { cpu_request, memory_request, memory_limit } = limits;
+    let LimitDefaults {
+        cpu_request,
+        memory_request,
+        memory_limit,
+    } = limits;
     let wire = |key: &str, value: &Quantity| (key.to_owned(), Wire(value.0.clone()));
     LimitRangeItem {
         type_: "Container".into(),

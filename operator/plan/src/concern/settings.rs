@@ -70,7 +70,10 @@ struct Refresh {
 pub fn text(model: &Model<'_>) -> String {
     let spec = &model.tenant.spec;
     let services = model.components.iter().filter_map(|part| {
-        let url = format!("http://{}.{}.svc.cluster.local:{}", part.name, model.namespace, part.port?);
+        let url = format!(
+            "http://{}.{}.svc.cluster.local:{}",
+            part.name, model.namespace, part.port?
+        );
         Some((part.component.name.as_str(), url))
     });
     let settings = Settings {
@@ -82,9 +85,15 @@ pub fn text(model: &Model<'_>) -> String {
             seats: spec.seats,
         },
         url: &model.url,
-        release: ReleaseSettings { product: model.product, version: model.version.to_string() },
+        release: ReleaseSettings {
+            product: model.product,
+            version: model.version.to_string(),
+        },
         services: services.collect(),
-        session: Session { idle_minutes: 30, max_hours: 12 },
+        session: Session {
+            idle_minutes: 30,
+            max_hours: 12,
+        },
         password: Password { min_length: 12 },
         refresh: Refresh { idle_minutes: 25 },
     };
@@ -102,5 +111,9 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         data: Some([(FILE.to_owned(), text(scene.model))].into()),
         ..ConfigMap::default()
     };
-    Outcome::of(vec![Object::declare(scene.id(Kind::ConfigMap, SETTINGS), scene.marks(), &map)])
+    Outcome::of(vec![Object::declare(
+        scene.id(Kind::ConfigMap, SETTINGS),
+        scene.marks(),
+        &map,
+    )])
 }

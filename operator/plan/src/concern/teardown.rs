@@ -23,7 +23,15 @@ pub struct Teardown {
 /// Kinds that end together.
 const STEPS: [(&str, &[Kind]); 3] = [
     ("routes", &[Kind::HttpRoute, Kind::Gateway]),
-    ("workloads", &[Kind::Deployment, Kind::Job, Kind::PodDisruptionBudget, Kind::Service]),
+    (
+        "workloads",
+        &[
+            Kind::Deployment,
+            Kind::Job,
+            Kind::PodDisruptionBudget,
+            Kind::Service,
+        ],
+    ),
     ("the database", &[Kind::Cluster]),
 ];
 
@@ -42,15 +50,25 @@ pub fn plan(input: &Input<'_>) -> Teardown {
         Slot::Present(_) => vec![Action::ForgetAuthority],
         Slot::Absent | Slot::Foreign => Vec::new(),
     };
-    let finalizer = if actions.is_empty() { Finalizer::Remove } else { Finalizer::Keep };
-    Teardown { actions, finalizer, ..Teardown::default() }
+    let finalizer = if actions.is_empty() {
+        Finalizer::Remove
+    } else {
+        Finalizer::Keep
+    };
+    Teardown {
+        actions,
+        finalizer,
+        ..Teardown::default()
+    }
 }
 
 /// What is left of some kinds in the tenant's namespace.
 fn left(input: &Input<'_>, kinds: &[Kind]) -> Vec<Id> {
     let namespace = id(input).name;
     let ids = input.observed.objects.keys();
-    ids.filter(|id| kinds.contains(&id.kind) && id.namespace == namespace).cloned().collect()
+    ids.filter(|id| kinds.contains(&id.kind) && id.namespace == namespace)
+        .cloned()
+        .collect()
 }
 
 fn step(input: &Input<'_>, what: &str, left: Vec<Id>) -> Teardown {

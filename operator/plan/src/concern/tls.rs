@@ -32,7 +32,9 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         }
     }
     if minted.owner == Slot::Absent {
-        outcome.actions.push(Action::MintOwner { namespace: namespace.to_owned() });
+        outcome.actions.push(Action::MintOwner {
+            namespace: namespace.to_owned(),
+        });
     }
     match &minted.authority {
         Slot::Foreign => {}
@@ -61,6 +63,7 @@ fn edge(scene: &Scene<'_>, authority: &Certificate, outcome: &mut Outcome) {
         outcome.wake = Some(renew_at);
     } else {
         outcome.actions.push(mint_edge(scene));
+        outcome.wake = Some(edge.not_after);
     }
 }
 
@@ -70,11 +73,18 @@ fn is_valid_for(scene: &Scene<'_>, edge: &Certificate, authority: &Certificate) 
 
 /// When a certificate is renewed: two thirds of its life, less up to a twentieth by a hash of the uid.
 pub fn renewal(certificate: &Certificate, uid: &str) -> Timestamp {
-    let life = certificate.not_after.duration_since(certificate.not_before).as_secs().max(0);
+    let life = certificate
+        .not_after
+        .duration_since(certificate.not_before)
+        .as_secs()
+        .max(0);
     let hash = u16::from_str_radix(&digest(&[uid])[..4], 16).unwrap_or_default();
     let jitter = life / 20 * i64::from(hash) / i64::from(u16::MAX);
     let after = SignedDuration::from_secs(life * 2 / 3 - jitter);
-    certificate.not_before.checked_add(after).unwrap_or(certificate.not_after)
+    certificate
+        .not_before
+        .checked_add(after)
+        .unwrap_or(certificate.not_after)
 }
 
 /// For the status.
@@ -90,9 +100,12 @@ pub fn status(scene: &Scene<'_>) -> Option<CertificateStatus> {
 fn finding(scene: &Scene<'_>) -> Finding {
     let minted = &scene.input.observed.minted;
     match (&minted.authority, &minted.edge) {
-        (Slot::Foreign, _) | (_, Slot::Foreign) => {
-            Finding::new(TOPIC, false, "SecretNotOurs", "a Secret of another's making stands in the place of ours")
-        }
+        (Slot::Foreign, _) | (_, Slot::Foreign) => Finding::new(
+            TOPIC,
+            false,
+            "SecretNotOurs",
+            "a Secret of another's making stands in the place of ours",
+        ),
         (Slot::Present(authority), Slot::Present(edge)) if is_valid_for(scene, edge, authority) => {
             if scene.input.now >= edge.not_after {
                 return Finding::new(TOPIC, false, "Expired", format!("expired at {}", edge.not_after));
@@ -121,7 +134,10 @@ fn mint_edge(scene: &Scene<'_>) -> Action {
 /// The authority's certificate for people: `curl --cacert`.
 fn bundle(scene: &Scene<'_>, authority: &Certificate) -> Object {
     let data = [("ca.crt".to_owned(), authority.pem.clone())];
-    let map = ConfigMap { data: Some(data.into()), ..ConfigMap::default() };
+    let map = ConfigMap {
+        data: Some(data.into()),
+        ..ConfigMap::default()
+    };
     Object::declare(scene.id(Kind::ConfigMap, AUTHORITY_BUNDLE), scene.marks(), &map)
 }
 

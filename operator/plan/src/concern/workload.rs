@@ -61,24 +61,38 @@ pub fn components(scene: &Scene<'_>) -> Vec<ComponentStatus> {
 
 /// The version that every component runs, if they agree.
 pub fn serving_version(scene: &Scene<'_>) -> Option<String> {
-    let mut versions = scene.model.components.iter().map(|part| match facts(scene, part) {
-        Some(Facts::Deployment { version, available, .. }) if *available > 0 => version.clone(),
-        _ => None,
-    });
+    let mut versions = scene
+        .model
+        .components
+        .iter()
+        .map(|part| match facts(scene, part) {
+            Some(Facts::Deployment {
+                version, available, ..
+            }) if *available > 0 => version.clone(),
+            _ => None,
+        });
     let first = versions.next()??;
-    versions.all(|version| version.as_ref() == Some(&first)).then_some(first)
+    versions
+        .all(|version| version.as_ref() == Some(&first))
+        .then_some(first)
 }
 
 /// Whether every component that answers requests has a pod that can.
 pub fn serves(scene: &Scene<'_>) -> bool {
-    let parts = scene.model.components.iter().filter(|part| part.component.tier != Tier::Worker);
-    parts.into_iter().all(|part| {
-        matches!(facts(scene, part), Some(Facts::Deployment { available, .. }) if *available > 0)
-    })
+    let parts = scene
+        .model
+        .components
+        .iter()
+        .filter(|part| part.component.tier != Tier::Worker);
+    parts
+        .into_iter()
+        .all(|part| matches!(facts(scene, part), Some(Facts::Deployment { available, .. }) if *available > 0))
 }
 
 fn facts<'a>(scene: &'a Scene<'_>, part: &Part<'_>) -> Option<&'a Facts> {
-    scene.seen(Kind::Deployment, part.name.as_str()).map(|seen| &seen.facts)
+    scene
+        .seen(Kind::Deployment, part.name.as_str())
+        .map(|seen| &seen.facts)
 }
 
 fn finding(scene: &Scene<'_>) -> Finding {
@@ -87,11 +101,22 @@ fn finding(scene: &Scene<'_>) -> Finding {
     for part in &scene.model.components {
         let name = &part.component.name;
         match facts(scene, part) {
-            Some(Facts::Deployment { failure: Some(why), .. }) => {
+            Some(Facts::Deployment {
+                failure: Some(why), ..
+            }) => {
                 return Finding::new(TOPIC, false, "PodsRefused", format!("{name}: {why}"));
             }
-            Some(Facts::Deployment { version, settled: true, .. }) if version.as_ref() == Some(&wanted) => {}
-            Some(Facts::Deployment { version, available, wanted: pods, .. }) => {
+            Some(Facts::Deployment {
+                version,
+                settled: true,
+                ..
+            }) if version.as_ref() == Some(&wanted) => {}
+            Some(Facts::Deployment {
+                version,
+                available,
+                wanted: pods,
+                ..
+            }) => {
                 let version = version.as_deref().unwrap_or("unknown");
                 waiting.push(format!("{name} {available}/{pods} at {version}"));
             }
@@ -101,14 +126,22 @@ fn finding(scene: &Scene<'_>) -> Finding {
     if waiting.is_empty() {
         Finding::new(TOPIC, true, "Ready", format!("all components run {wanted}"))
     } else {
-        Finding::new(TOPIC, false, "RollingOut", format!("waiting for {wanted}: {}", waiting.join(", ")))
+        Finding::new(
+            TOPIC,
+            false,
+            "RollingOut",
+            format!("waiting for {wanted}: {}", waiting.join(", ")),
+        )
     }
 }
 
 fn component(scene: &Scene<'_>, part: &Part<'_>, progress: &Progress) -> Outcome {
     let name = part.name.as_str();
     let marks = marks(scene, part);
-    let account = ServiceAccount { automount_service_account_token: Some(false), ..ServiceAccount::default() };
+    let account = ServiceAccount {
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    };
     let mut outcome = Outcome::of(vec![Object::declare(
         scene.id(Kind::ServiceAccount, name),
         marks.clone(),
@@ -116,7 +149,11 @@ fn component(scene: &Scene<'_>, part: &Part<'_>, progress: &Progress) -> Outcome
     )]);
     if let Some(port) = part.port {
         let service = service(port, selector(scene, part));
-        outcome.objects.push(Object::declare(scene.id(Kind::Service, name), marks.clone(), &service));
+        outcome.objects.push(Object::declare(
+            scene.id(Kind::Service, name),
+            marks.clone(),
+            &service,
+        ));
     }
     if part.component.replicas > 1 {
         let budget = budget(selector(scene, part));
@@ -124,10 +161,16 @@ fn component(scene: &Scene<'_>, part: &Part<'_>, progress: &Progress) -> Outcome
         outcome.objects.push(Object::declare(id, marks.clone(), &budget));
     }
     let id = scene.id(Kind::Deployment, name);
-    if held_back(scene.seen(Kind::Deployment, name), &scene.model.version.to_string(), progress) {
+    if held_back(
+        scene.seen(Kind::Deployment, name),
+        &scene.model.version.to_string(),
+        progress,
+    ) {
         outcome.keep.insert(id);
     } else {
-        outcome.objects.push(Object::declare(id, marks, &deployment(scene, part)));
+        outcome
+            .objects
+            .push(Object::declare(id, marks, &deployment(scene, part)));
     }
     outcome
 }
@@ -158,7 +201,10 @@ fn selector(scene: &Scene<'_>, part: &Part<'_>) -> LabelSelector {
         (TIER_LABEL, tier_label(part.component.tier)),
     ];
     let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    LabelSelector { match_labels: Some(labels.into()), match_expressions: None }
+    LabelSelector {
+        match_labels: Some(labels.into()),
+        match_expressions: None,
+    }
 }
 
 fn service(port: u16, selector: LabelSelector) -> Service {
@@ -175,7 +221,10 @@ fn service(port: u16, selector: LabelSelector) -> Service {
         ports: Some(vec![port]),
         ..ServiceSpec::default()
     };
-    Service { spec: Some(spec), ..Service::default() }
+    Service {
+        spec: Some(spec),
+        ..Service::default()
+    }
 }
 
 fn budget(selector: LabelSelector) -> PodDisruptionBudget {
@@ -184,7 +233,10 @@ fn budget(selector: LabelSelector) -> PodDisruptionBudget {
         selector: Some(selector),
         ..PodDisruptionBudgetSpec::default()
     };
-    PodDisruptionBudget { spec: Some(spec), ..PodDisruptionBudget::default() }
+    PodDisruptionBudget {
+        spec: Some(spec),
+        ..PodDisruptionBudget::default()
+    }
 }
 
 fn deployment(scene: &Scene<'_>, part: &Part<'_>) -> Deployment {
@@ -203,7 +255,10 @@ fn deployment(scene: &Scene<'_>, part: &Part<'_>) -> Deployment {
         template: template(scene, part),
         ..DeploymentSpec::default()
     };
-    Deployment { spec: Some(spec), ..Deployment::default() }
+    Deployment {
+        spec: Some(spec),
+        ..Deployment::default()
+    }
 }
 
 fn template(scene: &Scene<'_>, part: &Part<'_>) -> PodTemplateSpec {
@@ -212,8 +267,12 @@ fn template(scene: &Scene<'_>, part: &Part<'_>) -> PodTemplateSpec {
     labels.extend(selector(scene, part).match_labels.unwrap_or_default());
     let annotations = [(SETTINGS_CHECKSUM.to_owned(), settings::checksum(scene.model))];
     let component = part.component;
-    let mut container =
-        pod::container(part.name.as_str(), &component.image, &component.args, &component.resources);
+    let mut container = pod::container(
+        part.name.as_str(),
+        &component.image,
+        &component.args,
+        &component.resources,
+    );
     if let Some(port) = part.port {
         container.ports = Some(vec![ContainerPort {
             name: Some("http".into()),
@@ -226,7 +285,10 @@ fn template(scene: &Scene<'_>, part: &Part<'_>) -> PodTemplateSpec {
         container.liveness_probe = Some(probe(&component.liveness_path, 10, 3));
         container.startup_probe = Some(probe(&component.liveness_path, 1, 60));
     }
-    let told = Told { database: part.uses_database(), owner: component.tier == Tier::Application };
+    let told = Told {
+        database: part.uses_database(),
+        owner: component.tier == Tier::Application,
+    };
     let mut spec = pod::spec(part.name.as_str(), container, told);
     spec.termination_grace_period_seconds = Some(GRACE);
     spec.topology_spread_constraints = Some(vec![TopologySpreadConstraint {

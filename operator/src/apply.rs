@@ -1,0 +1,333 @@
+//! Apply: carries out a plan, wave after wave. Client required.
+//!
+//! In: the plan and what was observed. Out: writes, and what came back goes into the store at once, so that the next
+//! pass need not wait for the watch. Invariants: a first write is a create, so that what somebody planted there is found
+//! and left alone; a later one is a server-side apply onto the uid that was seen; a wave that failed ends the pass.
+
+use freehold_plan::names::{FINALIZER, FREEHOLD};
+use freehold_plan::{Finalizer, Id, Kind, Observed, Plan, Seen, Wave, Write};
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use kube::api::{
+    Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tracing::info;
+
+use crate::cluster::{Refusal, api_of, refusal};
+use crate::mint::{self, MintError};
+use crate::store::Store;
+use crate::watch::reduce;
+use freehold_crds::Tenant;
+
+/// Writes of one wave that are under way at the same time.
+const PARALLEL: usize = 6;
+/// When a stranger in the place of ours is looked at again.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+
+/// Why a pass ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("can't {verb} {id}")]
+    Object {
+        verb: &'static str,
+        id: Box<Id>,
+        #[source]
+        source: Box<kube::Error>,
+    },
+    #[error("can't change the finalizers of the tenant")]
+    Finalizer(#[source] Box<kube::Error>),
+    #[error(transparent)]
+    Mint(#[from] MintError),
+}
+
+impl ApplyError {
+    /// The API server's answer, if there was one.
+    pub fn answer(&self) -> Option<&kube::Error> {
+        match self {
+            Self::Object { source, .. } | Self::Finalizer(source) => Some(source),
+            Self::Mint(MintError::Api { source, .. }) => Some(source),
+            Self::Mint(_) => None,
+        }
+    }
+}
+
+/// What a pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    pub writes: usize,
+    /// Something is to be looked at again at once: a stranger was found, or key material was minted.
+    pub again: bool,
+}
+
+/// What a pass works with.
+#[derive(Clone, Copy)]
+pub struct Pass<'a> {
+    pub client: &'a Client,
+    pub store: &'a Store,
+    pub tenant: &'a Tenant,
+    pub keys_namespace: &'a str,
+    pub now: Timestamp,
+}
+
+/// Carries out a plan.
+pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<Done, ApplyError> {
+    let mut done = Done::default();
+    if plan.finalizer == Finalizer::Add {
+        set_finalizer(pass, true).await?;
+        done.writes += 1;
+    }
+    let writes = plan.writes(observed);
+    for wave in Wave::ALL {
+        if wave == Wave::Exposure {
+            // Certificates stand before what serves with them; the database, which takes longest, goes first.
+            done.again |= mint(pass, plan).await?;
+        }
+        let wave = writes.iter().filter(|write| id_of(write).kind.row().wave == wave);
+        let results: Vec<_> = futures::stream::iter(wave.map(|write| carry_out(pass, *write)))
+            .buffer_unordered(PARALLEL)
+            .collect()
+            .await;
+        for result in results {
+            done.writes += 1;
+            done.again |= result? == Outcome::Stranger;
+        }
+        if done.again && wave_is_access(&writes, pass) {
+            return Ok(done);
+        }
+    }
+    for id in &plan.prune {
+        prune(pass, observed, id).await?;
+        done.writes += 1;
+    }
+    if plan.finalizer == Finalizer::Remove {
+        set_finalizer(pass, false).await?;
+        done.writes += 1;
+    }
+    Ok(done)
+}
+
+/// After a stranger was found where the namespace should be, nothing may be written into it.
+fn wave_is_access(writes: &[Write<'_>], pass: Pass<'_>) -> bool {
+    let observed = pass.store.observed(&pass.tenant.name_any(), pass.now);
+    writes.iter().any(|write| {
+        let id = id_of(write);
+        id.kind == Kind::Namespace && observed.strangers.contains_key(id)
+    })
+}
+
+fn id_of<'a>(write: &Write<'a>) -> &'a Id {
+    match write {
+        Write::Create(object) | Write::Apply(object, _) => &object.id,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Written,
+    Stranger,
+}
+
+async fn carry_out(pass: Pass<'_>, write: Write<'_>) -> Result<Outcome, ApplyError> {
+    let (verb, result) = match write {
+        Write::Create(object) => ("create", create(pass, &object.id, &object.body).await),
+        Write::Apply(object, uid) => ("patch", patch(pass, &object.id, &object.body, uid).await),
+    };
+    let id = id_of(&write);
+    match result {
+        Ok(Some(written)) => {
+            info!(%id, verb, "written");
+            remember(pass, id, written);
+            Ok(Outcome::Written)
+        }
+        Ok(None) => {
+            info!(%id, "somebody else's object stands in the place of ours");
+            Ok(Outcome::Stranger)
+        }
+        Err(source) => {
+            if refusal(&source) == Refusal::NotFound && verb == "patch" {
+                // Gone since it was seen: the watch will say so.
+                return Ok(Outcome::Written);
+            }
+            Err(ApplyError::Object {
+                verb,
+                id: Box::new(id.clone()),
+                source: Box::new(source),
+            })
+        }
+    }
+}
+
+/// A create. `None` when somebody else's object stands there.
+async fn create(pass: Pass<'_>, id: &Id, body: &Value) -> Result<Option<DynamicObject>, kube::Error> {
+    let api = api_of(pass.client, id);
+    let object: DynamicObject = serde_json::from_value(body.clone()).map_err(kube::Error::SerdeError)?;
+    let params = PostParams {
+        field_manager: Some(FREEHOLD.to_owned()),
+        ..PostParams::default()
+    };
+    match api.create(&params, &object).await {
+        Err(error) if refusal(&error) == Refusal::AlreadyExists => {
+            let Some(there) = api.get_opt(&id.name).await? else {
+                return Err(error);
+            };
+            if is_ours(pass, id, &there) {
+                return Ok(Some(there));
+            }
+            pass.store
+                .stranger(&pass.tenant.name_any(), id.clone(), pass.now + LOOK_AGAIN);
+            Ok(None)
+        }
+        result => result.map(Some),
+    }
+}
+
+/// Whether what stands there is what we wrote ourselves a moment ago, and the watch has not told yet.
+fn is_ours(pass: Pass<'_>, id: &Id, there: &DynamicObject) -> bool {
+    match reduce(id.kind, there.clone()) {
+        Some((tenant, _, seen)) if tenant == pass.tenant.name_any() => match seen.facts {
+            freehold_plan::Facts::Namespace { tenant_uid } => tenant_uid == pass.tenant.metadata.uid,
+            _ => seen.live["metadata"]["annotations"]
+                .get(freehold_plan::names::DECLARED)
+                .is_some(),
+        },
+        _ => false,
+    }
+}
+
+/// A server-side apply onto the object that was seen.
+async fn patch(
+    pass: Pass<'_>,
+    id: &Id,
+    body: &Value,
+    uid: &str,
+) -> Result<Option<DynamicObject>, kube::Error> {
+    let api = api_of(pass.client, id);
+    take_over_fields(&api, &id.name).await?;
+    let mut body = body.clone();
+    body["metadata"]["uid"] = uid.into();
+    api.patch(
+        &id.name,
+        &PatchParams::apply(FREEHOLD).force(),
+        &Patch::Apply(&body),
+    )
+    .await
+    .map(Some)
+}
+
+/// Turns the ownership that a create left into that of an apply. Server-side apply takes a field away only when it is
+/// no longer applied and nobody else owns it, and a create counts as somebody else.
+async fn take_over_fields(api: &Api<DynamicObject>, name: &str) -> Result<(), kube::Error> {
+    let Some(object) = api.get_opt(name).await? else {
+        return Ok(());
+    };
+    let ours = |operation: &str| {
+        let operation = operation.to_owned();
+        object.managed_fields().iter().position(|entry| {
+            entry.manager.as_deref() == Some(FREEHOLD)
+                && entry.operation.as_deref() == Some(operation.as_str())
+                && entry.subresource.is_none()
+        })
+    };
+    let Some(created) = ours("Update") else {
+        return Ok(());
+    };
+    let mut entries = object.managed_fields().to_vec();
+    if ours("Apply").is_some() {
+        entries.remove(created);
+    } else if let Some(entry) = entries.get_mut(created) {
+        entry.operation = Some("Apply".to_owned());
+    }
+    let patch = json!({
+        "metadata": {
+            "resourceVersion": object.resource_version(),
+            "uid": object.uid(),
+            "managedFields": entries,
+        },
+    });
+    let params = PatchParams {
+        field_manager: Some(FREEHOLD.to_owned()),
+        ..PatchParams::default()
+    };
+    api.patch(name, &params, &Patch::Merge(&patch)).await.map(|_| ())
+}
+
+async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<bool, ApplyError> {
+    let name = pass.tenant.name_any();
+    let uid = pass.tenant.uid().unwrap_or_default();
+    let target = mint::For {
+        name: &name,
+        uid: &uid,
+        keys_namespace: pass.keys_namespace,
+    };
+    for action in &plan.actions {
+        mint::act(pass.client, target, action, pass.now).await?;
+        info!(?action, "minted");
+    }
+    if !plan.actions.is_empty() {
+        let (minted, _) = pass.store.minted(&name);
+        pass.store.set_minted(&name, minted, None);
+    }
+    Ok(!plan.actions.is_empty())
+}
+
+/// Deletes in the foreground: the object stays until what it owns is gone, its pods too.
+async fn prune(pass: Pass<'_>, observed: &Observed, id: &Id) -> Result<(), ApplyError> {
+    let Some(Seen { uid, .. }) = observed.objects.get(id) else {
+        return Ok(());
+    };
+    let params = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Foreground),
+        preconditions: Some(Preconditions {
+            uid: Some(uid.clone()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    match api_of(pass.client, id).delete(&id.name, &params).await {
+        Ok(answer) => {
+            info!(%id, "deleted");
+            if let Some(object) = answer.left() {
+                remember(pass, id, object);
+            }
+            Ok(())
+        }
+        Err(source) if matches!(refusal(&source), Refusal::NotFound | Refusal::Conflict) => Ok(()),
+        Err(source) => Err(ApplyError::Object {
+            verb: "delete",
+            id: Box::new(id.clone()),
+            source: Box::new(source),
+        }),
+    }
+}
+
+fn remember(pass: Pass<'_>, id: &Id, object: DynamicObject) {
+    if let Some((tenant, id, seen)) = reduce(id.kind, object) {
+        pass.store.put(&tenant, id, seen);
+    }
+}
+
+/// Adds or removes our finalizer, and leaves those of others alone: the resource version guards the list.
+async fn set_finalizer(pass: Pass<'_>, held: bool) -> Result<(), ApplyError> {
+    let mut finalizers = pass.tenant.finalizers().to_vec();
+    finalizers.retain(|name| name != FINALIZER);
+    if held {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let patch = json!({
+        "metadata": { "finalizers": finalizers, "resourceVersion": pass.tenant.resource_version() },
+    });
+    let api: Api<Tenant> = Api::all(pass.client.clone());
+    let params = PatchParams {
+        field_manager: Some(FREEHOLD.to_owned()),
+        ..PatchParams::default()
+    };
+    match api
+        .patch_metadata(&pass.tenant.name_any(), &params, &Patch::Merge(&patch))
+        .await
+    {
+        Err(source) if refusal(&source) != Refusal::NotFound => Err(ApplyError::Finalizer(Box::new(source))),
+        _ => Ok(()),
+    }
+}

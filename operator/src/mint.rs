@@ -1,0 +1,276 @@
+//! Mint: key material, made here and nowhere else. Client and randomness required.
+//!
+//! In: an action that names what is wanted. Out: Secrets in the cluster, and their metadata. Invariants: a private key
+//! or token is never logged, never in an error, never in a plan; an authority that exists is never replaced; a create
+//! that is refused because something is there leaves it as it is.
+
+mod issue;
+
+use std::collections::BTreeMap;
+
+use freehold_plan::names::{
+    AuthorityName, EDGE_CERTIFICATE, FREEHOLD, MANAGED_BY, OWNER_TOKEN, TENANT_LABEL, TENANT_UID,
+};
+use freehold_plan::{Action, Certificate, Slot};
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Client, ResourceExt};
+use serde_json::json;
+
+use crate::cluster::{Refusal, refusal};
+pub use issue::IssueError;
+
+/// The tenant for which something is minted.
+#[derive(Clone, Copy, Debug)]
+pub struct For<'a> {
+    pub name: &'a str,
+    pub uid: &'a str,
+    pub keys_namespace: &'a str,
+}
+
+/// Why nothing was minted.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    #[error("can't {verb} Secret {namespace}/{name}")]
+    Api {
+        verb: &'static str,
+        namespace: String,
+        name: String,
+        #[source]
+        source: Box<kube::Error>,
+    },
+    #[error("Secret {namespace}/{name} has no usable {what}")]
+    Broken {
+        namespace: String,
+        name: String,
+        what: &'static str,
+    },
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
+impl MintError {
+    /// What the API server's refusal means, if it was one.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Api { source, .. } => Some(refusal(source)),
+            Self::Broken { .. } | Self::Issue(_) => None,
+        }
+    }
+}
+
+/// Carries out one action. Each may be repeated.
+pub async fn act(client: &Client, target: For<'_>, action: &Action, now: Timestamp) -> Result<(), MintError> {
+    match action {
+        Action::MintAuthority => {
+            let made = issue::authority(target.name, now)?;
+            let name = AuthorityName::of(target.name);
+            let data = [("tls.crt", made.certificate_pem), ("tls.key", made.key_pem)];
+            create(
+                client,
+                target.keys_namespace,
+                secret(name.as_str(), target, "kubernetes.io/tls", data),
+            )
+            .await
+        }
+        Action::MintEdge {
+            namespace,
+            dns_names,
+            lifetime_seconds,
+        } => {
+            let (certificate, key) = authority(client, target).await?;
+            let made = issue::leaf(target.name, &certificate, &key, dns_names, *lifetime_seconds, now)?;
+            let data = [
+                ("tls.crt", made.certificate_pem),
+                ("tls.key", made.key_pem),
+                ("ca.crt", certificate),
+            ];
+            let secret = secret(EDGE_CERTIFICATE, target, "kubernetes.io/tls", data);
+            create_or_replace(client, namespace, secret, target.uid).await
+        }
+        Action::MintOwner { namespace } => {
+            let data = [("token", issue::token()?)];
+            create(client, namespace, secret(OWNER_TOKEN, target, "Opaque", data)).await
+        }
+        Action::ForgetAuthority => forget(client, target).await,
+    }
+}
+
+/// The metadata of a certificate in a Secret, parsed from the certificate itself.
+pub async fn certificate(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+) -> Result<Slot<Certificate>, MintError> {
+    let Some(secret) = read(client, namespace, name).await? else {
+        return Ok(Slot::Absent);
+    };
+    if !is_for(&secret, uid) {
+        return Ok(Slot::Foreign);
+    }
+    let certificate = text(&secret, "tls.crt").and_then(|pem| {
+        let issuer = text(&secret, "ca.crt").unwrap_or_else(|| pem.clone());
+        issue::facts(&pem, &issuer).ok()
+    });
+    certificate
+        .map(Slot::Present)
+        .ok_or_else(|| broken(namespace, name, "certificate in tls.crt"))
+}
+
+/// Whether a token is there.
+pub async fn token(client: &Client, namespace: &str, name: &str, uid: &str) -> Result<Slot<()>, MintError> {
+    Ok(match read(client, namespace, name).await? {
+        None => Slot::Absent,
+        Some(secret) if is_for(&secret, uid) => Slot::Present(()),
+        Some(_) => Slot::Foreign,
+    })
+}
+
+/// The authority's certificate and key. The key leaves this file only into `issue`.
+async fn authority(client: &Client, target: For<'_>) -> Result<(String, String), MintError> {
+    let (namespace, name) = (target.keys_namespace, AuthorityName::of(target.name));
+    let broken = |what| broken(namespace, name.as_str(), what);
+    let secret = read(client, namespace, name.as_str())
+        .await?
+        .ok_or_else(|| broken("content: it is gone"))?;
+    if !is_for(&secret, target.uid) {
+        return Err(broken("content: it was made for another tenant"));
+    }
+    let certificate = text(&secret, "tls.crt").ok_or_else(|| broken("certificate in tls.crt"))?;
+    let key = text(&secret, "tls.key").ok_or_else(|| broken("key in tls.key"))?;
+    Ok((certificate, key))
+}
+
+async fn forget(client: &Client, target: For<'_>) -> Result<(), MintError> {
+    let name = AuthorityName::of(target.name);
+    let Some(secret) = read(client, target.keys_namespace, name.as_str()).await? else {
+        return Ok(());
+    };
+    if !is_for(&secret, target.uid) {
+        return Ok(());
+    }
+    let preconditions = Preconditions {
+        uid: secret.uid(),
+        resource_version: None,
+    };
+    let params = DeleteParams::default().preconditions(preconditions);
+    match secrets(client, target.keys_namespace)
+        .delete(name.as_str(), &params)
+        .await
+    {
+        Err(source) if refusal(&source) != Refusal::NotFound => {
+            Err(failed("delete", target.keys_namespace, name.as_str(), source))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn secret<const N: usize>(name: &str, target: For<'_>, kind: &str, data: [(&str, String); N]) -> Secret {
+    let labels = [
+        (MANAGED_BY, FREEHOLD),
+        ("app.kubernetes.io/part-of", FREEHOLD),
+        (TENANT_LABEL, target.name),
+    ];
+    let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(labels.map(own).into()),
+            annotations: Some([own((TENANT_UID, target.uid))].into()),
+            ..ObjectMeta::default()
+        },
+        type_: Some(kind.to_owned()),
+        data: Some(
+            data.into_iter()
+                .map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes())))
+                .collect(),
+        ),
+        ..Secret::default()
+    }
+}
+
+/// What is there already stays.
+async fn create(client: &Client, namespace: &str, secret: Secret) -> Result<(), MintError> {
+    let params = PostParams {
+        field_manager: Some(FREEHOLD.to_owned()),
+        ..PostParams::default()
+    };
+    match secrets(client, namespace).create(&params, &secret).await {
+        Err(source) if refusal(&source) != Refusal::AlreadyExists => {
+            Err(failed("create", namespace, &secret.name_any(), source))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is there is replaced if it was minted for this tenant.
+async fn create_or_replace(
+    client: &Client,
+    namespace: &str,
+    secret: Secret,
+    uid: &str,
+) -> Result<(), MintError> {
+    let name = secret.name_any();
+    let Some(there) = read(client, namespace, &name).await? else {
+        return create(client, namespace, secret).await;
+    };
+    if !is_for(&there, uid) {
+        return Ok(());
+    }
+    let data: BTreeMap<String, ByteString> = secret.data.unwrap_or_default();
+    let patch = json!({
+        "metadata": { "uid": there.uid(), "resourceVersion": there.resource_version() },
+        "data": data,
+    });
+    let params = PatchParams {
+        field_manager: Some(FREEHOLD.to_owned()),
+        ..PatchParams::default()
+    };
+    let api = secrets(client, namespace);
+    api.patch(&name, &params, &Patch::Merge(patch))
+        .await
+        .map(|_| ())
+        .map_err(|source| failed("patch", namespace, &name, source))
+}
+
+async fn read(client: &Client, namespace: &str, name: &str) -> Result<Option<Secret>, MintError> {
+    secrets(client, namespace)
+        .get_opt(name)
+        .await
+        .map_err(|source| failed("get", namespace, name, source))
+}
+
+fn secrets(client: &Client, namespace: &str) -> Api<Secret> {
+    Api::namespaced(client.clone(), namespace)
+}
+
+fn is_for(secret: &Secret, uid: &str) -> bool {
+    secret
+        .annotations()
+        .get(TENANT_UID)
+        .is_some_and(|found| found == uid)
+}
+
+fn text(secret: &Secret, key: &str) -> Option<String> {
+    String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok()
+}
+
+fn broken(namespace: &str, name: &str, what: &'static str) -> MintError {
+    MintError::Broken {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        what,
+    }
+}
+
+fn failed(verb: &'static str, namespace: &str, name: &str, source: kube::Error) -> MintError {
+    MintError::Api {
+        verb,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        source: Box::new(source),
+    }
+}

@@ -1,0 +1,168 @@
+//! One pass for one tenant: observe, plan, apply, report. Client required for all but the plan.
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use freehold_crds::{Release, Tenant, TenantClass};
+use freehold_plan::names::digest;
+use freehold_plan::{Config, Input, plan};
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::{ObjectRef, Store as Reflector};
+use kube::{Client, ResourceExt};
+use tracing::{debug, warn};
+
+use crate::apply::{self, ApplyError, Pass};
+use crate::cluster::{Refusal, refusal, retry_after};
+use crate::mint::MintError;
+use crate::observe::observe;
+use crate::report::{self, ReportError};
+use crate::serve::Metrics;
+use crate::store::Store;
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// A wake-up is never farther than this, in case a clock was set.
+const WAKE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Everything that passes share.
+pub struct Context {
+    pub client: Client,
+    pub store: Arc<Store>,
+    pub classes: Reflector<TenantClass>,
+    pub releases: Reflector<Release>,
+    /// Changes when the API server's addresses do.
+    pub config: RwLock<Config>,
+    pub identity: String,
+    pub metrics: Metrics,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    #[error("observe: {0}")]
+    Observe(#[source] MintError),
+    #[error("apply: {0}")]
+    Apply(#[source] ApplyError),
+    #[error("report: {0}")]
+    Report(#[source] ReportError),
+}
+
+impl PassError {
+    fn answer(&self) -> Option<&kube::Error> {
+        match self {
+            Self::Observe(MintError::Api { source, .. }) => Some(source),
+            Self::Observe(_) => None,
+            Self::Apply(error) => error.answer(),
+            Self::Report(ReportError(source)) => Some(source),
+        }
+    }
+}
+
+/// One pass.
+pub async fn reconcile(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, PassError> {
+    let now = Timestamp::now();
+    let started = std::time::Instant::now();
+    let Context {
+        client,
+        store,
+        identity,
+        ..
+    } = context.as_ref();
+    let config = context
+        .config
+        .read()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .clone();
+    let tenant = report::freshest(store, &tenant);
+    let keys_namespace = config.keys_namespace.as_str();
+
+    let observed = observe(client, store, keys_namespace, &tenant, now)
+        .await
+        .map_err(PassError::Observe)?;
+    let class = context.classes.get(&ObjectRef::new(&tenant.spec.class_name));
+    let release = context.releases.get(&ObjectRef::new(&tenant.spec.release.name));
+    let input = Input {
+        tenant: &tenant,
+        class: class.as_deref(),
+        release: release.as_deref(),
+        observed: &observed,
+        now,
+        config: &config,
+    };
+    let plan = plan(&input);
+    let pass = Pass {
+        client,
+        store,
+        tenant: &tenant,
+        keys_namespace,
+        now,
+    };
+    let applied = apply::apply(pass, &observed, &plan).await;
+    let reported = report::report(client, store, &tenant, &plan, identity, now).await;
+
+    let done = applied.map_err(PassError::Apply)?;
+    let reported = reported.map_err(PassError::Report)?;
+    store.succeeded(&tenant.name_any());
+    context
+        .metrics
+        .pass(started.elapsed(), done.writes + usize::from(reported));
+    debug!(writes = done.writes, reported, again = done.again, wake = ?plan.wake, "pass");
+    Ok(next(done.again, plan.wake, now))
+}
+
+fn next(again: bool, wake: Option<Timestamp>, now: Timestamp) -> Action {
+    if again {
+        return Action::requeue(Duration::ZERO);
+    }
+    match wake {
+        None => Action::await_change(),
+        Some(wake) => {
+            let wait = Duration::try_from(wake.duration_since(now)).unwrap_or_default();
+            // A little later than the instant, so that the clock has certainly passed it.
+            Action::requeue(wait.min(WAKE_MAX) + Duration::from_millis(10))
+        }
+    }
+}
+
+/// When a failed pass is tried again: soon at first, then ever later, and never at the same time as everybody else.
+pub fn on_error(tenant: Arc<Tenant>, error: &PassError, context: Arc<Context>) -> Action {
+    let name = tenant.name_any();
+    let failures = context.store.failed(&name);
+    let wait = error
+        .answer()
+        .and_then(retry_after)
+        .unwrap_or_else(|| backoff(&name, failures));
+    let expected = error
+        .answer()
+        .is_some_and(|answer| matches!(refusal(answer), Refusal::Conflict | Refusal::Forbidden));
+    let error: &dyn std::error::Error = error;
+    let cause = std::iter::successors(error.source(), |error| error.source()).last();
+    if expected && failures <= 5 {
+        debug!(tenant = name, %error, ?wait, "the pass will be repeated");
+    } else {
+        warn!(tenant = name, %error, cause = cause.map(ToString::to_string), failures, ?wait, "the pass failed");
+    }
+    context.metrics.failure();
+    Action::requeue(wait)
+}
+
+fn backoff(name: &str, failures: u32) -> Duration {
+    let wait = BACKOFF_FIRST
+        .saturating_mul(1 << failures.saturating_sub(1).min(16))
+        .min(BACKOFF_MAX);
+    let hash = u32::from_str_radix(&digest(&[name, &failures.to_string()])[..4], 16).unwrap_or_default();
+    wait.mul_f64(0.75 + 0.5 * f64::from(hash) / f64::from(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_retried_soon_then_later_and_not_in_step() {
+        assert!(backoff("acme", 1) < Duration::from_millis(130));
+        assert!(backoff("acme", 4) > backoff("acme", 1));
+        assert!(backoff("acme", 1000) <= BACKOFF_MAX.mul_f64(1.25));
+        assert_ne!(backoff("acme", 3), backoff("globex", 3));
+    }
+}

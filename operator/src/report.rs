@@ -1,0 +1,125 @@
+//! Report: one status patch, only if something changed, and an Event for each transition. Client required.
+
+use freehold_crds::{Tenant, TenantStatus};
+use freehold_plan::Plan;
+use freehold_plan::names::FREEHOLD;
+use jiff::Timestamp;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, Resource, ResourceExt};
+use serde_json::json;
+use tracing::{info, warn};
+
+use crate::cluster::{Refusal, refusal};
+use crate::store::{Store, Written, is_newer};
+
+/// The status is its own applier, so that it never takes fields from the spec's writers.
+const STATUS_MANAGER: &str = "freehold-status";
+/// Where events about cluster-scoped objects are kept.
+const EVENTS_NAMESPACE: &str = "default";
+
+#[derive(Debug, thiserror::Error)]
+#[error("can't write the status of the tenant")]
+pub struct ReportError(#[source] pub Box<kube::Error>);
+
+/// The tenant with the newest status that is known: the watch may be behind our own write.
+pub fn freshest(store: &Store, tenant: &Tenant) -> Tenant {
+    let mut tenant = tenant.clone();
+    if let Some(written) = store.written(&tenant.name_any())
+        && Some(&written.uid) == tenant.metadata.uid.as_ref()
+        && is_newer(
+            &written.resource_version,
+            tenant.metadata.resource_version.as_deref().unwrap_or_default(),
+        )
+    {
+        tenant.status = Some(written.status);
+    }
+    tenant
+}
+
+/// Writes the status if it differs from the one before. Gives whether it did.
+pub async fn report(
+    client: &Client,
+    store: &Store,
+    tenant: &Tenant,
+    plan: &Plan,
+    identity: &str,
+    now: Timestamp,
+) -> Result<bool, ReportError> {
+    if is_same(tenant.status.as_ref(), &plan.status) {
+        return Ok(false);
+    }
+    let name = tenant.name_any();
+    let api: Api<Tenant> = Api::all(client.clone());
+    let body = json!({
+        "apiVersion": Tenant::api_version(&()),
+        "kind": Tenant::kind(&()),
+        "metadata": { "name": name, "uid": tenant.uid() },
+        "status": plan.status,
+    });
+    match api
+        .patch_status(
+            &name,
+            &PatchParams::apply(STATUS_MANAGER).force(),
+            &Patch::Apply(&body),
+        )
+        .await
+    {
+        Ok(written) => store.set_written(
+            &name,
+            Written {
+                uid: written.uid().unwrap_or_default(),
+                resource_version: written.resource_version().unwrap_or_default(),
+                status: plan.status.clone(),
+            },
+        ),
+        Err(error) if refusal(&error) == Refusal::NotFound => return Ok(false),
+        Err(error) => return Err(ReportError(Box::new(error))),
+    }
+    for event in &plan.events {
+        info!(tenant = name, reason = event.reason, "{}", event.message);
+        publish(client, tenant, event, identity, now).await;
+    }
+    Ok(true)
+}
+
+/// Compares in the form in which the API server keeps it.
+fn is_same(before: Option<&TenantStatus>, after: &TenantStatus) -> bool {
+    let before = before.cloned().unwrap_or_default();
+    serde_json::to_value(before).ok() == serde_json::to_value(after).ok()
+}
+
+/// An Event of our own making: kube's recorder folds events whose notes alone differ. One that is lost is no loss.
+async fn publish(
+    client: &Client,
+    tenant: &Tenant,
+    event: &freehold_plan::Event,
+    identity: &str,
+    now: Timestamp,
+) {
+    let body = Event {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{}.", tenant.name_any())),
+            namespace: Some(EVENTS_NAMESPACE.to_owned()),
+            ..ObjectMeta::default()
+        },
+        event_time: Some(MicroTime(now)),
+        reporting_controller: Some("freehold.dev/operator".to_owned()),
+        reporting_instance: Some(identity.to_owned()),
+        action: Some("Reconcile".to_owned()),
+        reason: Some(event.reason.clone()),
+        note: Some(event.message.chars().take(1000).collect()),
+        regarding: Some(tenant.object_ref(&())),
+        type_: Some(if event.warning { "Warning" } else { "Normal" }.to_owned()),
+        ..Event::default()
+    };
+    let params = PostParams {
+        field_manager: Some(FREEHOLD.to_owned()),
+        ..PostParams::default()
+    };
+    let api: Api<Event> = Api::namespaced(client.clone(), EVENTS_NAMESPACE);
+    if let Err(error) = api.create(&params, &body).await {
+        warn!(%error, "an event could not be written");
+    }
+}

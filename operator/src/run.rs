@@ -1,0 +1,161 @@
+//! `freehold run`: wires the watches, the election and the passes together. Client required.
+//!
+//! Invariant: no pass before every watch has its first listing, or what exists would look missing.
+
+mod api_server;
+mod queue;
+
+use std::sync::{Arc, RwLock};
+
+use anyhow::Context as _;
+use freehold_plan::{Config, Endpoint, Kind};
+use futures::channel::mpsc::unbounded;
+use futures::{StreamExt, pin_mut};
+use kube::runtime::controller::{self, applier};
+use kube::{Client, Config as ClientConfig};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::{debug, info};
+
+use crate::cli::RunArgs;
+use crate::election::Election;
+use crate::reconcile::{Context, on_error, reconcile};
+use crate::serve::{Health, serve};
+use crate::store::Store;
+use crate::watch;
+
+pub fn main(args: RunArgs) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(args))
+}
+
+async fn run(args: RunArgs) -> anyhow::Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another crypto provider is installed already"))?;
+    let health = Health::default();
+    let mut server = tokio::spawn(serve(args.listen, health.clone()));
+    let client = connect().await?;
+    health.set_ready();
+    let mut election = Election::stand(client.clone(), &args.namespace, &args.identity).await?;
+    info!(
+        identity = args.identity,
+        version = env!("CARGO_PKG_VERSION"),
+        "standing for election"
+    );
+    let mut terminate = signal(SignalKind::terminate()).context("no handler for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("no handler for SIGINT")?;
+    tokio::select! {
+        won = election.won() => won?,
+        served = &mut server => return served?.context("the server of the probes ended"),
+        _ = terminate.recv() => { election.resign().await; return Ok(()); }
+        _ = interrupt.recv() => { election.resign().await; return Ok(()); }
+    }
+    info!("leading");
+    health.metrics.leads(true);
+    let result = tokio::select! {
+        lost = election.lost() => return Err(lost.into()),
+        served = &mut server => served?.context("the server of the probes ended"),
+        ended = lead(client, &args, &health) => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    info!("ending");
+    election.resign().await;
+    result
+}
+
+async fn connect() -> anyhow::Result<Client> {
+    let config = ClientConfig::infer()
+        .await
+        .context("no way to the API server is known")?;
+    let client = Client::try_from(config).context("the client can't be made")?;
+    let version = client
+        .apiserver_version()
+        .await
+        .context("the API server does not answer")?;
+    info!(version = version.git_version, "connected");
+    Ok(client)
+}
+
+/// Works until the process ends.
+async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result<()> {
+    let store = Arc::new(Store::default());
+    let (wakes, woken) = unbounded();
+    let (synced, mut listed) = mpsc::channel(Kind::ALL.len());
+    for kind in Kind::ALL {
+        tokio::spawn(watch::kind(
+            client.clone(),
+            kind,
+            store.clone(),
+            wakes.clone(),
+            synced.clone(),
+        ));
+    }
+    drop(synced);
+    let queue::Sources {
+        tenants,
+        classes,
+        releases,
+    } = queue::watch(client.clone(), store.clone(), wakes.clone()).await?;
+    let given: Vec<Endpoint> = args
+        .api_server
+        .iter()
+        .flat_map(|endpoints| endpoints.0.clone())
+        .collect();
+    let discover = given.is_empty();
+    let api_server = if discover {
+        api_server::discover(&client).await?
+    } else {
+        given
+    };
+    info!(?api_server, "database pods may reach the API server there");
+    for _ in Kind::ALL {
+        let kind = listed.recv().await.context("a watch ended")?;
+        debug!(kind = kind.row().kind, "listed");
+    }
+    let context = Arc::new(Context {
+        client: client.clone(),
+        store,
+        classes,
+        releases,
+        config: RwLock::new(config(args, api_server)),
+        identity: args.identity.clone(),
+        metrics: health.metrics.clone(),
+    });
+    if discover {
+        tokio::spawn(api_server::follow(
+            context.clone(),
+            tenants.clone(),
+            wakes.clone(),
+        ));
+    }
+    info!("every kind is listed: passes begin");
+    let config = controller::Config::default().concurrency(args.concurrency);
+    let passes = applier(
+        |tenant, context| Box::pin(reconcile(tenant, context)),
+        on_error,
+        context,
+        tenants,
+        queue::requests(woken),
+        config,
+    );
+    pin_mut!(passes);
+    while let Some(pass) = passes.next().await {
+        if let Err(error) = pass {
+            debug!(%error, "pass");
+        }
+    }
+    anyhow::bail!("the queue of passes ended")
+}
+
+fn config(args: &RunArgs, api_server: Vec<Endpoint>) -> Config {
+    Config {
+        operator_namespace: args.namespace.clone(),
+        operator_service_account: args.service_account.clone(),
+        keys_namespace: args.keys_namespace.clone(),
+        database_operator_namespace: args.database_operator_namespace.clone(),
+        api_server,
+        ..Config::default()
+    }
+}

@@ -1,0 +1,246 @@
+//! What the shell remembers of each tenant between passes: the reduced objects, strangers, minted metadata, and the last
+//! status written.
+//!
+//! Invariant: an object is only replaced by a newer version of itself, so that our own writes and the watch may arrive
+//! in either order.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use freehold_crds::TenantStatus;
+use freehold_plan::names::TENANT_LABEL;
+use freehold_plan::{Id, Kind, Minted, Observed, Seen, Stranger};
+use jiff::Timestamp;
+use serde_json::Value;
+
+#[derive(Debug, Default)]
+pub struct Store {
+    tenants: Mutex<HashMap<String, Record>>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    observed: Observed,
+    minted_at: Option<Timestamp>,
+    status: Option<Written>,
+    failures: u32,
+}
+
+/// The last status that was written, in case the watch is behind.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub uid: String,
+    pub resource_version: String,
+    pub status: TenantStatus,
+}
+
+/// The tenant to which an object says that it belongs.
+pub fn owner(object: &Value) -> Option<&str> {
+    object.pointer("/metadata/labels")?.get(TENANT_LABEL)?.as_str()
+}
+
+impl Store {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Record>> {
+        // A panic in a pass leaves no half-written record: each method writes once.
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that is known of a tenant. Strangers whose time is up are forgotten, so that they are looked at again.
+    pub fn observed(&self, tenant: &str, now: Timestamp) -> Observed {
+        let mut tenants = self.lock();
+        let record = tenants.entry(tenant.to_owned()).or_default();
+        record
+            .observed
+            .strangers
+            .retain(|_, stranger| stranger.look_again > now);
+        record.observed.clone()
+    }
+
+    /// Takes in an object that was seen or written. Gives the tenant when that changed what is known.
+    pub fn put(&self, tenant: &str, id: Id, seen: Seen) -> bool {
+        let mut tenants = self.lock();
+        let record = tenants.entry(tenant.to_owned()).or_default();
+        record.observed.strangers.remove(&id);
+        match record.observed.objects.get(&id) {
+            Some(known) if !is_newer(&seen.resource_version, &known.resource_version) => false,
+            known => {
+                let same = known.is_some_and(|known| {
+                    known.uid == seen.uid
+                        && known.ending == seen.ending
+                        && known.facts == seen.facts
+                        && known.live == seen.live
+                });
+                record.observed.objects.insert(id, seen);
+                !same
+            }
+        }
+    }
+
+    /// Takes in that an object is gone, unless a newer one has taken its place.
+    pub fn remove(&self, tenant: &str, id: &Id, resource_version: &str) -> bool {
+        let mut tenants = self.lock();
+        let Some(record) = tenants.get_mut(tenant) else {
+            return false;
+        };
+        let newer_known = record
+            .observed
+            .objects
+            .get(id)
+            .is_some_and(|known| is_newer(&known.resource_version, resource_version));
+        if newer_known {
+            return false;
+        }
+        record.observed.objects.remove(id).is_some()
+    }
+
+    /// After a fresh listing of a kind: forgets what was not in it. Gives the tenants that lost something.
+    pub fn retain(&self, kind: Kind, listed: &BTreeSet<Id>, resource_version: &str) -> Vec<String> {
+        let mut losers = Vec::new();
+        for (tenant, record) in self.lock().iter_mut() {
+            let before = record.observed.objects.len();
+            record.observed.objects.retain(|id, seen| {
+                id.kind != kind || listed.contains(id) || is_newer(&seen.resource_version, resource_version)
+            });
+            if record.observed.objects.len() != before {
+                losers.push(tenant.clone());
+            }
+        }
+        losers
+    }
+
+    /// Remembers that another's object stands in the place of ours.
+    pub fn stranger(&self, tenant: &str, id: Id, look_again: Timestamp) {
+        let mut tenants = self.lock();
+        let record = tenants.entry(tenant.to_owned()).or_default();
+        record.observed.strangers.insert(id, Stranger { look_again });
+    }
+
+    /// When the minted Secrets were last read, and what they were.
+    pub fn minted(&self, tenant: &str) -> (Minted, Option<Timestamp>) {
+        let mut tenants = self.lock();
+        let record = tenants.entry(tenant.to_owned()).or_default();
+        (record.observed.minted.clone(), record.minted_at)
+    }
+
+    /// `None` for the time makes the next pass read them.
+    pub fn set_minted(&self, tenant: &str, minted: Minted, at: Option<Timestamp>) {
+        let mut tenants = self.lock();
+        let record = tenants.entry(tenant.to_owned()).or_default();
+        record.observed.minted = minted;
+        record.minted_at = at;
+    }
+
+    pub fn written(&self, tenant: &str) -> Option<Written> {
+        self.lock().get(tenant)?.status.clone()
+    }
+
+    pub fn set_written(&self, tenant: &str, written: Written) {
+        self.lock().entry(tenant.to_owned()).or_default().status = Some(written);
+    }
+
+    /// Counts a failed pass; gives how many there were in a row.
+    pub fn failed(&self, tenant: &str) -> u32 {
+        let mut tenants = self.lock();
+        let record = tenants.entry(tenant.to_owned()).or_default();
+        record.failures = record.failures.saturating_add(1);
+        record.failures
+    }
+
+    pub fn succeeded(&self, tenant: &str) {
+        if let Some(record) = self.lock().get_mut(tenant) {
+            record.failures = 0;
+        }
+    }
+
+    /// The Tenant is gone: its objects are still watched, but nothing is remembered of its Secrets and status.
+    pub fn forget(&self, tenant: &str) {
+        let mut tenants = self.lock();
+        if let Some(record) = tenants.get_mut(tenant) {
+            if record.observed.objects.is_empty() {
+                tenants.remove(tenant);
+            } else {
+                let objects = std::mem::take(&mut record.observed.objects);
+                *record = Record {
+                    observed: Observed {
+                        objects,
+                        ..Observed::default()
+                    },
+                    ..Record::default()
+                };
+            }
+        }
+    }
+}
+
+/// Resource versions are numbers that grow; Kubernetes promises it since 1.35, etcd always did it.
+pub fn is_newer(a: &str, b: &str) -> bool {
+    match (a.parse::<u64>(), b.parse::<u64>()) {
+        (Ok(a), Ok(b)) => a > b,
+        _ => a != b,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_plan::Facts;
+    use serde_json::json;
+
+    use super::*;
+
+    fn id() -> Id {
+        Id {
+            kind: Kind::ConfigMap,
+            namespace: "tenant-acme".into(),
+            name: "settings".into(),
+        }
+    }
+
+    fn seen(version: &str) -> Seen {
+        Seen {
+            uid: "u".into(),
+            resource_version: version.into(),
+            ending: false,
+            created: false,
+            live: json!({"data": version}),
+            facts: Facts::None,
+        }
+    }
+
+    #[test]
+    fn what_the_watch_brings_late_does_not_undo_our_own_write() {
+        let store = Store::default();
+        assert!(store.put("acme", id(), seen("10")));
+        assert!(!store.put("acme", id(), seen("9")));
+        assert!(
+            !store.remove("acme", &id(), "9"),
+            "the end of an older object of that name"
+        );
+        assert!(store.remove("acme", &id(), "11"));
+    }
+
+    #[test]
+    fn a_fresh_listing_takes_away_what_is_gone_and_leaves_what_was_written_since() {
+        let store = Store::default();
+        store.put("acme", id(), seen("10"));
+        assert_eq!(
+            store.retain(Kind::ConfigMap, &BTreeSet::new(), "9"),
+            Vec::<String>::new()
+        );
+        assert_eq!(store.retain(Kind::ConfigMap, &BTreeSet::new(), "10"), ["acme"]);
+    }
+
+    #[test]
+    fn a_stranger_is_forgotten_when_it_is_time_to_look_again() {
+        let store = Store::default();
+        let later = Timestamp::from_second(100).unwrap();
+        store.stranger("acme", id(), later);
+        assert_eq!(
+            store
+                .observed("acme", Timestamp::from_second(99).unwrap())
+                .strangers
+                .len(),
+            1
+        );
+        assert_eq!(store.observed("acme", later).strangers.len(), 0);
+    }
+}
