@@ -86,15 +86,13 @@ pub fn apply_gateway(lab: &Lab, traefik: &Image) -> Result<Outcome> {
     )
 }
 
+/// The provisioner's configuration holds a pod's manifest as text, whose image kustomize doesn't see.
 pub fn apply_storage(lab: &Lab, provisioner: &Image, helper: &Image) -> Result<Outcome> {
-    let patch = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/env/0/value", "value": helper.reference}]);
-    apply(
-        lab,
-        "storage",
-        committed(lab, "storage"),
-        json!([replace("local-path-provisioner", provisioner)]),
-        patch,
-    )
+    let text = fs::read_to_string(committed(lab, "storage").join("storage.yaml"))?;
+    let base = lab.cluster().join("addons/storage.yaml");
+    fs::create_dir_all(lab.cluster().join("addons"))?;
+    fs::write(&base, text.replace("image: helper\n", &format!("image: {}\n", helper.reference)))?;
+    apply(lab, "storage", base, json!([replace("local-path-provisioner", provisioner)]), json!([]))
 }
 
 /// CloudNativePG's own manifest, with the lab's image, which is never pulled; `OPERATOR_IMAGE_NAME` is what it
