@@ -56,7 +56,7 @@ export function invite() {
     const text = h("input", { readonly: true, value: link });
     element.replaceWith(h("div", {},
       field(`Send this link to ${given.name}`, text, "it works once, within 7 days"),
-      h("div", { class: "buttons" }, h("p", {}, h("button", { type: "button", class: "primary", onclick: close }, "Done")))));
+      h("div", { class: "buttons" }, h("button", { type: "button", class: "primary", onclick: close }, "Done"))));
     text.select();
   }));
 }

@@ -29,7 +29,12 @@ export function form(properties, fields, send) {
   const buttons = element.querySelector(".buttons");
   if (buttons) buttons.before(error);
   else element.append(error);
-  element.addEventListener("input", () => { element.dataset.dirty = "true"; });
+  const content = () => JSON.stringify([...new FormData(element)]);
+  const saved = content();
+  element.addEventListener("input", () => {
+    if (content() === saved) delete element.dataset.dirty;
+    else element.dataset.dirty = "true";
+  });
   element.addEventListener("submit", async (event) => {
     event.preventDefault();
     const button = element.querySelector("[type=submit]");

@@ -19,11 +19,10 @@ async function poll() {
       const current = await response.json();
       idleMinutes = current.idleMinutes ?? idleMinutes;
       pollSeconds = current.pollSeconds ?? pollSeconds;
-      const newer = current.version !== own;
-      if (newer && !stale) {
+      stale = current.version !== own;
+      if (stale && document.getElementById("notice").hidden) {
         notify("A new version is available", { name: "Refresh", run: () => location.reload() });
       }
-      stale = newer;
     }
   } catch {
     // The next poll will tell.

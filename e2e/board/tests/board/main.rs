@@ -1,0 +1,14 @@
+//! The product as it is deployed, the built binary against a real PostgreSQL.
+//!
+//! Needs PostgreSQL's server on the machine (Debian: the package `postgresql`); each test has a database of its own.
+
+mod accounts;
+mod browser;
+mod cards;
+mod failover;
+mod instance;
+mod postgres;
+mod schema;
+mod shutdown;
+mod tiers;
+mod tls;

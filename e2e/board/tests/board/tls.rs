@@ -1,0 +1,40 @@
+//! The connection to the database is `verify-full`.
+
+use crate::instance::Instance;
+use std::fs;
+
+fn migrate(instance: &Instance) -> (bool, String) {
+    let output = instance.run(&["migrate", "--timeout", "1"]);
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+#[tokio::test]
+async fn only_the_right_name_under_the_right_ca_is_trusted() {
+    let instance = Instance::prepare().await;
+    let host = instance.directory.join("database/host");
+    fs::write(&host, "127.0.0.1").unwrap();
+    let (ok, error) = migrate(&instance);
+    assert!(!ok && error.contains("not valid for name"), "{error}");
+    fs::write(&host, "localhost").unwrap();
+
+    let authority = instance.directory.join("ca.crt");
+    let right = fs::read(&authority).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let wrong = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+    for (content, expected) in [
+        (wrong.pem(), "invalid peer certificate"),
+        (String::new(), "no usable certificate"),
+    ] {
+        fs::write(&authority, content).unwrap();
+        let (ok, error) = migrate(&instance);
+        assert!(!ok && error.contains(expected), "{error}");
+    }
+    fs::write(&authority, right).unwrap();
+    assert!(migrate(&instance).0);
+
+    let encrypted = "pg_stat_ssl s join pg_stat_activity a using (pid) where a.application_name = 'board-api' and not s.ssl";
+    assert_eq!(instance.count(encrypted).await, 0);
+}
