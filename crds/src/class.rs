@@ -18,6 +18,7 @@ use crate::{Quantity, Resources};
     plural = "tenantclasses",
     singular = "tenantclass",
     shortname = "tnc",
+    doc = "What the platform gives to one kind of customer: database, gateway, limits, certificates.",
     derive = "PartialEq",
     printcolumn = r#"{"name":"Instances","type":"integer","jsonPath":".spec.database.instances"}"#,
     printcolumn = r#"{"name":"Storage","type":"string","jsonPath":".spec.database.storageSize"}"#,
@@ -95,7 +96,7 @@ pub struct Gateway {
     pub namespace: String,
 
     /// Labels by which the gateway's pods are told from others in that namespace.
-    #[schemars(extend("minProperties" = 1, "maxProperties" = 8))]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 8, "additionalProperties" = {"type": "string", "maxLength": 63}))]
     pub pod_labels: BTreeMap<String, String>,
 
     /// The port on which the gateway listens for HTTPS.

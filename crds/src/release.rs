@@ -14,6 +14,7 @@ use crate::Resources;
     kind = "Release",
     plural = "releases",
     singular = "release",
+    doc = "One version of a product, as its pipeline published it. Immutable.",
     derive = "PartialEq",
     printcolumn = r#"{"name":"Product","type":"string","jsonPath":".spec.product"}"#,
     printcolumn = r#"{"name":"Version","type":"string","jsonPath":".spec.version"}"#,
@@ -33,9 +34,9 @@ pub struct ReleaseSpec {
 
     /// The version, by strict semantic versioning, for example `1.4.0` or `1.5.0-rc.1`.
     #[schemars(
-        length(min = 5, max = 64),
+        length(min = 5, max = 63),
         regex(
-            pattern = "^(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)(-[0-9A-Za-z-]+(\\.[0-9A-Za-z-]+)*)?$"
+            pattern = "^(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)(-[0-9A-Za-z]+([-.][0-9A-Za-z]+)*)?$"
         )
     )]
     pub version: String,

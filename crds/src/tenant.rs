@@ -24,6 +24,7 @@ pub use status::{Blocker, CertificateStatus, ComponentStatus, TenantStatus};
     singular = "tenant",
     shortname = "tn",
     status = "TenantStatus",
+    doc = "One customer's dedicated instance of the product: an isolated namespace with a database, certificates, and the product's workloads.",
     derive = "PartialEq",
     printcolumn = r#"{"name":"Class","type":"string","jsonPath":".spec.className"}"#,
     printcolumn = r#"{"name":"Version","type":"string","jsonPath":".status.version","description":"The version that serves."}"#,

@@ -100,7 +100,7 @@ async fn publish(
 ) {
     let body = Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}.", tenant.name_any())),
+            generate_name: Some(format!("{}-", tenant.name_any())),
             namespace: Some(EVENTS_NAMESPACE.to_owned()),
             ..ObjectMeta::default()
         },

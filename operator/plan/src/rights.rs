@@ -2,6 +2,8 @@
 //!
 //! Invariants: no wildcard, no `escalate`, no cluster-wide read of Secrets; `bind` for the one named ClusterRole.
 
+use std::fmt::Write as _;
+
 use crate::kind::Kind;
 
 /// One rule of a role, with the reason for it.
@@ -148,6 +150,44 @@ pub fn in_default_namespace() -> Vec<Rule> {
     ]
 }
 
+/// The chart's template with every role.
+pub fn chart_template() -> String {
+    let roles = [
+        ("ClusterRole", "freehold", "", cluster_wide()),
+        ("ClusterRole", TENANT_ROLE, "", in_tenant_namespaces()),
+        ("Role", "freehold-keys", "{{ .Values.keys.namespace }}", in_keys_namespace()),
+        ("Role", "freehold-election", "{{ .Release.Namespace }}", in_own_namespace()),
+        ("Role", "freehold-api-server", "default", in_default_namespace()),
+    ];
+    let mut text = "# Generated from operator/plan/src/rights.rs and its table of kinds by\n\
+                    # `UPDATE_GENERATED=1 cargo test -p freehold-plan --test generated`.\n"
+        .to_owned();
+    for (kind, name, namespace, rules) in roles {
+        role(&mut text, kind, name, namespace, &rules);
+    }
+    text
+}
+
+fn role(text: &mut String, kind: &str, name: &str, namespace: &str, rules: &[Rule]) {
+    // Writing into a String can't fail.
+    let _ = write!(text, "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {name}\n");
+    if !namespace.is_empty() {
+        let _ = writeln!(text, "  namespace: {namespace}");
+    }
+    text.push_str("  labels:\n    {{- include \"freehold.labels\" . | nindent 4 }}\nrules:\n");
+    for Rule { why, group, resources, names, verbs } in rules {
+        let _ = write!(
+            text,
+            "  # {why}\n  - apiGroups: [\"{group}\"]\n    resources: [{}]\n",
+            resources.join(", ")
+        );
+        if !names.is_empty() {
+            let _ = writeln!(text, "    resourceNames: [{}]", names.join(", "));
+        }
+        let _ = writeln!(text, "    verbs: [{}]", verbs.join(", "));
+    }
+}
+
 /// One rule for each API group.
 fn grouped(kinds: Vec<Kind>, why: &'static str, verbs: &[&'static str]) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
@@ -158,4 +198,38 @@ fn grouped(kinds: Vec<Kind>, why: &'static str, verbs: &[&'static str]) -> Vec<R
         }
     }
     rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<Rule> {
+        [
+            cluster_wide(),
+            in_tenant_namespaces(),
+            in_keys_namespace(),
+            in_own_namespace(),
+            in_default_namespace(),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn no_rule_has_a_wildcard_or_escalates() {
+        for rule in all() {
+            let words = [&rule.resources, &rule.verbs, &rule.names].into_iter().flatten();
+            assert!(words.clone().all(|word| !word.contains('*')), "{rule:?}");
+            assert!(!rule.verbs.contains(&"escalate") && !rule.verbs.contains(&"impersonate"), "{rule:?}");
+            assert!(!rule.verbs.contains(&"bind") || rule.names == [TENANT_ROLE], "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_out_of_reach_in_the_whole_cluster_and_never_listed() {
+        assert!(cluster_wide().iter().all(|rule| !rule.resources.contains(&"secrets")));
+        for rule in all().iter().filter(|rule| rule.resources.contains(&"secrets")) {
+            assert!(!rule.verbs.contains(&"list") && !rule.verbs.contains(&"watch"), "{rule:?}");
+        }
+    }
 }

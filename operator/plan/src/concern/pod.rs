@@ -62,7 +62,8 @@ pub fn container(name: &str, image: &str, args: &[String], resources: &Resources
     let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
         name: name.to_owned(),
         mount_path: path.to_owned(),
-        read_only: Some(read_only),
+        // `false` is not kept by the API server, and would look like drift.
+        read_only: read_only.then_some(true),
         ..VolumeMount::default()
     };
     Container {

@@ -1,0 +1,109 @@
+//! The generated files stand in the repository as the types say, and the schema keeps its promises.
+
+use std::path::{Path, PathBuf};
+
+use freehold_crds::{Release, Tenant, TenantClass, generated_files, yaml};
+use kube::CustomResourceExt;
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[test]
+fn generated_files_are_fresh() {
+    for file in generated_files().unwrap() {
+        let there = std::fs::read_to_string(root().join(&file.path)).unwrap_or_default();
+        assert!(there == file.text, "{} is stale: run `cargo run -p freehold-crds -- --write`", file.path);
+    }
+}
+
+fn walk(schema: &Value, path: &str, visit: &mut dyn FnMut(&str, &Value)) {
+    visit(path, schema);
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        walk(field, &format!("{path}.{name}"), visit);
+    }
+    for inner in ["items", "additionalProperties"] {
+        if schema[inner].is_object() {
+            walk(&schema[inner], &format!("{path}[]"), visit);
+        }
+    }
+}
+
+fn schemas() -> Vec<(String, Value)> {
+    [Tenant::crd(), TenantClass::crd(), Release::crd()]
+        .into_iter()
+        .map(|definition| {
+            let kind = definition.spec.names.kind.clone();
+            let definition = serde_json::to_value(definition).unwrap();
+            (kind, definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone())
+        })
+        .collect()
+}
+
+#[test]
+fn every_field_is_described() {
+    for (kind, schema) in schemas() {
+        walk(&schema["properties"]["spec"], &format!("{kind}.spec"), &mut |path, field| {
+            assert!(path.ends_with("[]") || field["description"].is_string(), "{path} has no description");
+        });
+        assert!(!schema["description"].as_str().unwrap().contains("Auto-generated"), "{kind}");
+    }
+}
+
+#[test]
+fn everything_in_a_spec_is_bounded() {
+    for (kind, schema) in schemas() {
+        walk(&schema["properties"]["spec"], &format!("{kind}.spec"), &mut |path, field| {
+            let bounded = match field["type"].as_str() {
+                Some("string") => field["maxLength"].is_number() || field["enum"].is_array(),
+                Some("array") => field["maxItems"].is_number(),
+                Some("integer") => field["minimum"].is_number() && field["maximum"].is_number(),
+                Some("object") if field["additionalProperties"].is_object() => {
+                    field["maxProperties"].is_number()
+                }
+                _ => true,
+            };
+            assert!(bounded, "{path} has no bound: {field}");
+        });
+    }
+}
+
+#[test]
+fn every_rule_has_a_message() {
+    for (kind, schema) in schemas() {
+        walk(&schema, &kind, &mut |path, field| {
+            for rule in field["x-kubernetes-validations"].as_array().into_iter().flatten() {
+                assert!(rule["message"].is_string(), "{path}: {rule}");
+            }
+        });
+    }
+}
+
+/// docs/adr/0001-serde-yaml.md
+#[test]
+fn one_file_alone_names_serde_yaml() {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = ["crds", "operator", "e2e"].iter().map(|folder| root().join(folder)).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                if text.contains(concat!("serde_", "yaml::")) {
+                    found.push(path.file_name().unwrap().to_owned());
+                }
+            }
+        }
+    }
+    assert_eq!(found, ["yaml.rs"]);
+}
+
+#[test]
+fn yaml_documents_are_read_one_by_one() {
+    let documents = yaml::documents("a: 1\n---\n---\nb: [x]\n").unwrap();
+    assert_eq!(documents, [serde_json::json!({"a": 1}), serde_json::json!({"b": ["x"]})]);
+    assert!(yaml::documents("a: [").unwrap_err().to_string().contains("line"));
+}
