@@ -2,6 +2,13 @@
 //!
 //! Needs PostgreSQL's server on the machine (Debian: the package `postgresql`); each test has a database of its own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what surrounds the tests is a test too"
+)]
+
 mod accounts;
 mod browser;
 mod cards;

@@ -80,7 +80,7 @@ fn start() -> Postgres {
     fs::write(&file, fs::read_to_string(&file).unwrap() + settings).unwrap();
 
     let port = free_port();
-    let guardian = as_postgres(root, Path::new("sh"))
+    let _guardian = as_postgres(root, Path::new("sh"))
         .args(["-c", GUARDIAN, "guardian"])
         .arg(&binaries)
         .arg(&directory)
@@ -88,17 +88,18 @@ fn start() -> Postgres {
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
+    let server = Postgres {
+        port,
+        authority,
+        _guardian,
+    };
     for _ in 0..200 {
         let ready = Command::new(binaries.join("pg_isready"))
             .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()])
             .status()
             .unwrap();
         if ready.success() {
-            return Postgres {
-                port,
-                authority,
-                _guardian: guardian,
-            };
+            return server;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
