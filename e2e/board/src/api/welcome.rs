@@ -1,6 +1,6 @@
 //! One-time links. In: the token of the first account owner (a mounted file) or of an invitation. Out: a user, signed in.
 //!
-//! The owner's token works only while there is no owner; the unique index `users_one_owner` decides between two at once.
+//! The owner's token works only while there is no owner; the unique indices of `users` decide between two at once.
 //! An invitation is used up by the transaction that makes the user.
 
 use super::{App, Shared, body, body::Body, outbox, passwords, sessions, tickets};
@@ -128,15 +128,13 @@ async fn create(
     let row = transaction
         .query_one(sql, &[&email, &name, &role, &password])
         .await
-        .map_err(|error| {
-            let constraint = error.as_db_error().and_then(|refused| refused.constraint());
-            match (error.code(), constraint) {
-                (Some(&SqlState::UNIQUE_VIOLATION), Some("users_one_owner")) => Problem::DeadLink,
-                (Some(&SqlState::UNIQUE_VIOLATION), _) => {
-                    Problem::Conflict(format!("there is already a user with the address {email}"))
-                }
-                _ => Problem::Statement(error),
+        .map_err(|error| match error.code() {
+            // There are no users before the owner: whatever index says so, somebody else has just become it.
+            Some(&SqlState::UNIQUE_VIOLATION) if role == "owner" => Problem::DeadLink,
+            Some(&SqlState::UNIQUE_VIOLATION) => {
+                Problem::Conflict(format!("there is already a user with the address {email}"))
             }
+            _ => Problem::Statement(error),
         })?;
     let user = User::from_row(&row)?;
     let payload = json!({ "email": user.email, "name": user.name, "role": user.role });

@@ -20,8 +20,8 @@ use tokio_postgres::Transaction;
 /// Longer than a failover's usual gap, shorter than the 10 s that clients and gateways wait.
 const RETRY_FOR: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(150);
-/// One attempt up to its commit; a server that hangs must leave time for another attempt.
-const ATTEMPT: Duration = Duration::from_secs(5);
+/// One attempt; a server that vanished without a word must leave time for another attempt.
+const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// Whether the work may run a second time when nobody knows if the first time committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +169,13 @@ impl<'d> Attempts<'d> {
                 return Ended(Err(Failed::NotCommitted(reason)), Connection::Lost);
             }
         };
-        match timeout_at(self.deadline, transaction.commit()).await {
+        // A commit may wait for a standby. Its answer is given up early only when asking again is harmless.
+        let limit = if self.repeat == Repeat::Harmless {
+            self.limit()
+        } else {
+            self.deadline
+        };
+        match timeout_at(limit, transaction.commit()).await {
             Ok(Ok(())) => Ended(Ok(value), Connection::Clean),
             Ok(Err(error)) => Ended(Err(at_commit(error)), Connection::Lost),
             Err(_) => Ended(

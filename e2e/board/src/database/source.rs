@@ -57,7 +57,7 @@ impl Purpose {
     fn options(self) -> &'static str {
         match self {
             Self::Requests => {
-                "-c statement_timeout=4000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=10000"
+                "-c statement_timeout=3000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000"
             }
             Self::Migration => "-c statement_timeout=0 -c lock_timeout=3000",
             Self::Export => "-c statement_timeout=0 -c default_transaction_isolation=repeatable\\ read",

@@ -20,6 +20,8 @@ use tokio::time::{Instant, sleep};
 const HELD: u64 = 64 * 1024;
 const RETRY_FOR: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
+/// The api gives up its own attempts after 8 s; longer silence means that it is gone.
+const ANSWER_WITHIN: Duration = Duration::from_secs(12);
 
 /// RFC 9110 §7.6.1: these speak of one connection only.
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -36,31 +38,39 @@ pub async fn forward(State(web): State<Web>, request: Request) -> Result<Respons
     let api = web.settings.get().services.api.clone();
     let (mut parts, body) = request.into_parts();
     parts.uri = target(&api, &parts.uri)?;
+    // The Host stays: the api compares it with the Origin.
     strip(&mut parts.headers);
-    // The api compares the Origin with the host that the browser asked; hyper keeps a Host that is there.
+    let answered = tokio::time::timeout(ANSWER_WITHIN, send(&web, parts, body)).await;
+    let silent = || Problem::Unavailable {
+        reason: format!("the api: no answer within {} s", ANSWER_WITHIN.as_secs()),
+    };
+    let (mut parts, body) = answered.map_err(|_| silent())??.into_parts();
+    strip(&mut parts.headers);
+    Ok(Response::from_parts(parts, body))
+}
+
+async fn send(web: &Web, parts: Parts, body: Body) -> Result<Response, Problem> {
     let length: Option<u64> = parts
         .headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
     let bodiless = matches!(parts.method, Method::GET | Method::HEAD);
-    let response = if bodiless || length.is_some_and(|length| length <= HELD) {
+    if bodiless || length.is_some_and(|length| length <= HELD) {
         let body = body
             .collect()
             .await
             .map_err(|_| Problem::Invalid("the body was cut off".to_owned()))?
             .to_bytes();
-        send_until_answered(&web, &parts, &body).await?
+        send_until_answered(web, &parts, &body).await
     } else {
         let request = Request::from_parts(parts, body);
-        web.upstream
+        Ok(web
+            .upstream
             .request(request)
             .await
             .map_err(|error| unavailable(&error))?
-            .map(Body::new)
-    };
-    let (mut parts, body) = response.into_parts();
-    strip(&mut parts.headers);
-    Ok(Response::from_parts(parts, body))
+            .map(Body::new))
+    }
 }
 
 async fn send_until_answered(web: &Web, parts: &Parts, body: &Bytes) -> Result<Response, Problem> {

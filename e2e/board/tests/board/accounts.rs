@@ -9,6 +9,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::fs;
 
+const WAITING: &str = "pg_locks where not granted and database = (select oid from pg_database where datname = current_database())";
+
 #[tokio::test]
 async fn the_owners_token_works_once() {
     let instance = Instance::start().await;
@@ -35,10 +37,22 @@ async fn the_owners_token_works_once() {
         .json();
     assert_eq!(link["email"], "owner@acme.example");
 
+    // Both have hashed their password before either may write: they meet in the database.
+    let sql = instance.sql().await;
+    sql.batch_execute("begin; lock table users in exclusive mode")
+        .await
+        .unwrap();
+    let free = async {
+        while instance.count(WAITING).await < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        sql.batch_execute("commit").await.unwrap();
+    };
     let (first, second) = (instance.browser(0), instance.browser(0));
-    let (first, second) = tokio::join!(
+    let (first, second, ()) = tokio::join!(
         first.post("/api/welcome", welcome(OWNER_TOKEN, OWNER_PASSWORD)),
-        second.post("/api/welcome", welcome(OWNER_TOKEN, OWNER_PASSWORD))
+        second.post("/api/welcome", welcome(OWNER_TOKEN, OWNER_PASSWORD)),
+        free
     );
     let mut both = [first.status.as_u16(), second.status.as_u16()];
     both.sort();
