@@ -1,5 +1,7 @@
 //! The generated files stand in the repository as the types say, and the schema keeps its promises.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of this is a test")]
+
 use std::path::{Path, PathBuf};
 
 use freehold_crds::{Release, Tenant, TenantClass, generated_files, yaml};
@@ -14,7 +16,11 @@ fn root() -> PathBuf {
 fn generated_files_are_fresh() {
     for file in generated_files().unwrap() {
         let there = std::fs::read_to_string(root().join(&file.path)).unwrap_or_default();
-        assert!(there == file.text, "{} is stale: run `cargo run -p freehold-crds -- --write`", file.path);
+        assert!(
+            there == file.text,
+            "{} is stale: run `cargo run -p freehold-crds -- --write`",
+            file.path
+        );
     }
 }
 
@@ -36,7 +42,10 @@ fn schemas() -> Vec<(String, Value)> {
         .map(|definition| {
             let kind = definition.spec.names.kind.clone();
             let definition = serde_json::to_value(definition).unwrap();
-            (kind, definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone())
+            (
+                kind,
+                definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone(),
+            )
         })
         .collect()
 }
@@ -44,28 +53,42 @@ fn schemas() -> Vec<(String, Value)> {
 #[test]
 fn every_field_is_described() {
     for (kind, schema) in schemas() {
-        walk(&schema["properties"]["spec"], &format!("{kind}.spec"), &mut |path, field| {
-            assert!(path.ends_with("[]") || field["description"].is_string(), "{path} has no description");
-        });
-        assert!(!schema["description"].as_str().unwrap().contains("Auto-generated"), "{kind}");
+        walk(
+            &schema["properties"]["spec"],
+            &format!("{kind}.spec"),
+            &mut |path, field| {
+                assert!(
+                    path.ends_with("[]") || field["description"].is_string(),
+                    "{path} has no description"
+                );
+            },
+        );
+        assert!(
+            !schema["description"].as_str().unwrap().contains("Auto-generated"),
+            "{kind}"
+        );
     }
 }
 
 #[test]
 fn everything_in_a_spec_is_bounded() {
     for (kind, schema) in schemas() {
-        walk(&schema["properties"]["spec"], &format!("{kind}.spec"), &mut |path, field| {
-            let bounded = match field["type"].as_str() {
-                Some("string") => field["maxLength"].is_number() || field["enum"].is_array(),
-                Some("array") => field["maxItems"].is_number(),
-                Some("integer") => field["minimum"].is_number() && field["maximum"].is_number(),
-                Some("object") if field["additionalProperties"].is_object() => {
-                    field["maxProperties"].is_number()
-                }
-                _ => true,
-            };
-            assert!(bounded, "{path} has no bound: {field}");
-        });
+        walk(
+            &schema["properties"]["spec"],
+            &format!("{kind}.spec"),
+            &mut |path, field| {
+                let bounded = match field["type"].as_str() {
+                    Some("string") => field["maxLength"].is_number() || field["enum"].is_array(),
+                    Some("array") => field["maxItems"].is_number(),
+                    Some("integer") => field["minimum"].is_number() && field["maximum"].is_number(),
+                    Some("object") if field["additionalProperties"].is_object() => {
+                        field["maxProperties"].is_number()
+                    }
+                    _ => true,
+                };
+                assert!(bounded, "{path} has no bound: {field}");
+            },
+        );
     }
 }
 
@@ -84,7 +107,10 @@ fn every_rule_has_a_message() {
 #[test]
 fn one_file_alone_names_serde_yaml() {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = ["crds", "operator", "e2e"].iter().map(|folder| root().join(folder)).collect();
+    let mut folders: Vec<PathBuf> = ["crds", "operator", "e2e"]
+        .iter()
+        .map(|folder| root().join(folder))
+        .collect();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap().flatten() {
             let path = entry.path();
@@ -104,6 +130,9 @@ fn one_file_alone_names_serde_yaml() {
 #[test]
 fn yaml_documents_are_read_one_by_one() {
     let documents = yaml::documents("a: 1\n---\n---\nb: [x]\n").unwrap();
-    assert_eq!(documents, [serde_json::json!({"a": 1}), serde_json::json!({"b": ["x"]})]);
+    assert_eq!(
+        documents,
+        [serde_json::json!({"a": 1}), serde_json::json!({"b": ["x"]})]
+    );
     assert!(yaml::documents("a: [").unwrap_err().to_string().contains("line"));
 }

@@ -1,10 +1,10 @@
 //! What the shell remembers of each tenant between passes: the reduced objects, strangers, minted metadata, and the last
 //! status written.
 //!
-//! Invariant: an object is only replaced by a newer version of itself, so that our own writes and the watch may arrive
-//! in either order.
+//! Invariant: an object is only replaced by a newer version of itself, and one that is gone does not come back by an
+//! older word of it, so that the answers to our own writes and the watch may arrive in either order.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use freehold_crds::TenantStatus;
@@ -21,6 +21,8 @@ pub struct Store {
 #[derive(Debug, Default)]
 struct Record {
     observed: Observed,
+    /// At which version an object was gone.
+    gone: BTreeMap<Id, String>,
     minted_at: Option<Timestamp>,
     status: Option<Written>,
     failures: u32,
@@ -60,6 +62,14 @@ impl Store {
     pub fn put(&self, tenant: &str, id: Id, seen: Seen) -> bool {
         let mut tenants = self.lock();
         let record = tenants.entry(tenant.to_owned()).or_default();
+        if record
+            .gone
+            .get(&id)
+            .is_some_and(|gone| !is_newer(&seen.resource_version, gone))
+        {
+            return false;
+        }
+        record.gone.remove(&id);
         record.observed.strangers.remove(&id);
         match record.observed.objects.get(&id) {
             Some(known) if !is_newer(&seen.resource_version, &known.resource_version) => false,
@@ -90,18 +100,31 @@ impl Store {
         if newer_known {
             return false;
         }
+        record.gone.insert(id.clone(), resource_version.to_owned());
         record.observed.objects.remove(id).is_some()
     }
 
-    /// After a fresh listing of a kind: forgets what was not in it. Gives the tenants that lost something.
-    pub fn retain(&self, kind: Kind, listed: &BTreeSet<Id>, resource_version: &str) -> Vec<String> {
+    /// The versions of a kind's objects that are known.
+    pub fn versions(&self, kind: Kind) -> BTreeMap<Id, String> {
+        let tenants = self.lock();
+        let objects = tenants.values().flat_map(|record| &record.observed.objects);
+        objects
+            .filter(|(id, _)| id.kind == kind)
+            .map(|(id, seen)| (id.clone(), seen.resource_version.clone()))
+            .collect()
+    }
+
+    /// After a fresh listing of a kind: forgets what was known before it and was not in it. What was written since
+    /// stays: it may be younger than the listing. Gives the tenants that lost something.
+    pub fn retain(&self, before: &BTreeMap<Id, String>, listed: &BTreeSet<Id>) -> Vec<String> {
         let mut losers = Vec::new();
         for (tenant, record) in self.lock().iter_mut() {
-            let before = record.observed.objects.len();
-            record.observed.objects.retain(|id, seen| {
-                id.kind != kind || listed.contains(id) || is_newer(&seen.resource_version, resource_version)
-            });
-            if record.observed.objects.len() != before {
+            let count = record.observed.objects.len();
+            record
+                .observed
+                .objects
+                .retain(|id, seen| listed.contains(id) || before.get(id) != Some(&seen.resource_version));
+            if record.observed.objects.len() != count {
                 losers.push(tenant.clone());
             }
         }
@@ -219,14 +242,29 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_to_our_delete_does_not_bring_back_what_the_watch_has_seen_go() {
+        let store = Store::default();
+        store.put("acme", id(), seen("10"));
+        assert!(store.remove("acme", &id(), "12"));
+        assert!(
+            !store.put("acme", id(), seen("11")),
+            "the answer to the delete, late"
+        );
+        assert!(store.put("acme", id(), seen("13")), "a new object of that name");
+    }
+
+    #[test]
     fn a_fresh_listing_takes_away_what_is_gone_and_leaves_what_was_written_since() {
         let store = Store::default();
         store.put("acme", id(), seen("10"));
-        assert_eq!(
-            store.retain(Kind::ConfigMap, &BTreeSet::new(), "9"),
-            Vec::<String>::new()
-        );
-        assert_eq!(store.retain(Kind::ConfigMap, &BTreeSet::new(), "10"), ["acme"]);
+        let before = store.versions(Kind::ConfigMap);
+        let mut written = id();
+        written.name = "written-since".into();
+        store.put("acme", written.clone(), seen("12"));
+        assert_eq!(store.retain(&before, &[id()].into()), Vec::<String>::new());
+        assert_eq!(store.retain(&before, &BTreeSet::new()), ["acme"]);
+        let left = store.observed("acme", Timestamp::UNIX_EPOCH).objects;
+        assert_eq!(left.keys().collect::<Vec<_>>(), [&written]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! In: the API server's events. Out: the store, and names of tenants on a channel. A client is needed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use freehold_plan::names::{FREEHOLD, MANAGED_BY, TENANT_LABEL};
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::cluster::api;
-use crate::store::{Store, is_newer, owner};
+use crate::store::{Store, owner};
 
 /// Names of tenants that need a pass.
 pub type Wakes = UnboundedSender<String>;
@@ -65,7 +65,8 @@ pub async fn kind(client: Client, kind: Kind, store: Arc<Store>, wakes: Wakes, s
 #[derive(Debug, Default)]
 struct Listing {
     ids: BTreeSet<Id>,
-    newest: String,
+    /// What was known when it began.
+    before: BTreeMap<Id, String>,
 }
 
 fn take(kind: Kind, event: Event<DynamicObject>, store: &Store, wakes: &Wakes, listing: &mut Listing) {
@@ -74,7 +75,12 @@ fn take(kind: Kind, event: Event<DynamicObject>, store: &Store, wakes: &Wakes, l
         let _ = wakes.unbounded_send(tenant);
     };
     match event {
-        Event::Init => *listing = Listing::default(),
+        Event::Init => {
+            *listing = Listing {
+                ids: BTreeSet::new(),
+                before: store.versions(kind),
+            }
+        }
         Event::Apply(object) => {
             if let Some((tenant, id, seen)) = reduce(kind, object)
                 && store.put(&tenant, id, seen)
@@ -84,9 +90,6 @@ fn take(kind: Kind, event: Event<DynamicObject>, store: &Store, wakes: &Wakes, l
         }
         Event::InitApply(object) => {
             if let Some((tenant, id, seen)) = reduce(kind, object) {
-                if is_newer(&seen.resource_version, &listing.newest) {
-                    listing.newest.clone_from(&seen.resource_version);
-                }
                 listing.ids.insert(id.clone());
                 if store.put(&tenant, id, seen) {
                     wake(tenant);
@@ -94,8 +97,8 @@ fn take(kind: Kind, event: Event<DynamicObject>, store: &Store, wakes: &Wakes, l
             }
         }
         Event::InitDone => {
-            let Listing { ids, newest } = std::mem::take(listing);
-            store.retain(kind, &ids, &newest).into_iter().for_each(wake);
+            let Listing { ids, before } = std::mem::take(listing);
+            store.retain(&before, &ids).into_iter().for_each(wake);
         }
         Event::Delete(object) => {
             if let Some((tenant, id, seen)) = reduce(kind, object)

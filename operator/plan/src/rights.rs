@@ -155,8 +155,18 @@ pub fn chart_template() -> String {
     let roles = [
         ("ClusterRole", "freehold", "", cluster_wide()),
         ("ClusterRole", TENANT_ROLE, "", in_tenant_namespaces()),
-        ("Role", "freehold-keys", "{{ .Values.keys.namespace }}", in_keys_namespace()),
-        ("Role", "freehold-election", "{{ .Release.Namespace }}", in_own_namespace()),
+        (
+            "Role",
+            "freehold-keys",
+            "{{ .Values.keys.namespace }}",
+            in_keys_namespace(),
+        ),
+        (
+            "Role",
+            "freehold-election",
+            "{{ .Release.Namespace }}",
+            in_own_namespace(),
+        ),
         ("Role", "freehold-api-server", "default", in_default_namespace()),
     ];
     let mut text = "# Generated from operator/plan/src/rights.rs and its table of kinds by\n\
@@ -170,12 +180,22 @@ pub fn chart_template() -> String {
 
 fn role(text: &mut String, kind: &str, name: &str, namespace: &str, rules: &[Rule]) {
     // Writing into a String can't fail.
-    let _ = write!(text, "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {name}\n");
+    let _ = write!(
+        text,
+        "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {name}\n"
+    );
     if !namespace.is_empty() {
         let _ = writeln!(text, "  namespace: {namespace}");
     }
     text.push_str("  labels:\n    {{- include \"freehold.labels\" . | nindent 4 }}\nrules:\n");
-    for Rule { why, group, resources, names, verbs } in rules {
+    for Rule {
+        why,
+        group,
+        resources,
+        names,
+        verbs,
+    } in rules
+    {
         let _ = write!(
             text,
             "  # {why}\n  - apiGroups: [\"{group}\"]\n    resources: [{}]\n",
@@ -220,16 +240,29 @@ mod tests {
         for rule in all() {
             let words = [&rule.resources, &rule.verbs, &rule.names].into_iter().flatten();
             assert!(words.clone().all(|word| !word.contains('*')), "{rule:?}");
-            assert!(!rule.verbs.contains(&"escalate") && !rule.verbs.contains(&"impersonate"), "{rule:?}");
-            assert!(!rule.verbs.contains(&"bind") || rule.names == [TENANT_ROLE], "{rule:?}");
+            assert!(
+                !rule.verbs.contains(&"escalate") && !rule.verbs.contains(&"impersonate"),
+                "{rule:?}"
+            );
+            assert!(
+                !rule.verbs.contains(&"bind") || rule.names == [TENANT_ROLE],
+                "{rule:?}"
+            );
         }
     }
 
     #[test]
     fn secrets_are_out_of_reach_in_the_whole_cluster_and_never_listed() {
-        assert!(cluster_wide().iter().all(|rule| !rule.resources.contains(&"secrets")));
+        assert!(
+            cluster_wide()
+                .iter()
+                .all(|rule| !rule.resources.contains(&"secrets"))
+        );
         for rule in all().iter().filter(|rule| rule.resources.contains(&"secrets")) {
-            assert!(!rule.verbs.contains(&"list") && !rule.verbs.contains(&"watch"), "{rule:?}");
+            assert!(
+                !rule.verbs.contains(&"list") && !rule.verbs.contains(&"watch"),
+                "{rule:?}"
+            );
         }
     }
 }

@@ -1,0 +1,309 @@
+//! Cases: given these facts, that is the plan.
+
+use freehold_plan::{Id, Kind, Slot, Stranger};
+
+use crate::cluster::Cluster;
+use crate::given::{self, Given, at};
+use crate::show::show;
+
+fn check(given: &Given) -> String {
+    show(&freehold_plan::plan(&given.input()), &given.observed)
+}
+
+/// A tenant that is ready.
+fn settled() -> Cluster {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    cluster.observe();
+    cluster
+}
+
+#[test]
+fn a_new_tenant() {
+    insta::assert_snapshot!(check(&given::new("acme")), @r#"
+    finalizer add
+    create Namespace tenant-acme
+    create RoleBinding tenant-acme/freehold
+    create ResourceQuota tenant-acme/tenant
+    create NetworkPolicy tenant-acme/allow-dns
+    create NetworkPolicy tenant-acme/application
+    create NetworkPolicy tenant-acme/database
+    create NetworkPolicy tenant-acme/default-deny
+    create NetworkPolicy tenant-acme/hook
+    create NetworkPolicy tenant-acme/web
+    create NetworkPolicy tenant-acme/worker
+    create ServiceAccount tenant-acme/api
+    create ServiceAccount tenant-acme/hooks
+    create ServiceAccount tenant-acme/web
+    create ConfigMap tenant-acme/settings
+    create Cluster tenant-acme/db
+    create Service tenant-acme/api
+    create Service tenant-acme/web
+    create Gateway tenant-acme/edge
+    create HTTPRoute tenant-acme/web
+    create PodDisruptionBudget tenant-acme/web
+    create Deployment tenant-acme/api
+    create Deployment tenant-acme/web
+    create Job tenant-acme/migrate-1-0-0-955a424b87
+    do MintOwner { namespace: "tenant-acme" }
+    do MintAuthority
+    do MintEdge { namespace: "tenant-acme", dns_names: ["acme.example"], lifetime_seconds: 604800 }
+    Ready=False Creating: the namespace is being created
+    Stalled=False Progressing: nothing waits for anybody's deed
+    Serving=False NoPods: a tier has no pod that can answer
+    UpToDate=False RollingOut: what was asked for is being rolled out
+    "#);
+}
+
+#[test]
+fn a_ready_tenant_needs_nothing() {
+    insta::assert_snapshot!(check(&settled().given), @r#"
+    Ready=True Ready: everything runs as it was asked for
+    Stalled=False Progressing: nothing waits for anybody's deed
+    Serving=True Serving: users are served
+    UpToDate=True UpToDate: what runs is what was asked for
+    wake 2027-01-19T22:14:07Z
+    "#);
+}
+
+#[test]
+fn a_class_that_does_not_exist() {
+    let mut given = given::new("acme");
+    given.class = None;
+    insta::assert_snapshot!(check(&given), @r#"
+    finalizer add
+    Ready=False ClassNotFound: the TenantClass standard does not exist
+    Stalled=True ClassNotFound: unblocked by: create the TenantClass standard
+    Serving=False NoPods: a tier has no pod that can answer
+    UpToDate=False ClassNotFound: the TenantClass standard does not exist
+    blocked by ClassNotFound; create the TenantClass standard
+    "#);
+}
+
+#[test]
+fn a_release_that_is_gone_leaves_what_serves_as_it_is() {
+    let mut given = settled().given;
+    given.release = None;
+    insta::assert_snapshot!(check(&given), @r#"
+    Ready=False ReleaseNotFound: the Release board-1.0.0 does not exist
+    Stalled=True ReleaseNotFound: unblocked by: create the Release board-1.0.0, or name another in spec.release.name
+    Serving=False NoPods: a tier has no pod that can answer
+    UpToDate=False ReleaseNotFound: the Release board-1.0.0 does not exist
+    blocked by ReleaseNotFound; create the Release board-1.0.0, or name another in spec.release.name
+    "#);
+}
+
+#[test]
+fn a_namespace_that_is_not_ours_is_never_written_into() {
+    let mut given = given::new("acme");
+    let id = Id {
+        kind: Kind::Namespace,
+        namespace: String::new(),
+        name: "tenant-acme".into(),
+    };
+    given.observed.strangers.insert(
+        id,
+        Stranger {
+            look_again: at(given::NOON + 30),
+        },
+    );
+    insta::assert_snapshot!(check(&given), @r#"
+    finalizer add
+    Ready=False NamespaceNotOurs: the namespace tenant-acme exists and was not made for this tenant
+    Stalled=True NamespaceNotOurs: unblocked by: look what is in the namespace tenant-acme; delete it, or give the tenant another name
+    Serving=False NoPods: a tier has no pod that can answer
+    UpToDate=False NamespaceNotOurs: the namespace tenant-acme exists and was not made for this tenant
+    blocked by NamespaceNotOurs; look what is in the namespace tenant-acme; delete it, or give the tenant another name
+    wake 2027-01-15T08:00:30Z
+    "#);
+}
+
+#[test]
+fn a_namespace_of_an_earlier_tenant_of_that_name_is_never_adopted() {
+    let mut given = settled().given;
+    given.tenant.metadata.uid = Some("another".into());
+    insta::assert_snapshot!(check(&given), @r#"
+    Ready=False NamespaceNotOurs: the namespace tenant-acme exists and was not made for this tenant
+    Stalled=True NamespaceNotOurs: unblocked by: look what is in the namespace tenant-acme; delete it, or give the tenant another name
+    Serving=False NoRoute: the product runs, but no route leads to it
+    UpToDate=False NamespaceNotOurs: the namespace tenant-acme exists and was not made for this tenant
+    blocked by NamespaceNotOurs; look what is in the namespace tenant-acme; delete it, or give the tenant another name
+    "#);
+}
+
+#[test]
+fn a_planted_deployment_is_named_and_not_merged() {
+    let mut given = settled().given;
+    let id = Id {
+        kind: Kind::Deployment,
+        namespace: "tenant-acme".into(),
+        name: "api".into(),
+    };
+    given.observed.objects.remove(&id);
+    given.observed.strangers.insert(
+        id,
+        Stranger {
+            look_again: at(given::NOON + 30),
+        },
+    );
+    insta::assert_snapshot!(check(&given), @r#"
+    Ready=False ObjectNotOurs: Deployment tenant-acme/api exists and was not made by Freehold
+    Stalled=True ObjectNotOurs: unblocked by: look where Deployment tenant-acme/api comes from, and delete it
+    Serving=False NoPods: a tier has no pod that can answer
+    UpToDate=False ObjectNotOurs: Deployment tenant-acme/api exists and was not made by Freehold
+    blocked by ObjectNotOurs; look where Deployment tenant-acme/api comes from, and delete it
+    wake 2027-01-15T08:00:30Z
+    "#);
+}
+
+#[test]
+fn storage_never_shrinks() {
+    let mut given = settled().given;
+    given.tenant.spec.database = Some(given::typed(serde_json::json!({"storageSize": "512Mi"})));
+    insta::assert_snapshot!(check(&given), @r#"
+    Ready=True Ready: everything runs as it was asked for
+    Stalled=False Progressing: nothing waits for anybody's deed
+    Serving=True Serving: users are served
+    UpToDate=True UpToDate: what runs is what was asked for
+    blocked by StorageCannotShrink; set spec.database.storageSize of the tenant to 1Gi or more
+    wake 2027-01-19T22:14:07Z
+    "#);
+}
+
+#[test]
+fn three_instances_replicate_synchronously() {
+    let mut given = given::new("acme");
+    given.tenant.spec.database = Some(given::typed(serde_json::json!({"instances": 3})));
+    let plan = freehold_plan::plan(&given.input());
+    let cluster = plan
+        .objects
+        .iter()
+        .find(|object| object.id.kind == Kind::Cluster)
+        .unwrap();
+    assert_eq!(
+        cluster.body["spec"]["postgresql"]["synchronous"],
+        serde_json::json!({"method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": true})
+    );
+}
+
+#[test]
+fn a_component_that_is_no_longer_in_the_release_is_pruned() {
+    let mut given = settled().given;
+    let mut release = given::release("1.0.0");
+    release.spec.components[1].name = "server".into();
+    release.spec.hooks.as_mut().unwrap().migrate = None;
+    given.release = Some(release);
+    insta::assert_snapshot!(check(&given), @r#"
+    create ServiceAccount tenant-acme/server
+    apply ConfigMap tenant-acme/settings
+    create Service tenant-acme/server
+    create Deployment tenant-acme/server
+    apply Deployment tenant-acme/web
+    delete ServiceAccount tenant-acme/api
+    delete Service tenant-acme/api
+    delete Deployment tenant-acme/api
+    delete Job tenant-acme/migrate-1-0-0-955a424b87
+    Ready=False RollingOut: waiting for 1.0.0: server not yet created
+    Stalled=False Progressing: nothing waits for anybody's deed
+    Serving=False NoPods: a tier has no pod that can answer
+    UpToDate=False RollingOut: what was asked for is being rolled out
+    wake 2027-01-19T22:14:07Z
+    "#);
+}
+
+#[test]
+fn an_authority_of_another_tenant_is_never_used() {
+    let mut given = settled().given;
+    given.observed.minted.authority = Slot::Foreign;
+    insta::assert_snapshot!(check(&given), @r#"
+    delete ConfigMap tenant-acme/ca
+    Ready=False SecretNotOurs: the Secret for ca exists and was not minted for this tenant
+    Stalled=True SecretNotOurs: unblocked by: look where that Secret comes from, and delete it
+    Serving=True Serving: users are served
+    UpToDate=False SecretNotOurs: the Secret for ca exists and was not minted for this tenant
+    blocked by SecretNotOurs; look where that Secret comes from, and delete it
+    "#);
+}
+
+#[test]
+fn only_the_application_tier_gets_the_owners_token_and_the_web_tier_gets_no_secret() {
+    let given = given::new("acme");
+    let plan = freehold_plan::plan(&given.input());
+    let secrets = |name: &str| -> Vec<String> {
+        let object = plan
+            .objects
+            .iter()
+            .find(|o| o.id.kind == Kind::Deployment && o.id.name == name)
+            .unwrap();
+        let sources = &object.body["spec"]["template"]["spec"]["volumes"][0]["projected"]["sources"];
+        let names = sources
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|source| source["secret"]["name"].as_str());
+        names.map(str::to_owned).collect()
+    };
+    assert_eq!(secrets("web"), Vec::<String>::new());
+    assert_eq!(secrets("api"), ["db-app", "db-ca", "owner"]);
+}
+
+#[test]
+fn the_settings_file_is_what_the_product_expects() {
+    let given = given::new("acme");
+    let plan = freehold_plan::plan(&given.input());
+    let map = plan
+        .objects
+        .iter()
+        .find(|o| o.id.kind == Kind::ConfigMap && o.id.name == "settings")
+        .unwrap();
+    let text = map.body["data"]["settings.json"].as_str().unwrap();
+    let value: serde_json::Value = serde_json::from_str(text).unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap(), @r#"
+    {
+      "password": {
+        "minLength": 12
+      },
+      "refresh": {
+        "idleMinutes": 25
+      },
+      "release": {
+        "product": "board",
+        "version": "1.0.0"
+      },
+      "services": {
+        "api": "http://api.tenant-acme.svc.cluster.local:8081",
+        "web": "http://web.tenant-acme.svc.cluster.local:8080"
+      },
+      "session": {
+        "idleMinutes": 30,
+        "maxHours": 12
+      },
+      "tenant": {
+        "displayName": "Acme",
+        "edition": "Standard",
+        "name": "acme",
+        "owner": "owner@acme.example",
+        "seats": 5
+      },
+      "url": "https://acme.example"
+    }
+    "#);
+}
+
+/// The whole of the policies: a change here is a change of who reaches whom.
+#[test]
+fn the_policies_of_a_tenant() {
+    let given = given::new("acme");
+    let plan = freehold_plan::plan(&given.input());
+    let policies = plan
+        .objects
+        .iter()
+        .filter(|object| object.id.kind == Kind::NetworkPolicy);
+    let text: Vec<String> = policies
+        .map(|object| {
+            let spec = freehold_crds::yaml::to_string(&object.body["spec"]).unwrap();
+            format!("# {}\n{spec}", object.id.name)
+        })
+        .collect();
+    insta::assert_snapshot!("policies", text.join("\n"));
+}

@@ -1,0 +1,254 @@
+//! A cluster in memory: creates that conflict, applies onto a uid, foreground deletes, and the controllers of others as
+//! pure ticks. Time is a number that the test moves.
+
+use std::collections::BTreeMap;
+
+use freehold_plan::{
+    Action, Certificate, Finalizer, Id, Kind, Minted, Object, Plan, Seen, Slot, Wave, Write,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::given::Given;
+
+/// What is in the cluster, and how far its controllers are.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    pub given: Given,
+    objects: BTreeMap<Id, Value>,
+    minted: Minted,
+    version: u64,
+    serial: u64,
+    pub gone: bool,
+    /// Every effect that was carried out, in words.
+    pub log: Vec<String>,
+    /// Migrations end badly.
+    pub broken_migration: bool,
+}
+
+impl Cluster {
+    pub fn new(given: Given) -> Self {
+        Self {
+            given,
+            objects: BTreeMap::new(),
+            minted: Minted::default(),
+            version: 10,
+            serial: 0,
+            gone: false,
+            log: Vec::new(),
+            broken_migration: false,
+        }
+    }
+
+    /// What the watches would have brought.
+    pub fn observe(&mut self) {
+        let seen = |(id, body): (&Id, &Value)| (id.clone(), Seen::reduce(id.kind, body.clone()).unwrap());
+        self.given.observed.objects = self.objects.iter().map(seen).collect();
+        self.given.observed.minted = self.minted.clone();
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = &Id> {
+        self.objects.keys()
+    }
+
+    pub fn plan(&mut self) -> Plan {
+        self.observe();
+        freehold_plan::plan(&self.given.input())
+    }
+
+    /// One pass of the shell. Stops after `crash_after` effects, as a killed process would. Gives how many there were.
+    pub fn pass(&mut self, crash_after: usize) -> usize {
+        let plan = self.plan();
+        let mut budget = Budget {
+            left: crash_after,
+            spent: 0,
+        };
+        self.carry_out(&plan, &mut budget);
+        budget.spent
+    }
+
+    fn carry_out(&mut self, plan: &Plan, budget: &mut Budget) {
+        if plan.finalizer == Finalizer::Add && budget.spend() {
+            self.given.tenant.metadata.finalizers = Some(vec![freehold_plan::names::FINALIZER.into()]);
+            self.log.push("finalizer added".into());
+        }
+        let observed = self.given.observed.clone();
+        let writes = plan.writes(&observed);
+        for wave in Wave::ALL {
+            if wave == Wave::Exposure {
+                for action in plan.actions.iter().filter(|_| budget.spend()).collect::<Vec<_>>() {
+                    self.mint(action);
+                }
+            }
+            for write in &writes {
+                let (Write::Create(object) | Write::Apply(object, _)) = write;
+                if object.id.kind.row().wave == wave && budget.spend() {
+                    self.write(object);
+                }
+            }
+        }
+        for id in &plan.prune {
+            if budget.spend() {
+                self.log.push(format!("delete {id}"));
+                if let Some(body) = self.objects.get_mut(id) {
+                    body["metadata"]["deletionTimestamp"] = "now".into();
+                }
+            }
+        }
+        if plan.finalizer == Finalizer::Remove && budget.spend() {
+            self.log.push("finalizer removed".into());
+            self.given.tenant.metadata.finalizers = None;
+            self.gone = true;
+        }
+        if self.given.tenant.status.as_ref() != Some(&plan.status) && budget.spend() {
+            self.given.tenant.status = Some(plan.status.clone());
+        }
+    }
+
+    fn write(&mut self, object: &Object) {
+        self.version += 1;
+        let mut body = object.body.clone();
+        match self.objects.get(&object.id) {
+            Some(there) => {
+                self.log.push(format!("apply {}", object.id));
+                body["metadata"]["uid"] = there["metadata"]["uid"].clone();
+                body["status"] = there["status"].clone();
+                let generation = there["metadata"]["generation"].as_i64().unwrap_or(1);
+                body["metadata"]["generation"] = (generation + 1).into();
+            }
+            None => {
+                self.log.push(format!("create {}", object.id));
+                self.serial += 1;
+                body["metadata"]["uid"] = format!("uid-{}", self.serial).into();
+                body["metadata"]["generation"] = 1.into();
+            }
+        }
+        body["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.objects.insert(object.id.clone(), body);
+    }
+
+    fn mint(&mut self, action: &Action) {
+        self.log.push(format!("{action:?}"));
+        let now = self.given.now;
+        let certificate = |name: &str, life: i64, dns_names: Vec<String>| Certificate {
+            fingerprint: format!("{name}-{now}"),
+            issuer: String::new(),
+            not_before: now,
+            not_after: now + SignedDuration::from_secs(life),
+            dns_names,
+            pem: "PEM".into(),
+        };
+        match action {
+            Action::MintAuthority if self.minted.authority == Slot::Absent => {
+                self.minted.authority = Slot::Present(certificate("ca", 315_360_000, Vec::new()));
+            }
+            Action::MintAuthority => {}
+            Action::MintEdge {
+                dns_names,
+                lifetime_seconds,
+                ..
+            } => {
+                let Slot::Present(authority) = &self.minted.authority else {
+                    return;
+                };
+                let issuer = authority.fingerprint.clone();
+                let life = i64::try_from(*lifetime_seconds).unwrap();
+                self.minted.edge = Slot::Present(Certificate {
+                    issuer,
+                    ..certificate("edge", life, dns_names.clone())
+                });
+            }
+            Action::MintOwner { .. } => self.minted.owner = Slot::Present(()),
+            Action::ForgetAuthority => self.minted.authority = Slot::Absent,
+        }
+    }
+
+    /// One step of everybody else's controllers. Gives whether anything changed.
+    pub fn tick(&mut self) -> bool {
+        let before = self.objects.clone();
+        let database_ready = self.objects.iter().any(|(id, body)| {
+            id.kind == Kind::Cluster && body["status"]["readyInstances"] == body["spec"]["instances"]
+        });
+        let migrated = self
+            .objects
+            .iter()
+            .any(|(id, body)| id.kind == Kind::Job && body["status"]["succeeded"] == 1);
+        for (id, body) in &mut self.objects {
+            body["status"] = match id.kind {
+                Kind::Cluster => {
+                    json!({"readyInstances": body["spec"]["instances"], "conditions": [{"type": "Ready", "status": "True"}]})
+                }
+                Kind::Job if body["status"]["succeeded"] == 1 => json!({"succeeded": 1}),
+                Kind::Job if database_ready && self.broken_migration => {
+                    json!({"conditions": [{"type": "Failed", "status": "True", "message": "no such column"}]})
+                }
+                Kind::Job if database_ready => json!({"succeeded": 1}),
+                Kind::Deployment if migrated || body["status"]["availableReplicas"].is_number() => json!({
+                    "observedGeneration": body["metadata"]["generation"], "replicas": body["spec"]["replicas"],
+                    "updatedReplicas": body["spec"]["replicas"], "availableReplicas": body["spec"]["replicas"],
+                }),
+                Kind::Gateway => json!({"conditions": [{"type": "Programmed", "status": "True"}]}),
+                Kind::HttpRoute => json!({"parents": [{"conditions": [
+                    {"type": "Accepted", "status": "True"}, {"type": "ResolvedRefs", "status": "True"},
+                ]}]}),
+                _ => continue,
+            };
+        }
+        self.collect();
+        before != self.objects
+    }
+
+    /// Objects that are ending are gone; with a namespace goes everything in it.
+    fn collect(&mut self) {
+        let ending = |body: &Value| body["metadata"]["deletionTimestamp"].is_string();
+        let namespaces: Vec<String> = self
+            .objects
+            .iter()
+            .filter(|(id, body)| id.kind == Kind::Namespace && ending(body))
+            .map(|(id, _)| id.name.clone())
+            .collect();
+        self.objects
+            .retain(|id, body| !ending(body) && !namespaces.contains(&id.namespace));
+        if !namespaces.is_empty() {
+            self.minted.edge = Slot::Absent;
+            self.minted.owner = Slot::Absent;
+        }
+    }
+
+    /// Somebody deletes an object by hand.
+    pub fn lose(&mut self, id: &Id) {
+        self.objects.remove(id);
+    }
+
+    /// Passes and ticks until nothing happens any more; gives the number of rounds.
+    pub fn settle(&mut self) -> usize {
+        for round in 0..50 {
+            let effects = if self.gone { 0 } else { self.pass(usize::MAX) };
+            let changed = self.tick();
+            if effects == 0 && !changed {
+                return round;
+            }
+        }
+        panic!("no rest after 50 rounds:\n{}", self.log.join("\n"));
+    }
+
+    pub fn sleep_until(&mut self, then: Timestamp) {
+        self.given.now = then;
+    }
+}
+
+struct Budget {
+    left: usize,
+    spent: usize,
+}
+
+impl Budget {
+    fn spend(&mut self) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        self.spent += 1;
+        true
+    }
+}

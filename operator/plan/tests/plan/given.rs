@@ -1,0 +1,107 @@
+//! Tenants, classes and releases to plan for.
+
+use freehold_crds::{Release, Tenant, TenantClass};
+use freehold_plan::{Config, Endpoint, Input, Observed};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// An instant of no meaning.
+pub const NOON: i64 = 1_800_000_000;
+
+/// Everything that a plan is asked about, as values.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub tenant: Tenant,
+    pub class: Option<TenantClass>,
+    pub release: Option<Release>,
+    pub observed: Observed,
+    pub now: Timestamp,
+    pub config: Config,
+}
+
+impl Given {
+    pub fn input(&self) -> Input<'_> {
+        Input {
+            tenant: &self.tenant,
+            class: self.class.as_ref(),
+            release: self.release.as_ref(),
+            observed: &self.observed,
+            now: self.now,
+            config: &self.config,
+        }
+    }
+}
+
+pub fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn image(name: &str) -> String {
+    format!("registry.example/{name}@sha256:{}", "0".repeat(64))
+}
+
+pub fn class() -> TenantClass {
+    typed(json!({
+        "apiVersion": "freehold.dev/v1alpha1", "kind": "TenantClass", "metadata": {"name": "standard"},
+        "spec": {
+            "database": {
+                "image": format!("registry.example/postgresql:17@sha256:{}", "0".repeat(64)),
+                "storageSize": "1Gi",
+            },
+            "gateway": {"className": "traefik", "namespace": "traefik", "podLabels": {"app": "traefik"}},
+            "quota": {"cpu": "2", "memory": "1024Mi", "pods": 20},
+        },
+    }))
+}
+
+pub fn release(version: &str) -> Release {
+    typed(json!({
+        "apiVersion": "freehold.dev/v1alpha1", "kind": "Release",
+        "metadata": {"name": format!("board-{version}")},
+        "spec": {
+            "product": "board", "version": version,
+            "components": [
+                {"name": "web", "tier": "Web", "image": image("web"), "args": ["web"], "port": 8080, "replicas": 2},
+                {"name": "api", "tier": "Application", "image": image("api"), "args": ["api"], "port": 8081},
+            ],
+            "hooks": {"migrate": {"component": "api", "args": ["migrate"]}},
+        },
+    }))
+}
+
+pub fn tenant(name: &str) -> Tenant {
+    typed(json!({
+        "apiVersion": "freehold.dev/v1alpha1", "kind": "Tenant",
+        "metadata": {
+            "name": name, "uid": format!("uid-of-{name}"), "generation": 1, "resourceVersion": "1",
+        },
+        "spec": {
+            "displayName": "Acme", "owner": {"email": "owner@acme.example"}, "seats": 5,
+            "className": "standard", "release": {"name": "board-1.0.0"},
+            "hostnames": [format!("{name}.example")],
+        },
+    }))
+}
+
+/// A tenant of which nothing exists yet.
+pub fn new(name: &str) -> Given {
+    let api_server = vec![Endpoint {
+        cidr: "10.0.0.1/32".into(),
+        port: 6443,
+    }];
+    Given {
+        tenant: tenant(name),
+        class: Some(class()),
+        release: Some(release("1.0.0")),
+        observed: Observed::default(),
+        now: at(NOON),
+        config: Config {
+            api_server,
+            ..Config::default()
+        },
+    }
+}
+
+pub fn typed<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}

@@ -1,0 +1,168 @@
+//! Properties: what holds for every tenant, at every moment.
+
+use std::collections::BTreeSet;
+
+use freehold_plan::names::{AuthorityName, JobName, NamespaceName, WorkloadName};
+use freehold_plan::{Ending, Plan, plan};
+use jiff::SignedDuration;
+use proptest::prelude::*;
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::given::{self, Given};
+
+prop_compose! {
+    /// A tenant somewhere in its life.
+    fn anything()(
+        name in "[a-z][a-z0-9-]{0,38}[a-z0-9]",
+        hosts in proptest::collection::btree_set("[a-z]{1,8}\\.example", 1..4),
+        instances in 1..4_i32,
+        web in 1..4_i32,
+        with_class in prop::bool::weighted(0.9),
+        with_release in prop::bool::weighted(0.9),
+        worker in any::<bool>(),
+        rounds in 0..8_usize,
+        crash in 0..70_usize,
+        age in 0..800_000_i64,
+        ending in prop::bool::weighted(0.2),
+        broken in prop::bool::weighted(0.2),
+    ) -> Given {
+        let mut given = given::new(&name);
+        given.tenant.spec.hostnames = hosts.into_iter().collect();
+        given.tenant.spec.database = Some(given::typed(json!({"instances": instances})));
+        if let Some(release) = &mut given.release {
+            release.spec.components[0].replicas = web;
+            if worker {
+                let mut more = release.spec.components[1].clone();
+                more.name = "jobs".into();
+                more.tier = freehold_crds::Tier::Worker;
+                more.port = None;
+                release.spec.components.push(more);
+            }
+        }
+        let mut cluster = Cluster::new(given);
+        cluster.broken_migration = broken;
+        cluster.pass(crash);
+        for _ in 0..rounds {
+            cluster.tick();
+            cluster.pass(usize::MAX);
+        }
+        cluster.observe();
+        let mut given = cluster.given;
+        given.now += SignedDuration::from_secs(age);
+        if ending {
+            given.tenant.metadata.deletion_timestamp = Some(given::typed(json!("2027-01-15T08:00:00Z")));
+        }
+        if !with_class {
+            given.class = None;
+        }
+        if !with_release {
+            given.release = None;
+        }
+        given
+    }
+}
+
+/// What a plan does, without what it tells and when.
+fn deeds(plan: &Plan) -> String {
+    let Plan {
+        objects,
+        prune,
+        actions,
+        conditions: _,
+        events: _,
+        finalizer,
+        wake: _,
+        status: _,
+    } = plan;
+    format!("{objects:?} {prune:?} {actions:?} {finalizer:?}")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_same_facts_give_the_same_plan(given in anything()) {
+        prop_assert_eq!(plan(&given.input()), plan(&given.input()));
+    }
+
+    #[test]
+    fn the_wake_up_is_in_the_future_and_nothing_changes_before_it(given in anything(), part in 0.0..1.0_f64) {
+        let first = plan(&given.input());
+        let wake = first.wake.unwrap_or(given.now + SignedDuration::from_hours(24 * 365));
+        prop_assert!(wake > given.now);
+        let mut later = given.clone();
+        let span = wake.duration_since(given.now).as_secs_f64() * part;
+        later.now = (given.now + SignedDuration::from_secs_f64(span)).min(wake - SignedDuration::from_nanos(1));
+        let second = plan(&later.input());
+        prop_assert_eq!(deeds(&first), deeds(&second));
+        prop_assert_eq!(first.wake, second.wake);
+        let told = |plan: &Plan| -> Vec<(String, String, String)> {
+            plan.conditions.iter().map(|c| (c.type_.clone(), c.status.clone(), c.message.clone())).collect()
+        };
+        prop_assert_eq!(told(&first), told(&second));
+    }
+
+    #[test]
+    fn what_was_applied_is_not_written_again(given in anything()) {
+        let mut cluster = Cluster::new(given.clone());
+        cluster.pass(usize::MAX);
+        cluster.pass(usize::MAX);
+        let plan = cluster.plan();
+        prop_assert!(plan.writes(&cluster.given.observed).is_empty());
+    }
+
+    #[test]
+    fn nothing_outside_the_tenants_own_place_is_touched(given in anything()) {
+        let name = given.tenant.metadata.name.clone().unwrap();
+        let namespace = NamespaceName::of(&name);
+        let plan = plan(&given.input());
+        for id in plan.objects.iter().map(|object| &object.id).chain(&plan.prune) {
+            let own = if id.kind.row().namespaced { &id.namespace } else { &id.name };
+            prop_assert_eq!(own, namespace.as_str());
+        }
+    }
+
+    #[test]
+    fn names_are_valid_and_each_is_given_once(given in anything()) {
+        let plan = plan(&given.input());
+        let ids: BTreeSet<_> = plan.objects.iter().map(|object| &object.id).collect();
+        prop_assert_eq!(ids.len(), plan.objects.len());
+        for object in &plan.objects {
+            let name = &object.id.name;
+            prop_assert!(!name.is_empty() && name.len() <= 63, "{}", name);
+            prop_assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'));
+            for (_, value) in object.body["metadata"]["labels"].as_object().into_iter().flatten() {
+                prop_assert!(value.as_str().is_some_and(|value| value.len() <= 63));
+            }
+        }
+    }
+
+    #[test]
+    fn what_holds_data_is_never_pruned(given in anything()) {
+        prop_assume!(given.tenant.metadata.deletion_timestamp.is_none());
+        let plan = plan(&given.input());
+        prop_assert!(plan.prune.iter().all(|id| id.kind.row().ending == Ending::Pruned));
+    }
+
+    #[test]
+    fn losing_the_status_changes_no_deed(given in anything()) {
+        let mut lost = given.clone();
+        lost.tenant.status = None;
+        let (before, after) = (plan(&given.input()), plan(&lost.input()));
+        prop_assert_eq!(deeds(&before), deeds(&after));
+        prop_assert_eq!(before.wake, after.wake);
+    }
+
+    #[test]
+    fn different_tenants_never_share_a_name(a in "[a-z][a-z0-9-]{0,80}", b in "[a-z][a-z0-9-]{0,80}") {
+        prop_assume!(a != b);
+        prop_assert_ne!(NamespaceName::of(&a), NamespaceName::of(&b));
+        prop_assert_ne!(AuthorityName::of(&a), AuthorityName::of(&b));
+        prop_assert_ne!(WorkloadName::of(&a), WorkloadName::of(&b));
+        prop_assert_ne!(
+            JobName::of("migrate", "1.0.0", &a, &[]),
+            JobName::of("migrate", "1.0.0", &b, &[])
+        );
+    }
+}

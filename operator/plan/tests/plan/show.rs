@@ -1,0 +1,45 @@
+//! A plan in a few lines: what a person checks.
+
+use std::fmt::Write as _;
+
+use freehold_plan::{Finalizer, Observed, Plan, Write};
+
+/// Writes, ends, actions, conditions that matter, blockers, wake.
+pub fn show(plan: &Plan, observed: &Observed) -> String {
+    let mut text = String::new();
+    match plan.finalizer {
+        Finalizer::Keep => {}
+        Finalizer::Add => text.push_str("finalizer add\n"),
+        Finalizer::Remove => text.push_str("finalizer remove\n"),
+    }
+    for write in plan.writes(observed) {
+        let (verb, object) = match write {
+            Write::Create(object) => ("create", object),
+            Write::Apply(object, _) => ("apply", object),
+        };
+        writeln!(text, "{verb} {}", object.id).unwrap();
+    }
+    for id in &plan.prune {
+        writeln!(text, "delete {id}").unwrap();
+    }
+    for action in &plan.actions {
+        writeln!(text, "do {action:?}").unwrap();
+    }
+    for condition in &plan.conditions {
+        if ["Ready", "Serving", "UpToDate", "Stalled"].contains(&condition.type_.as_str()) {
+            writeln!(
+                text,
+                "{}={} {}: {}",
+                condition.type_, condition.status, condition.reason, condition.message
+            )
+            .unwrap();
+        }
+    }
+    for blocker in &plan.status.blockers {
+        writeln!(text, "blocked by {}; {}", blocker.reason, blocker.unblocked_by).unwrap();
+    }
+    if let Some(wake) = plan.wake {
+        writeln!(text, "wake {wake}").unwrap();
+    }
+    text
+}

@@ -1,0 +1,208 @@
+//! Stories in a simulated cluster: the operator is killed after every k-th effect, and comes to the same end.
+
+use freehold_plan::{Id, Kind, Slot};
+
+use crate::cluster::Cluster;
+use crate::given;
+
+fn ready(cluster: &Cluster) -> bool {
+    let status = cluster.given.tenant.status.as_ref();
+    status.is_some_and(|s| {
+        s.conditions
+            .iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True")
+    })
+}
+
+/// Where something runs, the policies stand.
+fn assert_isolated(cluster: &Cluster) {
+    let runs = |id: &&Id| matches!(id.kind, Kind::Cluster | Kind::Deployment | Kind::Job);
+    if cluster.ids().any(|id| runs(&id)) {
+        let policies = cluster.ids().filter(|id| id.kind == Kind::NetworkPolicy).count();
+        assert_eq!(policies, 7, "pods without policies:\n{}", cluster.log.join("\n"));
+    }
+}
+
+fn silent(cluster: &mut Cluster) {
+    for _ in 0..10 {
+        assert_eq!(
+            cluster.pass(usize::MAX),
+            0,
+            "writes at rest:\n{}",
+            cluster.log.join("\n")
+        );
+    }
+}
+
+#[test]
+fn a_tenant_becomes_ready_and_then_nothing_is_written_any_more() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    assert!(ready(&cluster), "{:#?}", cluster.given.tenant.status);
+    silent(&mut cluster);
+}
+
+#[test]
+fn killed_after_any_effect_of_the_creation_it_comes_to_the_same_end() {
+    let mut whole = Cluster::new(given::new("acme"));
+    whole.settle();
+    for k in 0..60 {
+        let mut cluster = Cluster::new(given::new("acme"));
+        cluster.pass(k);
+        assert_isolated(&cluster);
+        cluster.given.tenant.status = None;
+        cluster.settle();
+        assert!(ready(&cluster), "killed after {k}");
+        assert!(cluster.ids().eq(whole.ids()), "killed after {k}");
+        silent(&mut cluster);
+    }
+}
+
+#[test]
+fn killed_after_any_effect_of_the_deletion_everything_of_it_ends() {
+    for k in 0..30 {
+        let mut cluster = Cluster::new(given::new("acme"));
+        cluster.settle();
+        cluster.given.tenant.metadata.deletion_timestamp =
+            Some(given::typed(serde_json::json!("2027-01-15T08:00:00Z")));
+        let mut left = k;
+        for _ in 0..50 {
+            let spent = cluster.pass(left);
+            left = if spent == left { usize::MAX } else { left - spent };
+            assert_isolated(&cluster);
+            cluster.tick();
+            if cluster.gone {
+                break;
+            }
+        }
+        assert!(cluster.gone, "killed after {k}:\n{}", cluster.log.join("\n"));
+        assert_eq!(cluster.ids().count(), 0, "killed after {k}");
+    }
+}
+
+#[test]
+fn what_ends_ends_in_order() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    cluster.log.clear();
+    cluster.given.tenant.metadata.deletion_timestamp =
+        Some(given::typed(serde_json::json!("2027-01-15T08:00:00Z")));
+    cluster.settle();
+    insta::assert_snapshot!(cluster.log.join("\n"), @r#"
+    delete Gateway tenant-acme/edge
+    delete HTTPRoute tenant-acme/web
+    delete Service tenant-acme/api
+    delete Service tenant-acme/web
+    delete PodDisruptionBudget tenant-acme/web
+    delete Deployment tenant-acme/api
+    delete Deployment tenant-acme/web
+    delete Job tenant-acme/migrate-1-0-0-955a424b87
+    delete Cluster tenant-acme/db
+    delete Namespace tenant-acme
+    ForgetAuthority
+    finalizer removed
+    "#);
+}
+
+#[test]
+fn a_policy_deleted_by_hand_is_back_with_the_next_pass() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    let policies: Vec<Id> = cluster
+        .ids()
+        .filter(|id| id.kind == Kind::NetworkPolicy)
+        .cloned()
+        .collect();
+    policies.iter().for_each(|id| cluster.lose(id));
+    cluster.pass(usize::MAX);
+    assert_isolated(&cluster);
+    silent(&mut cluster);
+}
+
+#[test]
+fn certificates_are_renewed_in_time_for_a_year_and_never_expire() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    let mut renewals = 0;
+    let end = given::at(given::NOON + 365 * 24 * 3600);
+    loop {
+        let wake = cluster.plan().wake.expect("a certificate always has an end");
+        if wake > end {
+            break;
+        }
+        cluster.sleep_until(wake);
+        cluster.settle();
+        assert!(ready(&cluster));
+        renewals += 1;
+    }
+    assert!(
+        (70..90).contains(&renewals),
+        "{renewals} renewals of a 7-day certificate"
+    );
+}
+
+#[test]
+fn another_hostname_makes_another_certificate() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    cluster
+        .given
+        .tenant
+        .spec
+        .hostnames
+        .push("board.acme.example".into());
+    cluster.settle();
+    let Slot::Present(edge) = cluster.given.observed.minted.edge.clone() else {
+        panic!("no certificate")
+    };
+    assert_eq!(edge.dns_names, ["acme.example", "board.acme.example"]);
+    silent(&mut cluster);
+}
+
+#[test]
+fn an_upgrade_migrates_before_it_rolls() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    cluster.log.clear();
+    cluster.given.tenant.spec.release.name = "board-1.1.0".into();
+    cluster.given.release = Some(given::release("1.1.0"));
+    cluster.settle();
+    assert!(ready(&cluster));
+    assert_eq!(
+        cluster.given.tenant.status.as_ref().unwrap().version.as_deref(),
+        Some("1.1.0")
+    );
+    insta::assert_snapshot!(cluster.log.join("\n"), @r#"
+    apply ServiceAccount tenant-acme/api
+    apply ServiceAccount tenant-acme/web
+    apply ConfigMap tenant-acme/settings
+    apply Service tenant-acme/api
+    apply Service tenant-acme/web
+    apply PodDisruptionBudget tenant-acme/web
+    create Job tenant-acme/migrate-1-1-0-994d951e6a
+    delete Job tenant-acme/migrate-1-0-0-955a424b87
+    apply Deployment tenant-acme/api
+    apply Deployment tenant-acme/web
+    "#);
+    silent(&mut cluster);
+}
+
+#[test]
+fn a_failed_migration_keeps_what_serves() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    cluster.broken_migration = true;
+    cluster.given.tenant.spec.release.name = "board-1.2.0".into();
+    cluster.given.release = Some(given::release("1.2.0"));
+    cluster.settle();
+    let plan = cluster.plan();
+    insta::assert_snapshot!(crate::show::show(&plan, &cluster.given.observed), @r#"
+    Ready=False MigrationFailed: migrate-1-2-0-7b279c380e failed: no such column
+    Stalled=True MigrationFailed: unblocked by: read `kubectl logs -n tenant-acme job/migrate-1-2-0-7b279c380e`; then name another release, or retry with `kubectl delete job -n tenant-acme migrate-1-2-0-7b279c380e`
+    Serving=True Serving: users are served
+    UpToDate=False MigrationFailed: migrate-1-2-0-7b279c380e failed: no such column
+    blocked by MigrationFailed; read `kubectl logs -n tenant-acme job/migrate-1-2-0-7b279c380e`; then name another release, or retry with `kubectl delete job -n tenant-acme migrate-1-2-0-7b279c380e`
+    wake 2027-01-19T22:14:07Z
+    "#);
+    assert_eq!(plan.status.version.as_deref(), Some("1.0.0"));
+}
