@@ -1,6 +1,11 @@
 //! The generated files stand in the repository as the types say, and the schema keeps its promises.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of this is a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of this is a test"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! The binary `freehold`: the operator, and its offline commands.
 
+#[cfg(test)]
+mod api_double;
 mod apply;
 mod cli;
 mod cluster;

@@ -1,5 +1,8 @@
 //! One pass for one tenant: observe, plan, apply, report. Client required for all but the plan.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -152,17 +155,4 @@ fn backoff(name: &str, failures: u32) -> Duration {
         .min(BACKOFF_MAX);
     let hash = u32::from_str_radix(&digest(&[name, &failures.to_string()])[..4], 16).unwrap_or_default();
     wait.mul_f64(0.75 + 0.5 * f64::from(hash) / f64::from(u16::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failures_are_retried_soon_then_later_and_not_in_step() {
-        assert!(backoff("acme", 1) < Duration::from_millis(130));
-        assert!(backoff("acme", 4) > backoff("acme", 1));
-        assert!(backoff("acme", 1000) <= BACKOFF_MAX.mul_f64(1.25));
-        assert_ne!(backoff("acme", 3), backoff("globex", 3));
-    }
 }

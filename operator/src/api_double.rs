@@ -1,0 +1,204 @@
+//! An API server in memory, for tests of the shell: it keeps objects, gives uids and versions, refuses what exists, and
+//! records every request. It knows no schema and no defaults.
+
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+
+/// One request, as rights see it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    pub verb: &'static str,
+    pub group: String,
+    /// With the subresource: `tenants/status`.
+    pub resource: String,
+    pub namespace: String,
+    pub name: String,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    objects: BTreeMap<String, Value>,
+    version: u64,
+    asked: Vec<Asked>,
+}
+
+/// The server; clones share their state.
+#[derive(Clone, Debug, Default)]
+pub struct ApiDouble(Arc<Mutex<State>>);
+
+impl ApiDouble {
+    pub fn client(&self) -> Client {
+        let double = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let double = double.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                Ok::<_, Infallible>(double.answer(&parts.method, parts.uri.path(), &body))
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Takes what was asked since the last time.
+    pub fn take_asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.0.lock().unwrap().asked)
+    }
+
+    /// Puts an object there as somebody else would.
+    pub fn plant(&self, path: &str, object: Value) {
+        let mut state = self.0.lock().unwrap();
+        let stored = state.stamp(object, None);
+        state.objects.insert(path.to_owned(), stored);
+    }
+
+    pub fn object(&self, path: &str) -> Option<Value> {
+        self.0.lock().unwrap().objects.get(path).cloned()
+    }
+
+    /// Paths of everything that is there.
+    pub fn paths(&self) -> Vec<String> {
+        self.0.lock().unwrap().objects.keys().cloned().collect()
+    }
+
+    fn answer(&self, method: &Method, path: &str, body: &Bytes) -> Response<Full<Bytes>> {
+        let mut state = self.0.lock().unwrap();
+        let asked = read(method, path);
+        state.asked.push(asked);
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let (code, answer) = match *method {
+            Method::GET => state.get(path),
+            Method::POST => state.create(path, body),
+            Method::PATCH => state.patch(path.trim_end_matches("/status"), &body),
+            Method::DELETE => state.delete(path),
+            _ => (StatusCode::METHOD_NOT_ALLOWED, json!({})),
+        };
+        let body = Full::new(Bytes::from(answer.to_string()));
+        Response::builder().status(code).body(body).unwrap()
+    }
+}
+
+impl State {
+    fn stamp(&mut self, mut object: Value, before: Option<&Value>) -> Value {
+        self.version += 1;
+        let uid = before.map_or_else(
+            || format!("uid-{}", self.version).into(),
+            |b| b["metadata"]["uid"].clone(),
+        );
+        if object["metadata"]["uid"].is_null() || before.is_some() {
+            object["metadata"]["uid"] = uid;
+        }
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        object
+    }
+
+    fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.objects.get(path).map_or_else(
+            || refuse(404, "NotFound"),
+            |object| (StatusCode::OK, object.clone()),
+        )
+    }
+
+    fn create(&mut self, collection: &str, mut object: Value) -> (StatusCode, Value) {
+        if let Some(prefix) = object["metadata"]["generateName"].as_str() {
+            object["metadata"]["name"] = format!("{prefix}{}", self.version).into();
+        }
+        let path = format!("{collection}/{}", object["metadata"]["name"].as_str().unwrap());
+        if self.objects.contains_key(&path) {
+            return refuse(409, "AlreadyExists");
+        }
+        object["metadata"]["managedFields"] = json!([{"manager": "freehold", "operation": "Update"}]);
+        let stored = self.stamp(object, None);
+        self.objects.insert(path, stored.clone());
+        (StatusCode::CREATED, stored)
+    }
+
+    fn patch(&mut self, path: &str, patch: &Value) -> (StatusCode, Value) {
+        let Some(before) = self.objects.get(path).cloned() else {
+            return refuse(404, "NotFound");
+        };
+        let mut object = before.clone();
+        merge(&mut object, patch);
+        let stored = self.stamp(object, Some(&before));
+        self.objects.insert(path.to_owned(), stored.clone());
+        (StatusCode::OK, stored)
+    }
+
+    fn delete(&mut self, path: &str) -> (StatusCode, Value) {
+        match self.objects.remove(path) {
+            None => refuse(404, "NotFound"),
+            Some(object) => {
+                let mut object = self.stamp(object.clone(), Some(&object));
+                object["metadata"]["deletionTimestamp"] = "2027-01-15T08:00:00Z".into();
+                (StatusCode::OK, object)
+            }
+        }
+    }
+}
+
+/// RFC 7396.
+fn merge(object: &mut Value, patch: &Value) {
+    match (object, patch) {
+        (Value::Object(object), Value::Object(patch)) => {
+            for (key, value) in patch {
+                if value.is_null() {
+                    object.remove(key);
+                } else {
+                    merge(object.entry(key.clone()).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (object, patch) => *object = patch.clone(),
+    }
+}
+
+fn refuse(code: u16, reason: &str) -> (StatusCode, Value) {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason,
+    });
+    (StatusCode::from_u16(code).unwrap(), status)
+}
+
+/// `/api/v1/namespaces/NS/RESOURCE/NAME`, `/apis/GROUP/VERSION/…`, and both without a namespace.
+fn read(method: &Method, path: &str) -> Asked {
+    let verb = match *method {
+        Method::GET => "get",
+        Method::POST => "create",
+        Method::PATCH => "patch",
+        _ => "delete",
+    };
+    let mut parts = path.trim_start_matches('/').split('/');
+    let group = if parts.next() == Some("api") {
+        ""
+    } else {
+        parts.next().unwrap()
+    };
+    parts.next();
+    let rest: Vec<&str> = parts.collect();
+    let (namespace, rest) = match rest.as_slice() {
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest.to_vec()),
+        rest => ("", rest.to_vec()),
+    };
+    let resource = match rest.get(2) {
+        Some(subresource) => format!("{}/{subresource}", rest[0]),
+        None => rest[0].to_owned(),
+    };
+    let name = rest.get(1).unwrap_or(&"").to_string();
+    Asked {
+        verb,
+        group: group.to_owned(),
+        resource,
+        namespace: namespace.to_owned(),
+        name,
+    }
+}

@@ -1,0 +1,223 @@
+//! Whole passes against an API server in memory.
+
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
+use std::path::Path;
+
+use freehold_plan::rights::{self, Rule};
+use kube::runtime::reflector;
+use kube::runtime::watcher::Event;
+use serde_json::json;
+
+use super::*;
+use crate::api_double::{ApiDouble, Asked};
+use crate::offline;
+
+const TENANT: &str = "/apis/freehold.dev/v1alpha1/tenants/acme";
+const NAMESPACE: &str = "/api/v1/namespaces/tenant-acme";
+
+struct Shell {
+    double: ApiDouble,
+    context: Arc<Context>,
+}
+
+impl Shell {
+    /// The samples' tenant acme, and nothing of it yet.
+    fn new() -> Self {
+        let double = ApiDouble::default();
+        let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/samples");
+        let documents = offline::read(&[samples]).unwrap();
+        let (classes, mut writer) = reflector::store();
+        documents
+            .classes
+            .into_iter()
+            .for_each(|class| writer.apply_watcher_event(&Event::Apply(class)));
+        let (releases, mut writer) = reflector::store();
+        documents
+            .releases
+            .into_iter()
+            .for_each(|release| writer.apply_watcher_event(&Event::Apply(release)));
+        let mut acme = serde_json::to_value(&documents.tenants[0]).unwrap();
+        acme["metadata"]["uid"] = "uid-of-acme".into();
+        acme["metadata"]["generation"] = 1.into();
+        double.plant(TENANT, acme);
+        let context = Arc::new(Context {
+            client: double.client(),
+            store: Arc::new(Store::default()),
+            classes,
+            releases,
+            config: RwLock::new(Config::default()),
+            identity: "test".to_owned(),
+            metrics: Metrics::default(),
+        });
+        Self { double, context }
+    }
+
+    fn tenant(&self) -> Arc<Tenant> {
+        Arc::new(serde_json::from_value(self.double.object(TENANT).unwrap()).unwrap())
+    }
+
+    async fn pass(&self) -> Vec<Asked> {
+        reconcile(self.tenant(), self.context.clone()).await.unwrap();
+        self.double.take_asked()
+    }
+}
+
+#[tokio::test]
+async fn everything_is_there_after_two_passes_and_then_nothing_is_asked_any_more() {
+    let shell = Shell::new();
+    let first = shell.pass().await;
+    assert!(
+        first
+            .iter()
+            .any(|asked| asked.resource == "clusters" && asked.verb == "create")
+    );
+    shell.pass().await;
+    shell.pass().await;
+    for _ in 0..5 {
+        assert_eq!(shell.pass().await, []);
+    }
+    let paths = shell.double.paths();
+    assert!(
+        paths
+            .iter()
+            .any(|path| path.ends_with("/tenant-acme/configmaps/ca")),
+        "{paths:?}"
+    );
+    assert!(
+        paths
+            .iter()
+            .any(|path| path.ends_with("/freehold-keys/secrets/tenant-acme-ca")),
+        "{paths:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_first_pass_writes_each_object_once() {
+    let shell = Shell::new();
+    let asked = shell.pass().await;
+    let creates = asked.iter().filter(|asked| asked.verb == "create").count();
+    assert!(
+        asked.len() * 100 <= creates * 125,
+        "{} requests for {creates} objects: {asked:#?}",
+        asked.len()
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_read_or_written_in_a_namespace_that_is_not_ours() {
+    let shell = Shell::new();
+    shell.double.plant(
+        NAMESPACE,
+        json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": "tenant-acme", "labels": {"kubernetes.io/metadata.name": "tenant-acme"}},
+        }),
+    );
+    let before = shell.double.object(NAMESPACE);
+    let mut asked = shell.pass().await;
+    asked.extend(shell.pass().await);
+    assert!(
+        asked.iter().all(|asked| asked.namespace != "tenant-acme"),
+        "{asked:#?}"
+    );
+    assert_eq!(shell.double.object(NAMESPACE), before);
+    let status = shell.tenant().status.clone().unwrap();
+    assert_eq!(status.blockers[0].reason, "NamespaceNotOurs");
+}
+
+#[tokio::test]
+async fn a_planted_object_is_left_alone_and_named() {
+    let shell = Shell::new();
+    let path = "/apis/networking.k8s.io/v1/namespaces/tenant-acme/networkpolicies/default-deny";
+    shell.double.plant(path, json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "default-deny", "namespace": "tenant-acme"}, "spec": {"podSelector": {"no": "pod"}},
+    }));
+    let before = shell.double.object(path);
+    shell.pass().await;
+    shell.pass().await;
+    assert_eq!(shell.double.object(path), before);
+    let blockers = shell.tenant().status.clone().unwrap().blockers;
+    assert!(
+        blockers
+            .iter()
+            .any(|blocker| blocker.message.contains("default-deny")),
+        "{blockers:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_change_by_hand_is_undone_and_costs_one_take_over() {
+    let shell = Shell::new();
+    shell.pass().await;
+    shell.pass().await;
+    shell.pass().await;
+    let path = format!("{NAMESPACE}/services/web");
+    let mut service = shell.double.object(&path).unwrap();
+    service["spec"]["ports"][0]["port"] = 1.into();
+    service["metadata"]["resourceVersion"] = "1000".into();
+    let changed: kube::api::DynamicObject = serde_json::from_value(service.clone()).unwrap();
+    shell.double.plant(&path, service);
+    let (tenant, id, seen) = crate::watch::reduce(freehold_plan::Kind::Service, changed).unwrap();
+    shell.context.store.put(&tenant, id, seen);
+    let verbs: Vec<_> = shell.pass().await.iter().map(|asked| asked.verb).collect();
+    assert_eq!(verbs, ["get", "patch", "patch"]);
+    assert_eq!(
+        shell.double.object(&path).unwrap()["spec"]["ports"][0]["port"],
+        8080
+    );
+}
+
+fn grants(rules: &[Rule], asked: &Asked) -> bool {
+    rules.iter().any(|rule| {
+        rule.group == asked.group
+            && rule.resources.contains(&asked.resource.as_str())
+            && rule.verbs.contains(&asked.verb)
+            && (rule.names.is_empty() || rule.names.contains(&asked.name.as_str()))
+    })
+}
+
+#[tokio::test]
+async fn every_request_is_covered_by_a_right() {
+    let shell = Shell::new();
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        asked.extend(shell.pass().await);
+    }
+    let mut tenant = shell.double.object(TENANT).unwrap();
+    tenant["metadata"]["deletionTimestamp"] = "2027-01-15T08:00:00Z".into();
+    tenant["metadata"]["resourceVersion"] = "2000".into();
+    shell.double.plant(TENANT, tenant);
+    for _ in 0..8 {
+        asked.extend(shell.pass().await);
+        // The double deletes at once: the watch would say so.
+        let now = Timestamp::now();
+        for (id, seen) in shell.context.store.observed("acme", now).objects {
+            if seen.ending {
+                shell.context.store.remove("acme", &id, "9999");
+            }
+        }
+    }
+    assert_eq!(
+        shell.tenant().metadata.finalizers.as_deref().unwrap_or_default(),
+        <[String; 0]>::default()
+    );
+    for asked in asked {
+        let rules = match asked.namespace.as_str() {
+            "tenant-acme" => [rights::cluster_wide(), rights::in_tenant_namespaces()].concat(),
+            "freehold-keys" => [rights::cluster_wide(), rights::in_keys_namespace()].concat(),
+            "default" => [rights::cluster_wide(), rights::in_default_namespace()].concat(),
+            _ => rights::cluster_wide(),
+        };
+        assert!(grants(&rules, &asked), "no right for {asked:?}");
+    }
+}
+
+#[test]
+fn failures_are_retried_soon_then_later_and_not_in_step() {
+    assert!(backoff("acme", 1) < Duration::from_millis(130));
+    assert!(backoff("acme", 4) > backoff("acme", 1));
+    assert!(backoff("acme", 1000) <= BACKOFF_MAX.mul_f64(1.25));
+    assert_ne!(backoff("acme", 3), backoff("globex", 3));
+}
