@@ -1,15 +1,14 @@
 //! `cargo xtask`: the lab, the demo and the tests of Freehold.
 
-mod lab;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use lab::net::NodeId;
-use lab::{Lab, host, node, status, up};
+use freehold_e2e::lab::net::NodeId;
+use freehold_e2e::lab::{Lab, host, node, status, up};
+use freehold_e2e::{demo, suite};
 
 /// A real cluster on this machine, the demo on it, and all tests.
 #[derive(Debug, Parser)]
@@ -56,6 +55,14 @@ enum Cmd {
     },
     /// Build one image and import it
     Image { name: String },
+    /// Start the lab, install Freehold, apply the samples, and show what two tenants can do
+    Demo,
+    /// Run all tests: format, lints, licences, units, generated files, and the stories in the lab
+    Test {
+        /// Run only the stories in the lab whose name holds this
+        #[arg(long)]
+        story: Option<String>,
+    },
     #[command(hide = true)]
     Host {
         #[arg(long)]
@@ -102,6 +109,8 @@ fn run() -> Result<()> {
         Cmd::Kubectl { args } => up::exec_kubectl(&lab, &args),
         Cmd::Logs { part, follow } => status::logs(&lab, &part, follow),
         Cmd::Image { name } => up::image(&lab, &name),
+        Cmd::Demo => demo::run(&lab),
+        Cmd::Test { story } => suite::run(&lab, story.as_deref()),
         Cmd::Host { dir, nodes } => host::run(&Lab::at(&dir), nodes),
         Cmd::Node { dir, index } => node::run(&dir, NodeId(index)),
     }

@@ -91,8 +91,17 @@ pub fn apply_storage(lab: &Lab, provisioner: &Image, helper: &Image) -> Result<O
     let text = fs::read_to_string(committed(lab, "storage").join("storage.yaml"))?;
     let base = lab.cluster().join("addons/storage.yaml");
     fs::create_dir_all(lab.cluster().join("addons"))?;
-    fs::write(&base, text.replace("image: helper\n", &format!("image: {}\n", helper.reference)))?;
-    apply(lab, "storage", base, json!([replace("local-path-provisioner", provisioner)]), json!([]))
+    fs::write(
+        &base,
+        text.replace("image: helper\n", &format!("image: {}\n", helper.reference)),
+    )?;
+    apply(
+        lab,
+        "storage",
+        base,
+        json!([replace("local-path-provisioner", provisioner)]),
+        json!([]),
+    )
 }
 
 /// CloudNativePG's own manifest, with the lab's image, which is never pulled; `OPERATOR_IMAGE_NAME` is what it

@@ -237,6 +237,11 @@ fn ready(lab: &Lab) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// How many nodes run now.
+pub fn nodes_running(lab: &Lab) -> u8 {
+    super::status::nodes(lab).len() as u8
+}
+
 /// Tries until it works or the time is over; the last error is what is told.
 pub fn wait<T>(what: &str, seconds: u64, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + Duration::from_secs(seconds);

@@ -1,0 +1,193 @@
+//! `cargo xtask demo`: the lab, Freehold on it, two tenants, and what they can do, shown.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use crate::http::{self, User};
+use crate::lab::image::Image;
+use crate::lab::steps::{self, shown};
+use crate::lab::up::{self, Made, made};
+use crate::lab::{Lab, net, preflight};
+use crate::probe::{self, Target};
+use crate::{install, kube};
+
+const TENANTS: [&str; 2] = ["acme", "globex"];
+
+/// Everything from a fresh machine to two tenants that serve.
+pub fn run(lab: &Lab) -> Result<()> {
+    let begin = Instant::now();
+    let images = prepare(lab)?;
+    let (board, postgresql) = (made(&images, "board")?, made(&images, "postgresql")?);
+    let installed = begin.elapsed();
+    println!(
+        "\nmanifests/samples: a class, a release, tenants {}",
+        TENANTS.join(" and ")
+    );
+    let applied = Instant::now();
+    install::samples(lab, &board, &postgresql)?;
+    let times = follow(lab, applied)?;
+    println!();
+    isolation(lab, &postgresql)?;
+    for tenant in TENANTS {
+        describe(lab, tenant, times.get(tenant).copied())?;
+    }
+    println!(
+        "\nLab and chart took {}, the whole demo {}.",
+        shown(installed),
+        shown(begin.elapsed())
+    );
+    println!(
+        "Look around:  cargo xtask kubectl get tenants     cargo xtask status     cargo xtask logs freehold"
+    );
+    println!("End it all:   cargo xtask down");
+    Ok(())
+}
+
+/// The lab with Freehold's charts, and the images that were made on the way.
+pub fn prepare(lab: &Lab) -> Result<Made> {
+    preflight::check(lab)?;
+    std::fs::create_dir_all(lab.dir.join("bin"))?;
+    let images = Made::default();
+    let mut all = up::steps(lab, up::nodes_running(lab).max(1), &images);
+    all.extend(install::steps(lab, &images));
+    steps::run(all)?;
+    Ok(images)
+}
+
+/// Waits until the tenants are ready; prints each step that a tenant takes, with the time since `applied`.
+pub fn follow(lab: &Lab, applied: Instant) -> Result<BTreeMap<&'static str, Duration>> {
+    let mut told: BTreeMap<(&str, String), String> = BTreeMap::new();
+    let mut ready = BTreeMap::new();
+    while ready.len() < TENANTS.len() {
+        for tenant in TENANTS
+            .into_iter()
+            .filter(|t| !ready.contains_key(t))
+            .collect::<Vec<_>>()
+        {
+            let Ok(object) = kube::get(lab, &["tenant", tenant]) else {
+                continue;
+            };
+            for (condition, status, message) in conditions(&object) {
+                let before = told.insert((tenant, condition.clone()), status.clone());
+                if before.as_deref() != Some(status.as_str()) && status == "True" {
+                    println!(
+                        "  {:>7}  {tenant:<8} {condition}: {message}",
+                        shown(applied.elapsed())
+                    );
+                }
+            }
+            let fresh = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+            if fresh && kube::condition(&object, "Ready") == "True" {
+                ready.insert(tenant, applied.elapsed());
+            }
+        }
+        if applied.elapsed() > Duration::from_secs(300) {
+            bail!(
+                "the tenants were not Ready within 300 s:\n{}",
+                kube::kubectl(lab, &["describe", "tenants"])?
+            );
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(ready)
+}
+
+fn conditions(tenant: &Value) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+    let all = tenant["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    all.iter()
+        .map(|c| (text(&c["type"]), text(&c["status"]), text(&c["message"])))
+        .collect()
+}
+
+/// What a tenant's pod reaches, beside an unrestricted one: the proof that tenants are apart.
+fn isolation(lab: &Lab, image: &Image) -> Result<()> {
+    let (acme, globex) = (
+        http::namespace(lab, TENANTS[0])?,
+        http::namespace(lab, TENANTS[1])?,
+    );
+    probe::start_control(lab, &image.reference)?;
+    probe::start(
+        lab,
+        &acme,
+        "probe",
+        &image.reference,
+        &json!({"freehold.dev/tier": "application"}),
+    )?;
+    let targets = [
+        probe::service(lab, "acme's database", &acme, "db-rw", 5432)?,
+        probe::service(lab, "globex's database", &globex, "db-rw", 5432)?,
+        probe::service(lab, "globex's API", &globex, "api", 8080)?,
+        Target {
+            what: "cloud metadata".into(),
+            host: net::METADATA.into(),
+            port: 80,
+        },
+        Target {
+            what: "the API server".into(),
+            host: net::API_SERVICE.into(),
+            port: 443,
+        },
+    ];
+    let from_acme = probe::reach(lab, &acme, "probe", &targets)?;
+    let from_control = probe::reach(lab, probe::CONTROL, "control", &targets)?;
+    probe::remove(lab, &acme, "probe");
+    probe::remove(lab, probe::CONTROL, "control");
+    let word = |reached: bool| if reached { "reached" } else { "blocked" };
+    println!("Isolation, by packet:    from acme's application tier    from an unrestricted pod");
+    for (acme, control) in from_acme.iter().zip(&from_control) {
+        println!(
+            "  {:<22} {:<31} {}",
+            acme.target.what,
+            word(acme.reached),
+            word(control.reached)
+        );
+    }
+    Ok(())
+}
+
+fn describe(lab: &Lab, tenant: &str, took: Option<Duration>) -> Result<()> {
+    let user = User::of(lab, tenant, "demo")?;
+    let namespace = http::namespace(lab, tenant)?;
+    let version = user.get("/version")?;
+    println!(
+        "\n{tenant}  {}  version {}",
+        user.base,
+        version["version"].as_str().unwrap_or("?")
+    );
+    if let Some(took) = took {
+        println!("  ready after    {}", shown(took));
+    }
+    println!(
+        "  curl           curl --cacert {} {}/version",
+        user.authority.display(),
+        user.base
+    );
+    let token = kube::secret(lab, &namespace, "owner", "token")?;
+    let claimed = user
+        .post("/api/welcome/check", &json!({"token": token.trim()}))
+        .is_err();
+    if claimed {
+        println!(
+            "  log in         {}/ (the account owner's one-time link was used)",
+            user.base
+        );
+    } else {
+        println!(
+            "  log in         {}/welcome#{} (once, as the account owner)",
+            user.base,
+            token.trim()
+        );
+    }
+    println!(
+        "  look inside    cargo xtask kubectl -n {namespace} get pods,clusters,networkpolicies,gateways"
+    );
+    println!("                 cargo xtask kubectl get tenant {tenant} -o yaml");
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! The lab, the demo and the end-to-end tests of Freehold. `cargo xtask` is the way in; the tests use the same pieces.
+
+pub mod demo;
+pub mod http;
+pub mod install;
+pub mod kube;
+pub mod lab;
+pub mod probe;
+pub mod suite;

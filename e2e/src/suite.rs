@@ -1,0 +1,110 @@
+//! `cargo xtask test`: all tests. What needs no cluster runs first, so that a typing error is told in
+//! seconds; then the stories, each on the real cluster.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::demo;
+use crate::lab::steps::shown;
+use crate::lab::{Lab, packages, preflight, shell};
+
+/// The version of the licence check; installed from its crate into `.lab/tools`.
+const CARGO_DENY: &str = "0.20.2";
+
+pub fn run(lab: &Lab, story: Option<&str>) -> Result<()> {
+    let begin = Instant::now();
+    preflight::check(lab)?;
+    packages::install(lab)?;
+    if story.is_none() {
+        offline(lab)?;
+    }
+    println!("== the lab and Freehold in it");
+    drop(demo::prepare(lab)?);
+    let mut command = cargo(
+        lab,
+        &[
+            "test",
+            "--locked",
+            "-p",
+            "freehold-e2e",
+            "--features",
+            "lab",
+            "--test",
+            "stories",
+            "--",
+        ],
+    );
+    command.args(["--test-threads=1", "--nocapture"]).args(story);
+    step("stories", &mut command)?;
+    println!("\nAll tests passed after {}.", shown(begin.elapsed()));
+    Ok(())
+}
+
+fn offline(lab: &Lab) -> Result<()> {
+    step("format", &mut cargo(lab, &["fmt", "--all", "--check"]))?;
+    let lints = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    step("lints", &mut cargo(lab, &lints))?;
+    step("licences, bans, sources", &mut deny(lab)?)?;
+    // Generated files are checked by tests of the crates that generate them.
+    step("units", &mut cargo(lab, &["test", "--workspace", "--locked"]))
+}
+
+fn cargo(lab: &Lab, args: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(&lab.repo).args(args);
+    command
+}
+
+fn deny(lab: &Lab) -> Result<Command> {
+    let root = lab.dir.join("tools");
+    let program = root.join("bin/cargo-deny");
+    let fits = shell::capture(Command::new(&program).arg("--version")).is_ok_and(|v| v.contains(CARGO_DENY));
+    if !fits {
+        println!("== installing cargo-deny {CARGO_DENY} (some minutes, once)");
+        let mut install = Command::new("cargo");
+        install
+            .args([
+                "install",
+                "cargo-deny",
+                "--version",
+                CARGO_DENY,
+                "--locked",
+                "--root",
+            ])
+            .arg(root);
+        shell::run(&mut install, &lab.log("cargo-deny"))?;
+    }
+    let mut command = Command::new(program);
+    // Advisories need a database that is fetched by git; `cargo deny check advisories` does it where there is a network.
+    command.current_dir(&lab.repo).args([
+        "--offline",
+        "--all-features",
+        "check",
+        "licenses",
+        "bans",
+        "sources",
+    ]);
+    Ok(command)
+}
+
+fn step(name: &str, command: &mut Command) -> Result<()> {
+    println!("== {name}");
+    let begin = Instant::now();
+    let status = command.status()?;
+    if !status.success() {
+        bail!("{name} failed ({status})");
+    }
+    println!("== {name}: {}", shown(begin.elapsed()));
+    Ok(())
+}

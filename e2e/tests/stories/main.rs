@@ -1,0 +1,11 @@
+//! The stories: each proves one promise on the lab's real cluster, and is named after it.
+//! They need the lab with Freehold in it (`cargo xtask test` sees to that) and leave the samples as they were.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod faults;
+mod isolation;
+mod leaving;
+mod operator;
+mod serving;
+mod stage;
+mod timing;

@@ -1,0 +1,176 @@
+//! The operator itself: confined, replicated, quiet at rest, and clear about what it can't do.
+
+use std::time::Duration;
+
+use freehold_e2e::{install, kube};
+use serde_json::json;
+
+use crate::stage::{Guest, MINUTE, lab, tenant_manifest, wait_ready};
+
+#[test]
+fn the_operator_runs_twice_without_privileges() {
+    lab();
+    let pods = kube::get(
+        lab(),
+        &[
+            "-n",
+            install::NAMESPACE,
+            "pods",
+            "-l",
+            "app.kubernetes.io/name=freehold",
+        ],
+    )
+    .unwrap();
+    let pods = pods["items"].as_array().unwrap();
+    assert_eq!(pods.len(), 2);
+    for pod in pods {
+        let container = &pod["spec"]["containers"][0]["securityContext"];
+        assert_eq!(container["readOnlyRootFilesystem"], true);
+        assert_eq!(container["allowPrivilegeEscalation"], false);
+        assert_eq!(container["capabilities"]["drop"], json!(["ALL"]));
+        assert_eq!(pod["spec"]["securityContext"]["runAsNonRoot"], true);
+    }
+    // The API server itself judges the pods: a dry run of the label would warn about each that isn't restricted.
+    let told = kube::kubectl(
+        lab(),
+        &[
+            "label",
+            "--dry-run=server",
+            "--overwrite",
+            "namespace",
+            install::NAMESPACE,
+            "pod-security.kubernetes.io/enforce=restricted",
+        ],
+    )
+    .unwrap();
+    assert!(!told.contains("violate"), "{told}");
+    let operators: Vec<i32> = kube::processes("freehold", "run");
+    assert_eq!(operators.len(), 2);
+    for pid in operators {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        assert!(
+            status.lines().any(|l| l == "CapEff:\t0000000000000000"),
+            "{status}"
+        );
+        assert!(status.lines().any(|l| l.starts_with("Uid:\t10001")), "{status}");
+    }
+}
+
+#[test]
+fn at_rest_nothing_is_written() {
+    for tenant in ["acme", "globex"] {
+        wait_ready(tenant, MINUTE);
+    }
+    let versions = || {
+        let all = kube::get(
+            lab(),
+            &[
+                "-A",
+                "tenants,networkpolicies,deployments,services,gateways,httproutes,namespaces,configmaps",
+                "-l",
+                "freehold.dev/tenant",
+            ],
+        )
+        .unwrap();
+        let mut found: Vec<String> = all["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|o| {
+                format!(
+                    "{} {} {}",
+                    o["kind"], o["metadata"]["name"], o["metadata"]["resourceVersion"]
+                )
+            })
+            .collect();
+        let tenants = kube::get(lab(), &["tenants"]).unwrap();
+        found.extend(
+            tenants["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|o| format!("{} {}", o["metadata"]["name"], o["metadata"]["resourceVersion"])),
+        );
+        found
+    };
+    let before = versions();
+    // A whole resync of the kubelet and of the gateway passes meanwhile.
+    let changed = kube::until("a change at rest", Duration::from_secs(20), || {
+        Ok((versions() != before).then(versions))
+    });
+    assert!(
+        changed.is_err(),
+        "something was written at rest: {before:?} -> {:?}",
+        changed.unwrap()
+    );
+}
+
+#[test]
+fn nonsense_is_refused_with_what_to_do() {
+    lab();
+    let cases = [
+        ("/spec/owner/email", json!("nobody"), "email"),
+        ("/spec/seats", json!(-1), "seats"),
+        ("/spec/hostnames", json!(["UPPER.example"]), "hostnames"),
+        ("/spec/hostnames", json!([]), "hostnames"),
+        ("/spec/edition", json!("Platinum"), "edition"),
+        (
+            "/metadata/name",
+            json!("a-name-that-is-far-longer-than-forty-characters"),
+            "40",
+        ),
+    ];
+    for (path, value, expected) in cases {
+        let mut tenant = tenant_manifest("nonsense", 1);
+        *tenant.pointer_mut(path).unwrap() = value;
+        let error = kube::apply(lab(), &[tenant])
+            .map(|()| "it was accepted".to_string())
+            .unwrap_or_else(|e| format!("{e:#}"));
+        assert!(error.contains(expected), "{path}: {error}");
+    }
+}
+
+#[test]
+fn a_tenant_whose_class_or_release_is_missing_says_so_and_recovers() {
+    lab();
+    let mut tenant = tenant_manifest("orphan", 1);
+    tenant["spec"]["release"]["name"] = json!("board-9.9.9");
+    kube::apply(lab(), &[tenant]).unwrap();
+    let guest = Guest("orphan");
+    let object = kube::wait_condition(lab(), &["tenant", guest.0], "Stalled", "True", MINUTE).unwrap();
+    let told = object["status"].to_string();
+    assert!(
+        told.contains("board-9.9.9"),
+        "the message names what is missing: {told}"
+    );
+    kube::apply(lab(), &[tenant_manifest("orphan", 1)]).unwrap();
+    wait_ready(guest.0, 3 * MINUTE);
+}
+
+#[test]
+fn a_namespace_that_was_there_before_is_not_taken_over() {
+    lab();
+    kube::apply(
+        lab(),
+        &[json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tenant-squatted"}})],
+    )
+    .unwrap();
+    let guest = Guest::applied("squatted", 1);
+    kube::wait_condition(lab(), &["tenant", guest.0], "Stalled", "True", MINUTE).unwrap();
+    let inside = kube::get(
+        lab(),
+        &[
+            "-n",
+            "tenant-squatted",
+            "deployments,networkpolicies,rolebindings,secrets",
+        ],
+    )
+    .unwrap();
+    assert_eq!(inside["items"], json!([]), "nothing was written into it");
+    drop(guest);
+    assert!(
+        kube::get(lab(), &["namespace", "tenant-squatted"]).is_ok(),
+        "a namespace that isn't ours is not deleted"
+    );
+    kube::kubectl(lab(), &["delete", "namespace", "tenant-squatted"]).unwrap();
+}

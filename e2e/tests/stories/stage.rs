@@ -1,0 +1,204 @@
+//! What the stories share: the lab, tenants that are made for one story, and a writer that counts what was acknowledged.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use freehold_e2e::http::{self, User};
+use freehold_e2e::lab::up::{Made, made};
+use freehold_e2e::lab::{Lab, images};
+use freehold_e2e::{demo, install, kube};
+use serde_json::{Value, json};
+
+pub const MINUTE: Duration = Duration::from_secs(60);
+/// The password of every account owner in these stories.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// The lab with the samples applied and both tenants ready.
+pub fn lab() -> &'static Lab {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    LAB.get_or_init(|| {
+        let lab = Lab::of_this_checkout();
+        let all = Made::default();
+        for name in ["board", "postgresql"] {
+            all.lock()
+                .unwrap()
+                .insert(name.into(), images::make(&lab, name).unwrap());
+        }
+        install::samples(
+            &lab,
+            &made(&all, "board").unwrap(),
+            &made(&all, "postgresql").unwrap(),
+        )
+        .unwrap();
+        demo::follow(&lab, Instant::now()).unwrap();
+        lab
+    })
+}
+
+/// An image with a shell: the database's.
+pub fn image() -> String {
+    let class = kube::get(lab(), &["tenantclass", "standard"]).unwrap();
+    class["spec"]["database"]["image"].as_str().unwrap().to_string()
+}
+
+pub fn tenant_manifest(name: &str, instances: u8) -> Value {
+    json!({"apiVersion": "freehold.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": name}, "spec": {
+        "displayName": name, "owner": {"email": format!("owner@{name}.example")}, "edition": "Standard", "seats": 5,
+        "className": "standard", "release": {"name": "board-1.0.0"}, "hostnames": [format!("{name}.localhost")],
+        "database": {"instances": instances}}})
+}
+
+/// A tenant that one story has to itself; deleted at its end, whatever that is.
+pub struct Guest(pub &'static str);
+
+impl Guest {
+    pub fn ready(name: &'static str, instances: u8) -> Guest {
+        let guest = Guest::applied(name, instances);
+        wait_ready(name, 4 * MINUTE);
+        guest
+    }
+
+    pub fn applied(name: &'static str, instances: u8) -> Guest {
+        lab();
+        kube::apply(lab(), &[tenant_manifest(name, instances)]).unwrap();
+        Guest(name)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let done = kube::kubectl(
+            lab(),
+            &["delete", "tenant", self.0, "--ignore-not-found", "--timeout=180s"],
+        );
+        if let Err(error) = done {
+            eprintln!("tenant {} could not be deleted: {error:#}", self.0);
+        }
+    }
+}
+
+/// Waits until a tenant is Ready at its current generation.
+pub fn wait_ready(tenant: &str, limit: Duration) -> Value {
+    let what = format!("tenant {tenant} to be Ready");
+    let result = kube::until(&what, limit, || {
+        let object = kube::get(lab(), &["tenant", tenant])?;
+        let current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+        Ok((current && kube::condition(&object, "Ready") == "True").then_some(object))
+    });
+    result.unwrap_or_else(|error| {
+        let told = kube::kubectl(lab(), &["describe", "tenant", tenant]).unwrap_or_default();
+        panic!("{error:#}\n{told}")
+    })
+}
+
+pub fn namespace(tenant: &str) -> String {
+    http::namespace(lab(), tenant).unwrap()
+}
+
+/// The account owner of a tenant, with a session.
+pub fn owner(tenant: &str) -> User {
+    let user = User::of(lab(), tenant, "owner").unwrap();
+    user.enter(lab(), tenant, PASSWORD).unwrap();
+    user
+}
+
+/// A new board with one lane; the path where its cards are posted.
+pub fn lane(user: &User, name: &str) -> String {
+    let board = user.post("/api/boards", &json!({"name": name})).unwrap();
+    let board = id(&board);
+    let lane = user
+        .post(&format!("/api/boards/{board}/lanes"), &json!({"name": "To do"}))
+        .unwrap();
+    format!("/api/lanes/{}/cards", id(&lane))
+}
+
+fn id(object: &Value) -> String {
+    match &object["id"] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Titles of all cards in a tenant's database.
+pub fn titles(tenant: &str) -> BTreeSet<String> {
+    let rows = kube::until("the database to answer", 2 * MINUTE, || {
+        Ok(Some(kube::sql(
+            lab(),
+            &namespace(tenant),
+            "db",
+            "select title from cards",
+        )?))
+    });
+    rows.unwrap().lines().map(String::from).collect()
+}
+
+/// Writes cards one after the other until it is stopped. A card that wasn't acknowledged is sent again under
+/// its key, so that each title is in the database once.
+pub struct Writer {
+    stop: Arc<AtomicBool>,
+    log: Arc<Mutex<Vec<(String, Instant)>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    pub fn start(user: User, path: String, prefix: &'static str) -> Writer {
+        let stop = Arc::new(AtomicBool::new(false));
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (ended, notes) = (stop.clone(), log.clone());
+        let thread = std::thread::spawn(move || {
+            for number in 0.. {
+                let title = format!("{prefix} {number}");
+                while user
+                    .post_once(&path, &title.replace(' ', "-"), &json!({"title": title}))
+                    .is_err()
+                {
+                    if ended.load(Ordering::SeqCst) {
+                        return;
+                    }
+                }
+                notes.lock().unwrap().push((title, Instant::now()));
+                if ended.load(Ordering::SeqCst) {
+                    return;
+                }
+            }
+        });
+        Writer { stop, log, thread }
+    }
+
+    pub fn acknowledged(&self) -> usize {
+        self.log.lock().unwrap().len()
+    }
+
+    /// Waits until `more` cards beyond those until now are acknowledged.
+    pub fn wait_for(&self, more: usize, limit: Duration) {
+        let goal = self.acknowledged() + more;
+        kube::until("cards to be acknowledged", limit, || {
+            Ok((self.acknowledged() >= goal).then_some(()))
+        })
+        .unwrap();
+    }
+
+    /// Ends the writer; all acknowledged titles, and the longest time between two of them.
+    pub fn stop(self) -> (Vec<String>, Duration) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().unwrap();
+        let log = self.log.lock().unwrap();
+        let longest = log.windows(2).map(|w| w[1].1 - w[0].1).max().unwrap_or_default();
+        (log.iter().map(|(title, _)| title.clone()).collect(), longest)
+    }
+}
+
+/// Every acknowledged card is in the database.
+pub fn assert_nothing_lost(tenant: &str, acknowledged: &[String]) {
+    let stored = titles(tenant);
+    let lost: Vec<&String> = acknowledged.iter().filter(|t| !stored.contains(*t)).collect();
+    assert!(
+        lost.is_empty(),
+        "{} of {} acknowledged cards are lost: {lost:?}",
+        lost.len(),
+        acknowledged.len()
+    );
+}
