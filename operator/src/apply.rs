@@ -150,6 +150,12 @@ async fn carry_out(pass: Pass<'_>, write: Write<'_>) -> Result<Outcome, ApplyErr
                 // Gone since it was seen: the watch will say so.
                 return Ok(Outcome::Written);
             }
+            if let kube::Error::Api(status) = &source
+                && refusal(&source) == Refusal::Invalid
+            {
+                pass.store
+                    .refused(&pass.tenant.name_any(), id.clone(), status.message.clone());
+            }
             Err(ApplyError::Object {
                 verb,
                 id: Box::new(id.clone()),

@@ -70,6 +70,7 @@ impl Store {
             return false;
         }
         record.gone.remove(&id);
+        record.observed.refused.remove(&id);
         record.observed.strangers.remove(&id);
         match record.observed.objects.get(&id) {
             Some(known) if !is_newer(&seen.resource_version, &known.resource_version) => false,
@@ -136,6 +137,17 @@ impl Store {
         let mut tenants = self.lock();
         let record = tenants.entry(tenant.to_owned()).or_default();
         record.observed.strangers.insert(id, Stranger { look_again });
+    }
+
+    /// Remembers why the API server refused an object.
+    pub fn refused(&self, tenant: &str, id: Id, why: String) {
+        let mut tenants = self.lock();
+        tenants
+            .entry(tenant.to_owned())
+            .or_default()
+            .observed
+            .refused
+            .insert(id, why);
     }
 
     /// When the minted Secrets were last read, and what they were.

@@ -31,6 +31,8 @@ pub struct Observed {
     pub objects: BTreeMap<Id, Seen>,
     /// Objects in our names' places without our mark: found when a create was refused.
     pub strangers: BTreeMap<Id, Stranger>,
+    /// What the API server refused as wrong, with its words; forgotten when a write succeeds.
+    pub refused: BTreeMap<Id, String>,
     /// Metadata of the minted Secrets.
     pub minted: Minted,
 }

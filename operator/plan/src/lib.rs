@@ -78,6 +78,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
             let scene = Scene { model, input };
             outcome.add(concerns(scene));
             strangers(input, &mut outcome);
+            refused(input, &mut outcome);
             TenantStatus {
                 url: Some(model.url.clone()),
                 version: workload::serving_version(&scene),
@@ -87,10 +88,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
             }
         }
     };
-    let serves = model
-        .as_ref()
-        .is_ok_and(|model| workload::serves(&Scene { model, input }));
-    assemble(input, outcome, status, serves, model.err())
+    assemble(input, outcome, status, model.as_ref().ok())
 }
 
 fn concerns(scene: Scene<'_>) -> Outcome {
@@ -127,12 +125,23 @@ fn strangers(input: &Input<'_>, outcome: &mut Outcome) {
     }
 }
 
+/// What the API server does not take: said in the status, because the log is not the customer's.
+fn refused(input: &Input<'_>, outcome: &mut Outcome) {
+    for (id, why) in &input.observed.refused {
+        outcome.waits.push(Wait {
+            reason: "WriteRefused",
+            message: format!("the API server refuses {id}: {why}"),
+            unblocked_by: "correct what the message names in the tenant, its class or its release".to_owned(),
+            stalls: false,
+        });
+    }
+}
+
 fn assemble(
     input: &Input<'_>,
     outcome: Outcome,
     mut status: TenantStatus,
-    serves: bool,
-    invalid: Option<Invalid>,
+    model: Option<&Model<'_>>,
 ) -> Plan {
     let Outcome {
         mut objects,
@@ -143,13 +152,12 @@ fn assemble(
         wake,
     } = outcome;
     objects.sort_by(|a, b| a.id.cmp(&b.id));
-    let invalid = invalid.is_some();
-    let prune = if invalid || status.namespace.is_none() {
+    let prune = if model.is_none() || status.namespace.is_none() {
         Vec::new()
     } else {
         pruned(input, &objects, &keep)
     };
-    summarise(&mut findings, &waits, serves);
+    summarise(input, model, &mut findings, &waits);
     status.conditions = report::conditions(input, findings);
     status.blockers = report::blockers(input, waits);
     Plan {
@@ -184,21 +192,20 @@ fn pruned(input: &Input<'_>, objects: &[Object], keep: &BTreeSet<Id>) -> Vec<Id>
 }
 
 /// `Ready`, `Serving`, `UpToDate`, `Reconciling` and `Stalled` from the concerns' findings.
-fn summarise(findings: &mut Vec<Finding>, waits: &[Wait], serves: bool) {
+fn summarise(input: &Input<'_>, model: Option<&Model<'_>>, findings: &mut Vec<Finding>, waits: &[Wait]) {
     let holds = |topic: &str| findings.iter().any(|f| f.topic == topic && f.truth == Some(true));
     let stalled = waits.iter().find(|wait| wait.stalls);
     let lacking = findings
         .iter()
         .find(|finding| finding.truth != Some(true))
         .cloned();
-    let routed = holds(gateway::TOPIC);
     let rolled_out = holds(workload::TOPIC) && holds(concern::migration::TOPIC);
     let ready = match (stalled, lacking) {
         (Some(wait), _) => Finding::new("Ready", false, wait.reason, wait.message.clone()),
         (None, Some(lacking)) => Finding::new("Ready", false, lacking.reason, lacking.message),
         (None, None) => Finding::new("Ready", true, "Ready", "everything runs as it was asked for"),
     };
-    let serving = match (serves, routed) {
+    let serving = match (workload::serves(input, model), gateway::routed(input)) {
         (true, true) => Finding::new("Serving", true, "Serving", "users are served"),
         (true, false) => Finding::new(
             "Serving",

@@ -125,9 +125,12 @@ fn deployment(object: &Value) -> Facts {
         && int(object, &["status", "replicas"], 0) == wanted
         && available == wanted;
     let conditions = at(object, &["status", "conditions"]);
-    let failure = find(conditions, "ReplicaFailure")
-        .filter(|found| found["status"] == "True")
-        .and_then(|found| text(found, &["message"]));
+    let says = |kind: &str, status: &str| {
+        find(conditions, kind)
+            .filter(|found| found["status"] == status)
+            .and_then(|found| text(found, &["message"]))
+    };
+    let failure = says("ReplicaFailure", "True").or_else(|| says("Progressing", "False"));
     let version = text(
         object,
         &[

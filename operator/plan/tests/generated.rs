@@ -1,6 +1,11 @@
 //! What is generated from the table of kinds stands in the chart as it should.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of this is a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of this is a test"
+)]
 
 use std::path::Path;
 

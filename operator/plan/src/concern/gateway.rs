@@ -4,7 +4,9 @@ use super::Scene;
 use crate::foreign::gateway_api::{
     AllowedRoutes, Backend, From, Gateway, GatewaySpec, HttpRoute, HttpRouteSpec, Listener, Named, Rule, Tls,
 };
+use crate::input::Input;
 use crate::kind::Kind;
+use crate::model;
 use crate::names::{EDGE_CERTIFICATE, GATEWAY, digest};
 use crate::object::Object;
 use crate::outcome::{Finding, Outcome};
@@ -63,6 +65,24 @@ fn listener(scene: &Scene<'_>, hostname: &str) -> Listener {
             namespaces: From { from: "Same" },
         },
     }
+}
+
+/// Whether a route leads to the product, from what is observed alone.
+pub fn routed(input: &Input<'_>) -> bool {
+    let namespace = model::namespace(input.tenant);
+    let facts = |kind, name| {
+        input
+            .observed
+            .get(kind, namespace.as_str(), name)
+            .map(|seen| &seen.facts)
+    };
+    matches!(
+        facts(Kind::Gateway, GATEWAY),
+        Some(Facts::Gateway { programmed: true, .. })
+    ) && matches!(
+        facts(Kind::HttpRoute, ROUTE),
+        Some(Facts::Route { accepted: true, .. })
+    )
 }
 
 fn finding(scene: &Scene<'_>) -> Finding {

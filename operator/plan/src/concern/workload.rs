@@ -16,10 +16,12 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Scene;
 use super::migration::{self, Progress};
+use super::namespace::{Holder, holder};
 use super::pod::{self, Told, tier_label};
 use super::settings;
+use crate::input::Input;
 use crate::kind::Kind;
-use crate::model::Part;
+use crate::model::{Model, Part, namespace};
 use crate::names::{MANAGED_BY, TIER_LABEL};
 use crate::object::{Marks, Object};
 use crate::outcome::{Finding, Outcome};
@@ -28,6 +30,7 @@ use crate::seen::{Facts, Seen};
 pub const TOPIC: &str = "WorkloadsReady";
 /// On the pods: so that a change of the settings rolls them.
 const SETTINGS_CHECKSUM: &str = "freehold.dev/settings";
+const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 const NAME_LABEL: &str = "app.kubernetes.io/name";
 const VERSION_LABEL: &str = "app.kubernetes.io/version";
 /// Seconds that a pod has to finish what it serves.
@@ -77,16 +80,35 @@ pub fn serving_version(scene: &Scene<'_>) -> Option<String> {
         .then_some(first)
 }
 
-/// Whether every component that answers requests has a pod that can.
-pub fn serves(scene: &Scene<'_>) -> bool {
-    let parts = scene
-        .model
-        .components
-        .iter()
-        .filter(|part| part.component.tier != Tier::Worker);
-    parts
-        .into_iter()
-        .all(|part| matches!(facts(scene, part), Some(Facts::Deployment { available, .. }) if *available > 0))
+/// Whether every component that answers requests has a pod that can. Without a release it is told from what runs.
+pub fn serves(input: &Input<'_>, model: Option<&Model<'_>>) -> bool {
+    if holder(input) != Holder::Us {
+        return false;
+    }
+    let namespace = namespace(input.tenant);
+    let available = |seen: &Seen| matches!(seen.facts, Facts::Deployment { available, .. } if available > 0);
+    if let Some(model) = model {
+        let mut parts = model
+            .components
+            .iter()
+            .filter(|part| part.component.tier != Tier::Worker);
+        return parts.all(|part| {
+            let seen = input
+                .observed
+                .get(Kind::Deployment, namespace.as_str(), part.name.as_str());
+            seen.is_some_and(available)
+        });
+    }
+    let answers = |seen: &Seen| {
+        let tier = seen.live["metadata"]["labels"][COMPONENT_LABEL].as_str();
+        tier == Some(tier_label(Tier::Web)) || tier == Some(tier_label(Tier::Application))
+    };
+    let objects = input.observed.objects.iter();
+    let running: Vec<&Seen> = objects
+        .filter(|(id, seen)| id.kind == Kind::Deployment && answers(seen))
+        .map(|(_, seen)| seen)
+        .collect();
+    !running.is_empty() && running.into_iter().all(available)
 }
 
 fn facts<'a>(scene: &'a Scene<'_>, part: &Part<'_>) -> Option<&'a Facts> {
@@ -104,7 +126,7 @@ fn finding(scene: &Scene<'_>) -> Finding {
             Some(Facts::Deployment {
                 failure: Some(why), ..
             }) => {
-                return Finding::new(TOPIC, false, "PodsRefused", format!("{name}: {why}"));
+                return Finding::new(TOPIC, false, "RollOutStuck", format!("{name}: {why}"));
             }
             Some(Facts::Deployment {
                 version,
@@ -189,7 +211,7 @@ fn marks(scene: &Scene<'_>, part: &Part<'_>) -> Marks {
     scene
         .marks()
         .label(NAME_LABEL, part.name.as_str())
-        .label("app.kubernetes.io/component", tier_label(part.component.tier))
+        .label(COMPONENT_LABEL, tier_label(part.component.tier))
         .label(VERSION_LABEL, &scene.model.version.to_string())
 }
 

@@ -87,7 +87,7 @@ fn a_release_that_is_gone_leaves_what_serves_as_it_is() {
     insta::assert_snapshot!(check(&given), @r#"
     Ready=False ReleaseNotFound: the Release board-1.0.0 does not exist
     Stalled=True ReleaseNotFound: unblocked by: create the Release board-1.0.0, or name another in spec.release.name
-    Serving=False NoPods: a tier has no pod that can answer
+    Serving=True Serving: users are served
     UpToDate=False ReleaseNotFound: the Release board-1.0.0 does not exist
     blocked by ReleaseNotFound; create the Release board-1.0.0, or name another in spec.release.name
     "#);
@@ -125,7 +125,7 @@ fn a_namespace_of_an_earlier_tenant_of_that_name_is_never_adopted() {
     insta::assert_snapshot!(check(&given), @r#"
     Ready=False NamespaceNotOurs: the namespace tenant-acme exists and was not made for this tenant
     Stalled=True NamespaceNotOurs: unblocked by: look what is in the namespace tenant-acme; delete it, or give the tenant another name
-    Serving=False NoRoute: the product runs, but no route leads to it
+    Serving=False NoPods: a tier has no pod that can answer
     UpToDate=False NamespaceNotOurs: the namespace tenant-acme exists and was not made for this tenant
     blocked by NamespaceNotOurs; look what is in the namespace tenant-acme; delete it, or give the tenant another name
     "#);
@@ -306,4 +306,26 @@ fn the_policies_of_a_tenant() {
         })
         .collect();
     insta::assert_snapshot!("policies", text.join("\n"));
+}
+
+#[test]
+fn what_the_api_server_refuses_is_said() {
+    let mut given = settled().given;
+    let id = Id {
+        kind: Kind::Cluster,
+        namespace: "tenant-acme".into(),
+        name: "db".into(),
+    };
+    given
+        .observed
+        .refused
+        .insert(id, "spec.storage.size: can't be reduced".into());
+    insta::assert_snapshot!(check(&given), @r#"
+    Ready=True Ready: everything runs as it was asked for
+    Stalled=False Progressing: nothing waits for anybody's deed
+    Serving=True Serving: users are served
+    UpToDate=True UpToDate: what runs is what was asked for
+    blocked by WriteRefused; correct what the message names in the tenant, its class or its release
+    wake 2027-01-19T22:14:07Z
+    "#);
 }

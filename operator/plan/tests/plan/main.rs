@@ -1,6 +1,11 @@
 //! The plan, tested without a cluster: cases with snapshots, properties, and a simulation.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of this is a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of this is a test"
+)]
 
 mod cases;
 mod cluster;
