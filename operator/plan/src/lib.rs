@@ -21,11 +21,12 @@ mod outcome;
 mod report;
 pub mod rights;
 mod seen;
+mod summary;
 
 use std::collections::BTreeSet;
 
 use concern::namespace::{Holder, holder};
-use concern::{Scene, gateway, teardown, workload};
+use concern::{Scene, teardown, workload};
 use freehold_crds::TenantStatus;
 
 pub use input::{Certificate, Config, Endpoint, Input, Minted, Observed, Slot, Stranger};
@@ -157,7 +158,8 @@ fn assemble(
     } else {
         pruned(input, &objects, &keep)
     };
-    summarise(input, model, &mut findings, &waits);
+    let summary = summary::summarise(input, model, &findings, &waits);
+    findings.splice(0..0, summary);
     status.conditions = report::conditions(input, findings);
     status.blockers = report::blockers(input, waits);
     Plan {
@@ -189,63 +191,6 @@ fn pruned(input: &Input<'_>, objects: &[Object], keep: &BTreeSet<Id>) -> Vec<Id>
     })
     .map(|(id, _)| id.clone())
     .collect()
-}
-
-/// `Ready`, `Serving`, `UpToDate`, `Reconciling` and `Stalled` from the concerns' findings.
-fn summarise(input: &Input<'_>, model: Option<&Model<'_>>, findings: &mut Vec<Finding>, waits: &[Wait]) {
-    let holds = |topic: &str| findings.iter().any(|f| f.topic == topic && f.truth == Some(true));
-    let stalled = waits.iter().find(|wait| wait.stalls);
-    let lacking = findings
-        .iter()
-        .find(|finding| finding.truth != Some(true))
-        .cloned();
-    let rolled_out = holds(workload::TOPIC) && holds(concern::migration::TOPIC);
-    let ready = match (stalled, lacking) {
-        (Some(wait), _) => Finding::new("Ready", false, wait.reason, wait.message.clone()),
-        (None, Some(lacking)) => Finding::new("Ready", false, lacking.reason, lacking.message),
-        (None, None) => Finding::new("Ready", true, "Ready", "everything runs as it was asked for"),
-    };
-    let serving = match (workload::serves(input, model), gateway::routed(input)) {
-        (true, true) => Finding::new("Serving", true, "Serving", "users are served"),
-        (true, false) => Finding::new(
-            "Serving",
-            false,
-            "NoRoute",
-            "the product runs, but no route leads to it",
-        ),
-        (false, _) => Finding::new("Serving", false, "NoPods", "a tier has no pod that can answer"),
-    };
-    let up_to_date = match (rolled_out, stalled) {
-        (true, None) => Finding::new("UpToDate", true, "UpToDate", "what runs is what was asked for"),
-        (_, Some(wait)) => Finding::new("UpToDate", false, wait.reason, wait.message.clone()),
-        (false, None) => Finding::new(
-            "UpToDate",
-            false,
-            "RollingOut",
-            "what was asked for is being rolled out",
-        ),
-    };
-    let is_ready = ready.truth == Some(true);
-    let reconciling = if is_ready || stalled.is_some() {
-        Finding::new("Reconciling", false, "Idle", "nothing is under way")
-    } else {
-        Finding::new("Reconciling", true, ready.reason, ready.message.clone())
-    };
-    let stalls = match stalled {
-        Some(wait) => Finding::new(
-            "Stalled",
-            true,
-            wait.reason,
-            format!("unblocked by: {}", wait.unblocked_by),
-        ),
-        None => Finding::new(
-            "Stalled",
-            false,
-            "Progressing",
-            "nothing waits for anybody's deed",
-        ),
-    };
-    findings.splice(0..0, [ready, reconciling, stalls, serving, up_to_date]);
 }
 
 fn has_finalizer(input: &Input<'_>) -> bool {

@@ -161,10 +161,10 @@ fn storage_never_shrinks() {
     let mut given = settled().given;
     given.tenant.spec.database = Some(given::typed(serde_json::json!({"storageSize": "512Mi"})));
     insta::assert_snapshot!(check(&given), @r#"
-    Ready=True Ready: everything runs as it was asked for
+    Ready=False StorageCannotShrink: the database's volumes have 1Gi; 512Mi is asked for
     Stalled=False Progressing: nothing waits for anybody's deed
     Serving=True Serving: users are served
-    UpToDate=True UpToDate: what runs is what was asked for
+    UpToDate=False StorageCannotShrink: the database's volumes have 1Gi; 512Mi is asked for
     blocked by StorageCannotShrink; set spec.database.storageSize of the tenant to 1Gi or more
     wake 2027-01-19T22:14:07Z
     "#);
@@ -321,10 +321,10 @@ fn what_the_api_server_refuses_is_said() {
         .refused
         .insert(id, "spec.storage.size: can't be reduced".into());
     insta::assert_snapshot!(check(&given), @r#"
-    Ready=True Ready: everything runs as it was asked for
+    Ready=False WriteRefused: the API server refuses Cluster tenant-acme/db: spec.storage.size: can't be reduced
     Stalled=False Progressing: nothing waits for anybody's deed
     Serving=True Serving: users are served
-    UpToDate=True UpToDate: what runs is what was asked for
+    UpToDate=False WriteRefused: the API server refuses Cluster tenant-acme/db: spec.storage.size: can't be reduced
     blocked by WriteRefused; correct what the message names in the tenant, its class or its release
     wake 2027-01-19T22:14:07Z
     "#);
