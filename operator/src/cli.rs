@@ -1,5 +1,6 @@
 //! The command line. In: arguments and environment. Out: one of the commands, started.
 
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -132,10 +133,18 @@ pub fn main() -> anyhow::Result<()> {
                 .into_iter()
                 .filter(|file| file.path.starts_with("crds/"))
             {
-                println!("---\n{}", file.text);
+                print(&format!("---\n{}", file.text))?;
             }
             Ok(())
         }
+    }
+}
+
+/// Prints. A reader that has seen enough (`| head`) is no error.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("can't print"),
     }
 }
 

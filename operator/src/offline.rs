@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::cli::{Output, PlanArgs};
+use crate::cli::{Output, PlanArgs, print};
 
 /// What was found in the files.
 #[derive(Debug, Default)]
@@ -30,8 +30,8 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<()> {
     for tenant in &documents.tenants {
         let planned = describe(tenant, &documents);
         match args.output {
-            Output::Yaml => print!("---\n{}", yaml::to_string(&planned)?),
-            Output::Json => println!("{}", serde_json::to_string_pretty(&planned)?),
+            Output::Yaml => print(&format!("---\n{}", yaml::to_string(&planned)?))?,
+            Output::Json => print(&format!("{}\n", serde_json::to_string_pretty(&planned)?))?,
         }
     }
     Ok(())
