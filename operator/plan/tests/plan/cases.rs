@@ -182,7 +182,7 @@ fn three_instances_replicate_synchronously() {
         .unwrap();
     assert_eq!(
         cluster.body["spec"]["postgresql"]["synchronous"],
-        serde_json::json!({"method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": true})
+        serde_json::json!({"method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": false})
     );
 }
 
