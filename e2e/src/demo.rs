@@ -72,7 +72,8 @@ pub fn follow(lab: &Lab, applied: Instant) -> Result<BTreeMap<&'static str, Dura
             };
             for (condition, status, message) in conditions(&object) {
                 let before = told.insert((tenant, condition.clone()), status.clone());
-                if before.as_deref() != Some(status.as_str()) && status == "True" {
+                let progress = status == "True" && condition != "Stalled" && condition != "Reconciling";
+                if progress && before.as_deref() != Some(status.as_str()) {
                     println!(
                         "  {:>7}  {tenant:<8} {condition}: {message}",
                         shown(applied.elapsed())

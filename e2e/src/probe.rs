@@ -1,6 +1,7 @@
 //! Who reaches whom, by packet: short-lived pods that try TCP connections. A pod with a tenant's labels but
 //! outside of its Services stands for a hostile tenant; an unrestricted control pod must reach the same targets in the same
-//! run, or a blocked connection proves nothing.
+//! run, or a blocked connection proves nothing. The control pod is on the node's network: a pod of any namespace would be
+//! stopped by the policies of the targets themselves, while the node reaches every pod that runs on it.
 
 use std::time::Duration;
 
@@ -30,11 +31,22 @@ pub struct Found {
 
 /// Starts a pod that does nothing but wait for probes. `labels` decide which policies hold for it.
 pub fn start(lab: &Lab, namespace: &str, name: &str, image: &str, labels: &Value) -> Result<()> {
+    run(lab, namespace, name, image, labels, false)
+}
+
+fn run(
+    lab: &Lab,
+    namespace: &str,
+    name: &str,
+    image: &str,
+    labels: &Value,
+    host_network: bool,
+) -> Result<()> {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": namespace, "labels": labels},
         "spec": {
-            "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0, "enableServiceLinks": false,
+            "hostNetwork": host_network, "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0, "enableServiceLinks": false,
             "securityContext": {"runAsNonRoot": true, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{
                 "name": "probe", "image": image, "command": ["sleep", "infinity"],
@@ -64,7 +76,7 @@ pub fn start_control(lab: &Lab, image: &str) -> Result<()> {
         Duration::from_secs(30),
         || Ok(kube::get(lab, &["-n", CONTROL, "serviceaccount", "default"]).ok()),
     )?;
-    start(lab, CONTROL, "control", image, &json!({}))
+    run(lab, CONTROL, "control", image, &json!({}), true)
 }
 
 pub fn remove(lab: &Lab, namespace: &str, name: &str) {

@@ -27,7 +27,7 @@ pub struct Rootfs {
 pub const GLIBC: Rootfs = Rootfs {
     name: "glibc",
     variant: "extract",
-    packages: "libc6,libgcc-s1,ca-certificates",
+    packages: "base-files,libc6,libgcc-s1,ca-certificates",
     hooks: &["--customize-hook=rm -rf \"$1/usr/share/doc\" \"$1/usr/share/man\" \"$1/usr/share/locale\""],
 };
 
