@@ -140,7 +140,7 @@ fn spec(scene: &Scene<'_>, size: String) -> ClusterSpec {
                 method: "any",
                 number: 1,
                 data_durability: "required",
-                // docs/adr/0004-failover-quorum.md: with it CloudNativePG 1.30.0 can stop a failover for good.
+                // docs/adr/0004: with it a failover of CloudNativePG 1.30.0 can stop for good.
                 failover_quorum: false,
             },
         }),
