@@ -162,7 +162,8 @@ fn describe(lab: &Lab, tenant: &str, took: Option<Duration>) -> Result<()> {
         user.base,
         version["version"].as_str().unwrap_or("?")
     );
-    if let Some(took) = took {
+    // One that was ready before is found so at the first look.
+    if let Some(took) = took.filter(|took| *took > Duration::from_secs(3)) {
         println!("  ready after    {}", shown(took));
     }
     println!(

@@ -62,6 +62,9 @@ enum Cmd {
         /// Run only the stories in the lab whose name holds this
         #[arg(long)]
         story: Option<String>,
+        /// Run only what needs no cluster
+        #[arg(long, conflicts_with = "story")]
+        offline: bool,
     },
     #[command(hide = true)]
     Host {
@@ -110,7 +113,7 @@ fn run() -> Result<()> {
         Cmd::Logs { part, follow } => status::logs(&lab, &part, follow),
         Cmd::Image { name } => up::image(&lab, &name),
         Cmd::Demo => demo::run(&lab),
-        Cmd::Test { story } => suite::run(&lab, story.as_deref()),
+        Cmd::Test { story, offline } => suite::run(&lab, story.as_deref(), offline),
         Cmd::Host { dir, nodes } => host::run(&Lab::at(&dir), nodes),
         Cmd::Node { dir, index } => node::run(&dir, NodeId(index)),
     }

@@ -74,7 +74,7 @@ fn disk(lab: &Lab) -> Result<()> {
     let need = if lab.bin("traefik").exists() { 3 } else { DISK_GIB };
     let existing = lab.dir.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
     let stat = nix::sys::statvfs::statvfs(existing)?;
-    let free = stat.blocks_available() * stat.fragment_size() >> 30;
+    let free = (stat.blocks_available() * stat.fragment_size()) >> 30;
     if free < need {
         bail!(
             "the lab needs {need} GiB of free disk under {}, there are {free}",

@@ -1,0 +1,261 @@
+//! The lab's own promises: it ends without a trace, starts again, has a second node, and says clearly what is wrong.
+//! These tests end the lab that runs; `cargo xtask test` runs them last.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use freehold_e2e::lab::{Lab, cgroup, host, net, shell, up};
+use freehold_e2e::{kube, probe};
+use serde_json::json;
+
+/// The warm start that docs/lab.md promises on two cores.
+const WARM: Duration = Duration::from_secs(120);
+/// And the memory of the idle lab.
+const MEMORY: u64 = 3 << 30;
+
+fn xtask(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+fn ok(args: &[&str]) -> String {
+    let output = xtask(args);
+    assert!(
+        output.status.success(),
+        "{args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refused(args: &[&str]) -> String {
+    let output = xtask(args);
+    assert!(!output.status.success(), "{args:?} must fail");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// What of this machine the lab could leave behind.
+fn traces() -> Vec<String> {
+    let mut found: Vec<String> = cgroup::left().iter().map(|p| p.display().to_string()).collect();
+    let lines =
+        |program: &str, args: &[&str]| shell::capture(Command::new(program).args(args)).unwrap_or_default();
+    let about_lab =
+        |line: &&str| line.contains(".lab/") || line.contains(net::HOST_LINK) || line.contains("10.77.");
+    found.extend(
+        fs::read_to_string("/proc/mounts")
+            .unwrap()
+            .lines()
+            .filter(about_lab)
+            .map(String::from),
+    );
+    for args in [["-o", "link"], ["-o", "address"], ["-o", "route"], ["-o", "rule"]] {
+        found.extend(lines("ip", &args).lines().filter(about_lab).map(String::from));
+    }
+    found.extend(
+        lines("losetup", &["--list", "--noheadings"])
+            .lines()
+            .filter(about_lab)
+            .map(String::from),
+    );
+    found.extend(
+        lines("iptables-save", &[])
+            .lines()
+            .filter(|l| l.contains("KUBE-") || l.contains("CILIUM"))
+            .map(String::from),
+    );
+    let lab = Lab::of_this_checkout();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let program = fs::read_link(entry.path().join("exe")).unwrap_or_default();
+        if program.starts_with(lab.dir.join("bin")) {
+            found.push(format!("process {}", program.display()));
+        }
+    }
+    found
+}
+
+#[test]
+fn down_leaves_nothing_and_up_starts_again() {
+    let lab = Lab::of_this_checkout();
+    let rules = shell::capture(&mut Command::new("iptables-save")).unwrap_or_default();
+    for round in 0..2 {
+        ok(&["down"]);
+        assert_eq!(traces(), Vec::<String>::new(), "round {round}");
+        let begin = Instant::now();
+        ok(&["up"]);
+        let took = begin.elapsed();
+        println!("round {round}: up after down took {:.1} s", took.as_secs_f64());
+        assert!(took < WARM, "{took:?}");
+        assert_eq!(
+            rules,
+            shell::capture(&mut Command::new("iptables-save")).unwrap_or_default(),
+            "the host's rules"
+        );
+    }
+    let status: serde_json::Value = serde_json::from_str(&ok(&["status", "--output", "json"])).unwrap();
+    let parts = status["parts"].as_array().unwrap();
+    for part in parts {
+        assert!(part["state"] == "Running" || part["state"] == "Ready", "{part}");
+        assert!(
+            part["version"].as_str().unwrap().len() > 1 && part["memoryBytes"].as_u64().unwrap() > 0,
+            "{part}"
+        );
+    }
+    assert!(parts.len() >= 13, "{parts:?}");
+    println!(
+        "the idle lab takes {} MiB",
+        status["memoryBytes"].as_u64().unwrap() >> 20
+    );
+    assert!(status["memoryBytes"].as_u64().unwrap() < MEMORY);
+    assert!(Path::new(status["volumes"]["node1"].as_str().unwrap()).is_dir());
+    assert_eq!(ok(&["kubeconfig"]).trim(), lab.kubeconfig().display().to_string());
+    again_is_quick();
+}
+
+fn again_is_quick() {
+    let begin = Instant::now();
+    ok(&["up"]);
+    assert!(
+        begin.elapsed() < Duration::from_secs(30),
+        "nothing is left to do: {:?}",
+        begin.elapsed()
+    );
+}
+
+#[test]
+fn secrets_are_encrypted_in_etcd_and_the_audit_log_knows_who_read_them() {
+    let lab = Lab::of_this_checkout();
+    ok(&["up"]);
+    let (hidden, shown) = (
+        format!("hidden-{}", std::process::id()),
+        format!("shown-{}", std::process::id()),
+    );
+    kube::apply(&lab, &[
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "canary", "namespace": "default"}, "stringData": {"x": hidden}}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "canary", "namespace": "default"}, "data": {"x": shown}}),
+    ])
+    .unwrap();
+    let on_disk = |needle: &str| -> bool {
+        let mut files = vec![lab.cluster().join("etcd")];
+        while let Some(path) = files.pop() {
+            if path.is_dir() {
+                files.extend(fs::read_dir(path).unwrap().flatten().map(|e| e.path()));
+            } else if fs::read(&path)
+                .unwrap()
+                .windows(needle.len())
+                .any(|w| w == needle.as_bytes())
+            {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(on_disk(&shown), "the search must find what is clear");
+    assert!(!on_disk(&hidden), "a Secret is clear on etcd's disk");
+    kube::get(&lab, &["secret", "canary"]).unwrap();
+    kube::until(
+        "the audit log to name the reader",
+        Duration::from_secs(10),
+        || {
+            let log = fs::read_to_string(lab.logs().join("audit.log"))?;
+            let read = |l: &str| {
+                l.contains("secrets/canary")
+                    && l.contains("\"verb\":\"get\"")
+                    && l.contains("freehold-lab-admin")
+            };
+            Ok(log.lines().any(read).then_some(()))
+        },
+    )
+    .unwrap();
+    kube::kubectl(&lab, &["delete", "secret/canary", "configmap/canary"]).unwrap();
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line_and_nothing_is_half_done() {
+    ok(&["down"]);
+    let taken = TcpListener::bind(("127.0.0.1", net::HTTPS_PORT)).unwrap();
+    let told = refused(&["up"]);
+    assert!(told.contains("port 8443") && told.lines().count() == 1, "{told}");
+    drop(taken);
+
+    shell::capture(Command::new("ip").args(["link", "add", "lab-test", "type", "bridge"])).unwrap();
+    shell::capture(Command::new("ip").args(["address", "add", "10.77.0.200/25", "dev", "lab-test"])).unwrap();
+    shell::capture(Command::new("ip").args(["link", "set", "lab-test", "up"])).unwrap();
+    let told = refused(&["up"]);
+    shell::capture(Command::new("ip").args(["link", "delete", "lab-test"])).unwrap();
+    assert!(
+        told.contains("10.77.0.128/25") && told.lines().count() == 1,
+        "{told}"
+    );
+
+    // Copied to where everybody may run it: the checkout may lie in root's home.
+    let copy = std::env::temp_dir().join(format!("xtask-{}", std::process::id()));
+    fs::copy(env!("CARGO_BIN_EXE_xtask"), &copy).unwrap();
+    let nobody = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&copy)
+        .arg("up")
+        .output()
+        .unwrap();
+    fs::remove_file(copy).unwrap();
+    let told = String::from_utf8(nobody.stderr).unwrap();
+    assert!(
+        !nobody.status.success() && told.contains("needs root") && told.lines().count() == 1,
+        "{told}"
+    );
+
+    assert_eq!(traces(), Vec::<String>::new());
+    assert!(host::running(&Lab::of_this_checkout()).is_none());
+    let told = refused(&["kubectl", "get", "pods"]);
+    assert!(told.contains("cargo xtask up"), "{told}");
+    assert!(refused(&["image", "nonsense"]).contains("there are: "));
+    assert!(refused(&["logs", "nonsense"]).contains("cargo xtask status"));
+}
+
+#[test]
+fn a_second_node_runs_pods_that_reach_those_of_the_first() {
+    let lab = Lab::of_this_checkout();
+    ok(&["down"]);
+    ok(&["up", "--nodes", "2"]);
+    let nodes = kube::get(&lab, &["nodes"]).unwrap();
+    assert_eq!(nodes["items"].as_array().unwrap().len(), 2);
+    let image = ok(&["image", "postgresql"]).trim().to_string();
+    kube::kubectl(&lab, &["cordon", "node1"]).unwrap();
+    kube::until("the default service account", Duration::from_secs(30), || {
+        Ok(kube::get(&lab, &["-n", "default", "serviceaccount", "default"]).ok())
+    })
+    .unwrap();
+    probe::start(&lab, "default", "far", &image, &json!({})).unwrap();
+    let pod = kube::get(&lab, &["-n", "default", "pod", "far"]).unwrap();
+    assert_eq!(pod["spec"]["nodeName"], "node2");
+    let targets = [
+        probe::pod(&lab, "a pod on node1", "kube-system", "k8s-app=kube-dns", 53).unwrap(),
+        probe::service(&lab, "its Service", "kube-system", "kube-dns", 53).unwrap(),
+        probe::service(&lab, "the API server", "default", "kubernetes", 443).unwrap(),
+    ];
+    for found in probe::reach(&lab, "default", "far", &targets).unwrap() {
+        assert!(found.reached, "{:?}", found.target);
+    }
+    // Draining the second node moves what runs there.
+    kube::kubectl(&lab, &["uncordon", "node1"]).unwrap();
+    kube::kubectl(
+        &lab,
+        &[
+            "drain",
+            "node2",
+            "--ignore-daemonsets",
+            "--force",
+            "--timeout=60s",
+        ],
+    )
+    .unwrap();
+    assert!(kube::get(&lab, &["-n", "default", "pod", "far"]).is_err());
+    assert_eq!(up::nodes_running(&lab), 2);
+    ok(&["down"]);
+    assert_eq!(traces(), Vec::<String>::new());
+}
