@@ -62,9 +62,23 @@ impl Guest {
     }
 
     pub fn applied(name: &'static str, instances: u8) -> Guest {
-        lab();
-        kube::apply(lab(), &[tenant_manifest(name, instances)]).unwrap();
+        let guest = Guest::absent(name);
+        guest.apply(instances);
+        guest
+    }
+
+    /// Not there yet, nor anything that a run which was cut off left of it.
+    pub fn absent(name: &'static str) -> Guest {
+        kube::kubectl(
+            lab(),
+            &["delete", "tenant", name, "--ignore-not-found", "--timeout=180s"],
+        )
+        .unwrap();
         Guest(name)
+    }
+
+    pub fn apply(&self, instances: u8) {
+        kube::apply(lab(), &[tenant_manifest(self.0, instances)]).unwrap();
     }
 }
 

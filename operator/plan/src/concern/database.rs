@@ -9,7 +9,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 use super::Scene;
 use super::pod::requirements;
 use crate::foreign::cloudnative_pg::{
-    Affinity, Bootstrap, Cluster, ClusterSpec, InheritedMetadata, InitDb, Postgresql, Storage, Synchronous,
+    Affinity, Bootstrap, Cluster, ClusterSpec, InheritedMetadata, InitDb, Postgresql, Probe, Probes, Storage,
+    Synchronous,
 };
 use crate::kind::Kind;
 use crate::names::{DATABASE, TENANT_LABEL, TIER_LABEL};
@@ -135,6 +136,10 @@ fn spec(scene: &Scene<'_>, size: String) -> ClusterSpec {
         stop_delay: 60,
         // Clients keep pooled connections open, so a smart shutdown would wait out its whole time.
         smart_shutdown_timeout: 5,
+        // CloudNativePG's default is 10: a database that has started in 2 s would count as started after 10.
+        probes: Probes {
+            startup: Probe { period_seconds: 1 },
+        },
         postgresql: (database.instances > 1).then_some(Postgresql {
             synchronous: Synchronous {
                 method: "any",

@@ -31,6 +31,7 @@ pub struct ClusterSpec {
     pub stop_delay: i32,
     /// Seconds.
     pub smart_shutdown_timeout: i32,
+    pub probes: Probes,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgresql: Option<Postgresql>,
 }
@@ -68,6 +69,17 @@ pub struct Affinity {
 #[derive(Clone, Debug, Serialize)]
 pub struct InheritedMetadata {
     pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Probes {
+    pub startup: Probe,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    pub period_seconds: i32,
 }
 
 #[derive(Clone, Debug, Serialize)]
