@@ -128,6 +128,21 @@ fn again_is_quick() {
 }
 
 #[test]
+fn a_killed_supervisor_takes_everything_with_it_and_up_starts_again() {
+    let lab = Lab::of_this_checkout();
+    ok(&["up"]);
+    let supervisor = host::running(&lab).unwrap();
+    kube::kill(&[supervisor]);
+    kube::until("the lab's processes to be gone", Duration::from_secs(10), || {
+        Ok((!traces().iter().any(|t| t.starts_with("process"))).then_some(()))
+    })
+    .unwrap();
+    ok(&["up"]);
+    let told = ok(&["kubectl", "get", "nodes"]);
+    assert!(told.contains(" Ready"), "{told}");
+}
+
+#[test]
 fn secrets_are_encrypted_in_etcd_and_the_audit_log_knows_who_read_them() {
     let lab = Lab::of_this_checkout();
     ok(&["up"]);
@@ -249,6 +264,7 @@ fn a_second_node_runs_pods_that_reach_those_of_the_first() {
             "drain",
             "node2",
             "--ignore-daemonsets",
+            "--delete-emptydir-data",
             "--force",
             "--timeout=60s",
         ],

@@ -167,6 +167,20 @@ pub fn running(lab: &Lab) -> Option<i32> {
     }
 }
 
+/// The folder of a lab that runs on this machine, whichever checkout it is of.
+pub fn elsewhere() -> Option<String> {
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let words: Vec<&[u8]> = line.split(|b| *b == 0).collect();
+        match words.as_slice() {
+            [program, b"host", b"--dir", folder, ..] if program.ends_with(b"/bin/lab") => {
+                Some(String::from_utf8_lossy(folder).into_owned())
+            }
+            _ => None,
+        }
+    })
+}
+
 /// Starts the supervisor as a process of its own that outlives this command.
 pub fn spawn(lab: &Lab, nodes: u8) -> Result<()> {
     let log = shell::append(&lab.log("host"))?;

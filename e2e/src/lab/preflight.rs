@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use super::net::{HOST_LINK, HTTPS_PORT, NODE_NET};
+use super::net::{HOST_LINK, HTTPS_PORT, NODE_NET, unlink_host};
 use super::{Lab, host, shell};
 
 /// Free disk for a cold start: Go's and Cargo's caches, binaries, images, volumes (measured: 17 GiB).
@@ -16,7 +16,7 @@ const DISK_GIB: u64 = 25;
 /// The idle lab takes under 3 GiB; linking Kubernetes takes about as much again.
 const MEMORY_GIB: u64 = 6;
 
-/// Checks the machine; changes nothing.
+/// Checks the machine; changes nothing but what a killed lab left behind.
 pub fn check(lab: &Lab) -> Result<()> {
     if std::env::consts::OS != "linux" {
         bail!("the lab needs Linux: it is made of namespaces and control groups");
@@ -85,10 +85,12 @@ fn disk(lab: &Lab) -> Result<()> {
 }
 
 fn network() -> Result<()> {
+    if let Some(other) = host::elsewhere() {
+        bail!("a lab of another checkout runs on this machine ({other}); run `cargo xtask down` there");
+    }
+    // A supervisor that was killed leaves its link for as long as the kernel keeps the node's namespace.
     if Path::new("/sys/class/net").join(HOST_LINK).exists() {
-        bail!(
-            "the link {HOST_LINK} exists: a lab of another checkout runs on this machine; run `cargo xtask down` there"
-        );
+        unlink_host();
     }
     if let Err(error) = TcpListener::bind(("127.0.0.1", HTTPS_PORT)) {
         bail!(

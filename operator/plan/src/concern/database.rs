@@ -140,7 +140,10 @@ fn spec(scene: &Scene<'_>, size: String) -> ClusterSpec {
         probes: Probes {
             startup: Probe { period_seconds: 1 },
         },
-        postgresql: (database.instances > 1).then_some(Postgresql {
+        postgresql: (database.instances > 1).then(|| Postgresql {
+            // A failover waits until the replicas have noticed that the primary is gone, and one that vanished with its
+            // network never says goodbye. CloudNativePG's default is 5 s, most of the whole pause.
+            parameters: [("wal_receiver_timeout", "3s"), ("wal_sender_timeout", "3s")].into(),
             synchronous: Synchronous {
                 method: "any",
                 number: 1,

@@ -84,6 +84,7 @@ pub struct Probe {
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Postgresql {
+    pub parameters: BTreeMap<&'static str, &'static str>,
     pub synchronous: Synchronous,
 }
 
