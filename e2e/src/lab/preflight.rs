@@ -40,9 +40,9 @@ pub fn check(lab: &Lab) -> Result<()> {
             bail!("{hint}");
         }
     }
-    memory()?;
     disk(lab)?;
     if host::running(lab).is_none() {
+        memory()?;
         network()?;
     }
     Ok(())
@@ -50,23 +50,9 @@ pub fn check(lab: &Lab) -> Result<()> {
 
 fn memory() -> Result<()> {
     let info = fs::read_to_string("/proc/meminfo")?;
-    let available = info
-        .lines()
-        .find_map(|l| {
-            l.strip_prefix("MemAvailable:")?
-                .trim()
-                .trim_end_matches(" kB")
-                .parse::<u64>()
-                .ok()
-        })
-        .unwrap_or(u64::MAX);
-    if available < MEMORY_GIB << 20 {
-        bail!(
-            "the lab needs {MEMORY_GIB} GiB of free memory, there are {:.1}",
-            available as f64 / f64::from(1 << 20)
-        );
-    }
-    Ok(())
+    let line = info.lines().find_map(|l| l.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    enough("free memory", MEMORY_GIB, kib.unwrap_or(u64::MAX) >> 20)
 }
 
 fn disk(lab: &Lab) -> Result<()> {
@@ -75,11 +61,12 @@ fn disk(lab: &Lab) -> Result<()> {
     let existing = lab.dir.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
     let stat = nix::sys::statvfs::statvfs(existing)?;
     let free = (stat.blocks_available() * stat.fragment_size()) >> 30;
-    if free < need {
-        bail!(
-            "the lab needs {need} GiB of free disk under {}, there are {free}",
-            existing.display()
-        );
+    enough(&format!("free disk under {}", existing.display()), need, free)
+}
+
+fn enough(what: &str, need: u64, found: u64) -> Result<()> {
+    if found < need {
+        bail!("the lab needs {need} GiB of {what}, there are {found}");
     }
     Ok(())
 }
@@ -132,7 +119,14 @@ fn parse(network: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::overlaps;
+    use super::{enough, overlaps};
+
+    #[test]
+    fn too_little_is_said_with_what_is_needed_and_what_is_there() {
+        assert!(enough("free memory", 6, 6).is_ok());
+        let told = enough("free memory", 6, 5).unwrap_err().to_string();
+        assert_eq!(told, "the lab needs 6 GiB of free memory, there are 5");
+    }
 
     #[test]
     fn networks_that_share_addresses_are_found() {

@@ -25,19 +25,7 @@ pub fn run(command: &mut Command, log: &Path) -> Result<()> {
 
 /// Runs a command and returns what it printed; fails with what it printed as errors.
 pub fn capture(command: &mut Command) -> Result<String> {
-    let shown = shown(command);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start {shown}"))?;
-    if !output.status.success() {
-        bail!(
-            "{shown}: {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    feed(command, &[])
 }
 
 /// Feeds `input` to a command and returns what it printed.

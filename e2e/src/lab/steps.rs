@@ -1,7 +1,8 @@
 //! A graph of steps, run on two workers in the order in which they are listed, each as soon as what it
-//! needs is done. Every step prints a line with its time; the first failure ends the run and names its log.
+//! needs is done. Every step prints a line with its time, and what takes long is named while it runs; the first
+//! failure ends the run and names its log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -14,6 +15,9 @@ pub enum Outcome {
     Done,
     Fresh,
 }
+
+/// How often the steps that run are named.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
 type Work<'a> = Box<dyn FnOnce() -> Result<Outcome> + Send + 'a>;
 
@@ -57,7 +61,7 @@ impl<'a> Step<'a> {
 
 struct Board<'a> {
     waiting: Vec<Step<'a>>,
-    running: usize,
+    running: BTreeMap<String, Instant>,
     done: BTreeSet<String>,
     failed: Option<anyhow::Error>,
     count: usize,
@@ -70,7 +74,7 @@ pub fn run(steps: Vec<Step<'_>>) -> Result<()> {
     check(&steps)?;
     let board = Mutex::new(Board {
         waiting: steps,
-        running: 0,
+        running: BTreeMap::new(),
         done: BTreeSet::new(),
         failed: None,
         count: 0,
@@ -80,6 +84,7 @@ pub fn run(steps: Vec<Step<'_>>) -> Result<()> {
         for _ in 0..2 {
             scope.spawn(|| worker(&board, &changed, total));
         }
+        scope.spawn(|| tell(&board, &changed));
     });
     let board = board
         .into_inner()
@@ -118,8 +123,9 @@ fn worker<'a>(board: &Mutex<Board<'a>>, changed: &Condvar, total: usize) {
                     .iter()
                     .position(|s| s.needs.iter().all(|n| state.done.contains(n)));
                 if let Some(at) = ready {
-                    state.running += 1;
-                    break state.waiting.remove(at);
+                    let step = state.waiting.remove(at);
+                    state.running.insert(step.name.clone(), Instant::now());
+                    break step;
                 }
                 state = changed
                     .wait(state)
@@ -129,7 +135,7 @@ fn worker<'a>(board: &Mutex<Board<'a>>, changed: &Condvar, total: usize) {
         let begin = Instant::now();
         let result = (step.work)();
         let mut state = lock();
-        state.running -= 1;
+        state.running.remove(&step.name);
         state.count += 1;
         let place = format!("[{:>2}/{total}]", state.count);
         let took = shown(begin.elapsed());
@@ -147,6 +153,25 @@ fn worker<'a>(board: &Mutex<Board<'a>>, changed: &Condvar, total: usize) {
         }
         state.done.insert(step.name);
         changed.notify_all();
+    }
+}
+
+/// Says every half minute what is being done.
+fn tell(board: &Mutex<Board<'_>>, changed: &Condvar) {
+    let mut state = board.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut told = Instant::now();
+    while !(state.running.is_empty() && (state.waiting.is_empty() || state.failed.is_some())) {
+        if told.elapsed() >= TELL_EVERY {
+            let all: Vec<String> = state
+                .running
+                .iter()
+                .map(|(name, begin)| format!("{name} ({})", shown(begin.elapsed())))
+                .collect();
+            println!("        … {}", all.join(", "));
+            told = Instant::now();
+        }
+        let waited = changed.wait_timeout(state, TELL_EVERY.saturating_sub(told.elapsed()));
+        state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
     }
 }
 
