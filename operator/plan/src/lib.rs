@@ -153,10 +153,11 @@ fn assemble(
         wake,
     } = outcome;
     objects.sort_by(|a, b| a.id.cmp(&b.id));
-    let prune = if model.is_none() || status.namespace.is_none() {
-        Vec::new()
-    } else {
+    // In a namespace that ends Kubernetes takes pods before policies; we must not be quicker with the policies.
+    let prune = if model.is_some() && holder(input) == Holder::Us {
         pruned(input, &objects, &keep)
+    } else {
+        Vec::new()
     };
     let summary = summary::summarise(input, model, &findings, &waits);
     findings.splice(0..0, summary);

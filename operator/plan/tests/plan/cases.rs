@@ -131,6 +131,25 @@ fn a_namespace_of_an_earlier_tenant_of_that_name_is_never_adopted() {
     "#);
 }
 
+/// Kubernetes ends pods before policies; deleting the policies ourselves would undo that.
+#[test]
+fn nothing_is_deleted_in_a_namespace_that_is_ending() {
+    let mut given = settled().given;
+    let id = Id {
+        kind: Kind::Namespace,
+        namespace: String::new(),
+        name: "tenant-acme".into(),
+    };
+    given.observed.objects.get_mut(&id).unwrap().ending = true;
+    insta::assert_snapshot!(check(&given), @r#"
+    Ready=False NamespaceEnding: the namespace tenant-acme is being deleted, though the tenant is not
+    Stalled=False Progressing: nothing waits for anybody's deed
+    Serving=False NoPods: a tier has no pod that can answer
+    UpToDate=False NamespaceEnding: the namespace tenant-acme is being deleted, though the tenant is not
+    blocked by NamespaceEnding; the end of that deletion; a new namespace is then created, without the old data
+    "#);
+}
+
 #[test]
 fn a_planted_deployment_is_named_and_not_merged() {
     let mut given = settled().given;
