@@ -23,6 +23,7 @@ pub async fn observe(
     now: Timestamp,
 ) -> Result<Observed, MintError> {
     let name = tenant.name_any();
+    store.belongs_to(&name, &tenant.uid().unwrap_or_default());
     let (_, read_at) = store.minted(&name);
     if read_at.is_none_or(|at| now.duration_since(at) >= MINTED_TRUST) {
         let ours = is_ours(&store.observed(&name, now), tenant);

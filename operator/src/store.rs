@@ -20,6 +20,8 @@ pub struct Store {
 
 #[derive(Debug, Default)]
 struct Record {
+    /// The uid of the Tenant that this is remembered of.
+    tenant_uid: Option<String>,
     observed: Observed,
     /// At which version an object was gone.
     gone: BTreeMap<Id, String>,
@@ -191,19 +193,47 @@ impl Store {
     pub fn forget(&self, tenant: &str) {
         let mut tenants = self.lock();
         if let Some(record) = tenants.get_mut(tenant) {
+            record.reset();
             if record.observed.objects.is_empty() {
                 tenants.remove(tenant);
-            } else {
-                let objects = std::mem::take(&mut record.observed.objects);
-                *record = Record {
-                    observed: Observed {
-                        objects,
-                        ..Observed::default()
-                    },
-                    ..Record::default()
-                };
             }
         }
+    }
+
+    /// Whose record this is. What was remembered of another Tenant of that name is forgotten, but for its objects,
+    /// which the watches keep up to date.
+    pub fn belongs_to(&self, tenant: &str, uid: &str) {
+        let mut tenants = self.lock();
+        let record = tenants.entry(tenant.to_owned()).or_default();
+        if record.tenant_uid.as_deref() != Some(uid) {
+            record.reset();
+            record.tenant_uid = Some(uid.to_owned());
+        }
+    }
+
+    /// After a fresh listing of the Tenants, with their uids: forgets what was remembered of others.
+    pub fn keep_only(&self, listed: &BTreeMap<String, String>) {
+        self.lock().retain(|tenant, record| {
+            if record.tenant_uid.is_some() && record.tenant_uid.as_ref() != listed.get(tenant) {
+                record.reset();
+                return !record.observed.objects.is_empty();
+            }
+            true
+        });
+    }
+}
+
+impl Record {
+    fn reset(&mut self) {
+        let objects = std::mem::take(&mut self.observed.objects);
+        *self = Self {
+            observed: Observed {
+                objects,
+                ..Observed::default()
+            },
+            gone: std::mem::take(&mut self.gone),
+            ..Self::default()
+        };
     }
 }
 

@@ -34,28 +34,20 @@ pub async fn watch(client: Client, store: Arc<Store>, wakes: Wakes) -> anyhow::R
     let wake = wakes.clone();
     let tenants = follow(
         client.clone(),
-        move |event: &Event<Tenant>, _: &Reflector<Tenant>| match event {
-            Event::Apply(tenant) | Event::InitApply(tenant) => {
-                let _ = wake.unbounded_send(tenant.name_any());
-            }
-            Event::Delete(tenant) => store.forget(&tenant.name_any()),
-            Event::Init | Event::InitDone => {}
+        move |event: &Event<Tenant>, tenants: &Reflector<Tenant>| {
+            tenant_changed(event, tenants, &store, &wake);
         },
     );
     let (of_tenants, wake) = (tenants.clone(), wakes.clone());
     let classes = follow(
         client.clone(),
         move |event: &Event<TenantClass>, _: &Reflector<TenantClass>| {
-            if let Some(name) = changed(event) {
-                wake_those(&of_tenants, &wake, |tenant| tenant.spec.class_name == name);
-            }
+            named_changed(event, &of_tenants, &wake, |tenant| &tenant.spec.class_name);
         },
     );
     let (of_tenants, wake) = (tenants.clone(), wakes);
     let releases = follow(client, move |event: &Event<Release>, _: &Reflector<Release>| {
-        if let Some(name) = changed(event) {
-            wake_those(&of_tenants, &wake, |tenant| tenant.spec.release.name == name);
-        }
+        named_changed(event, &of_tenants, &wake, |tenant| &tenant.spec.release.name);
     });
     tenants.wait_until_ready().await?;
     classes.wait_until_ready().await?;
@@ -74,10 +66,42 @@ pub fn requests(
     woken.map(|name| Ok(ObjectRef::<Tenant>::new(&name).into()))
 }
 
-fn changed<K: ResourceExt>(event: &Event<K>) -> Option<String> {
+/// A listing takes effect as a whole, at its end: only then does the reflector show what is in it, so only then is a
+/// pass of use. A Tenant that ended while nobody watched is in no event, so its record goes then too.
+fn tenant_changed(event: &Event<Tenant>, tenants: &Reflector<Tenant>, store: &Store, wakes: &Wakes) {
     match event {
-        Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => Some(object.name_any()),
-        Event::Init | Event::InitDone => None,
+        Event::Apply(tenant) => {
+            let _ = wakes.unbounded_send(tenant.name_any());
+        }
+        Event::Delete(tenant) => store.forget(&tenant.name_any()),
+        Event::InitDone => {
+            let listed = tenants.state();
+            store.keep_only(
+                &listed
+                    .iter()
+                    .map(|tenant| (tenant.name_any(), tenant.uid().unwrap_or_default()))
+                    .collect(),
+            );
+            wake_those(tenants, wakes, |_| true);
+        }
+        Event::Init | Event::InitApply(_) => {}
+    }
+}
+
+/// A class or release changed, or all of them were listed anew.
+fn named_changed<K: ResourceExt>(
+    event: &Event<K>,
+    tenants: &Reflector<Tenant>,
+    wakes: &Wakes,
+    names: impl Fn(&Tenant) -> &str,
+) {
+    match event {
+        Event::Apply(object) | Event::Delete(object) => {
+            let changed = object.name_any();
+            wake_those(tenants, wakes, |tenant| names(tenant) == changed);
+        }
+        Event::InitDone => wake_those(tenants, wakes, |_| true),
+        Event::Init | Event::InitApply(_) => {}
     }
 }
 
@@ -109,4 +133,110 @@ where
         }
     });
     reader
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "all of this is a test")]
+mod tests {
+    use freehold_plan::{Facts, Id, Kind, Seen};
+    use futures::channel::mpsc::unbounded;
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    fn tenant(name: &str, uid: &str) -> Tenant {
+        let documents = crate::offline::read(&[
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/samples")
+        ])
+        .unwrap();
+        let mut tenant = documents.tenants[0].clone();
+        tenant.metadata.name = Some(name.to_owned());
+        tenant.metadata.uid = Some(uid.to_owned());
+        tenant
+    }
+
+    /// What the names on the channel are after each event; the reflector takes each in first, as `follow` has it.
+    fn woken(events: Vec<Event<Tenant>>, store: &Store) -> Vec<Vec<String>> {
+        let (tenants, mut writer) = reflector::store();
+        let (wakes, mut names) = unbounded();
+        let each = events.into_iter().map(|event| {
+            writer.apply_watcher_event(&event);
+            tenant_changed(&event, &tenants, store, &wakes);
+            let mut woken: Vec<String> = std::iter::from_fn(|| names.try_recv().ok()).collect();
+            woken.sort();
+            woken
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn a_listing_wakes_every_tenant_at_its_end_when_the_reflector_shows_them() {
+        let (acme, globex) = (tenant("acme", "1"), tenant("globex", "2"));
+        let events = vec![
+            Event::Init,
+            Event::InitApply(acme),
+            Event::InitApply(globex),
+            Event::InitDone,
+        ];
+        let nobody = Vec::<String>::new();
+        assert_eq!(
+            woken(events, &Store::default()),
+            [
+                nobody.clone(),
+                nobody.clone(),
+                nobody,
+                vec!["acme".into(), "globex".into()]
+            ]
+        );
+    }
+
+    #[test]
+    fn a_listing_of_classes_wakes_every_tenant() {
+        let (tenants, mut writer) = reflector::store();
+        writer.apply_watcher_event(&Event::Apply(tenant("acme", "1")));
+        let (wakes, mut names) = unbounded();
+        named_changed(&Event::<TenantClass>::InitDone, &tenants, &wakes, |tenant| {
+            &tenant.spec.class_name
+        });
+        assert_eq!(names.try_recv().unwrap(), "acme");
+    }
+
+    #[test]
+    fn after_a_listing_nothing_is_remembered_of_a_tenant_that_is_gone_or_was_made_anew() {
+        let store = Store::default();
+        let id = |tenant: &str| Id {
+            kind: Kind::ConfigMap,
+            namespace: format!("tenant-{tenant}"),
+            name: "settings".into(),
+        };
+        let later = Timestamp::from_second(100).unwrap();
+        for name in ["acme", "globex", "initech"] {
+            store.belongs_to(name, "1");
+            let seen = Seen {
+                uid: "u".into(),
+                resource_version: "1".into(),
+                ending: false,
+                created: false,
+                live: json!({}),
+                facts: Facts::None,
+            };
+            store.put(name, id(name), seen);
+            store.refused(name, id(name), "no".into());
+        }
+        let events = vec![
+            Event::Init,
+            Event::InitApply(tenant("acme", "1")),
+            Event::InitApply(tenant("globex", "another")),
+            Event::InitDone,
+        ];
+        woken(events, &store);
+        let refused = |name: &str| store.observed(name, later).refused.len();
+        assert_eq!(
+            [refused("acme"), refused("globex"), refused("initech")],
+            [1, 0, 0]
+        );
+        let objects = store.observed("globex", later).objects;
+        assert_eq!(objects.len(), 1, "what its watch has brought stays");
+    }
 }
