@@ -36,7 +36,7 @@ pub use object::{Id, Marks, Object, tenant_labels};
 pub use outcome::{Action, Event, Finalizer, Plan, Write};
 pub use seen::{Facts, Seen};
 
-use outcome::{Finding, Outcome, Wait};
+use outcome::{APPLYING, Finding, Outcome, Wait};
 
 /// What is to be done for one tenant, and what is to be reported about it.
 pub fn plan(input: &Input<'_>) -> Plan {
@@ -80,6 +80,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
             outcome.add(concerns(scene));
             strangers(input, &mut outcome);
             refused(input, &mut outcome);
+            applying(input, &mut outcome);
             TenantStatus {
                 url: Some(model.url.clone()),
                 version: workload::serving_version(&scene),
@@ -136,6 +137,39 @@ fn refused(input: &Input<'_>, outcome: &mut Outcome) {
             stalls: false,
         });
     }
+}
+
+/// What was seen is about what was asked for before, as long as what is wanted now isn't there.
+fn applying(input: &Input<'_>, outcome: &mut Outcome) {
+    for object in &outcome.objects {
+        let topic = match object.id.kind {
+            Kind::Deployment => workload::TOPIC,
+            Kind::Cluster => concern::database::TOPIC,
+            Kind::Gateway | Kind::HttpRoute => concern::gateway::TOPIC,
+            _ => continue,
+        };
+        if is_there(input, object) {
+            continue;
+        }
+        let holds = |finding: &&mut Finding| finding.topic == topic && finding.truth == Some(true);
+        if let Some(finding) = outcome.findings.iter_mut().find(holds) {
+            *finding = Finding::new(topic, false, APPLYING, format!("{} is being written", object.id));
+        }
+        // Others may have nothing to say about what we write, so no event is sure to follow.
+        outcome.wake = [outcome.wake, soon(input.now)].into_iter().flatten().min();
+    }
+}
+
+/// Whether what is wanted is what was seen.
+fn is_there(input: &Input<'_>, object: &Object) -> bool {
+    let seen = input.observed.objects.get(&object.id);
+    seen.is_some_and(|seen| !seen.ending && object.is_settled(&seen.live))
+}
+
+/// The next instant of a fixed grid, so that it is the same one until then.
+fn soon(now: jiff::Timestamp) -> Option<jiff::Timestamp> {
+    const GRID: i64 = 5;
+    jiff::Timestamp::from_second((now.as_second().div_euclid(GRID) + 1) * GRID).ok()
 }
 
 fn assemble(

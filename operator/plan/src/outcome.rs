@@ -128,6 +128,9 @@ impl Outcome {
     }
 }
 
+/// The reason while what is wanted is not yet what was seen.
+pub const APPLYING: &str = "Applying";
+
 /// A condition of one concern, before it has a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {

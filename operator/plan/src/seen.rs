@@ -46,16 +46,22 @@ pub enum Facts {
     },
     Database {
         ready: bool,
+        /// Its controller has seen the last change, as far as it says.
+        current: bool,
         instances: i32,
         ready_instances: i32,
         phase: String,
     },
     Gateway {
         programmed: bool,
+        /// Its controller has seen the last change, as far as it says.
+        current: bool,
         message: String,
     },
     Route {
         accepted: bool,
+        /// Its controller has seen the last change, as far as it says.
+        current: bool,
         message: String,
     },
 }
@@ -108,8 +114,13 @@ fn facts(kind: Kind, object: &Value) -> Facts {
         Kind::Job => job(object),
         Kind::Cluster => database(object),
         Kind::Gateway => {
-            let (programmed, message) = condition(at(object, &["status", "conditions"]), "Programmed");
-            Facts::Gateway { programmed, message }
+            let conditions = at(object, &["status", "conditions"]);
+            let (programmed, message) = condition(conditions, "Programmed");
+            Facts::Gateway {
+                programmed,
+                current: is_current(object, conditions, "Programmed"),
+                message,
+            }
         }
         Kind::HttpRoute => route(object),
         _ => Facts::None,
@@ -162,9 +173,11 @@ fn job(object: &Value) -> Facts {
 fn database(object: &Value) -> Facts {
     let instances = int(object, &["spec", "instances"], 1);
     let ready_instances = int(object, &["status", "readyInstances"], 0);
-    let (ready, _) = condition(at(object, &["status", "conditions"]), "Ready");
+    let conditions = at(object, &["status", "conditions"]);
+    let (ready, _) = condition(conditions, "Ready");
     Facts::Database {
         ready: ready && ready_instances >= instances,
+        current: is_current(object, conditions, "Ready"),
         instances,
         ready_instances,
         phase: text(object, &["status", "phase"]).unwrap_or_default(),
@@ -176,10 +189,26 @@ fn route(object: &Value) -> Facts {
     let mut verdicts = parents.into_iter().flatten().map(|parent| {
         let (accepted, why) = condition(&parent["conditions"], "Accepted");
         let (resolved, missing) = condition(&parent["conditions"], "ResolvedRefs");
-        (accepted && resolved, if accepted { missing } else { why })
+        let current = ["Accepted", "ResolvedRefs"]
+            .into_iter()
+            .all(|kind| is_current(object, &parent["conditions"], kind));
+        Facts::Route {
+            accepted: accepted && resolved,
+            current,
+            message: if accepted { missing } else { why },
+        }
     });
-    let (accepted, message) = verdicts.next().unwrap_or((false, String::new()));
-    Facts::Route { accepted, message }
+    verdicts.next().unwrap_or(Facts::Route {
+        accepted: false,
+        current: true,
+        message: String::new(),
+    })
+}
+
+/// Whether a condition is about the object as it is now. Not every controller says so: then it counts as it is.
+fn is_current(object: &Value, conditions: &Value, kind: &str) -> bool {
+    let said = find(conditions, kind).and_then(|found| found["observedGeneration"].as_i64());
+    said.is_none_or(|said| said >= at(object, &["metadata", "generation"]).as_i64().unwrap_or(0))
 }
 
 fn at<'a>(value: &'a Value, path: &[&str]) -> &'a Value {
@@ -237,6 +266,23 @@ mod tests {
         assert!(settled(&object));
         object["status"]["replicas"] = 3.into();
         assert!(!settled(&object), "an old pod is still there");
+    }
+
+    #[test]
+    fn a_condition_about_an_earlier_generation_is_not_about_this_one() {
+        let mut object = json!({
+            "metadata": {"uid": "u", "generation": 2},
+            "status": {"conditions": [{"type": "Programmed", "status": "True", "observedGeneration": 1}]},
+        });
+        let current = |object: &Value| match Seen::reduce(Kind::Gateway, object.clone()).unwrap().facts {
+            Facts::Gateway { current, .. } => current,
+            other => panic!("{other:?}"),
+        };
+        assert!(!current(&object));
+        object["status"]["conditions"][0]["observedGeneration"] = 2.into();
+        assert!(current(&object));
+        object["status"]["conditions"][0] = json!({"type": "Programmed", "status": "True"});
+        assert!(current(&object), "a controller that does not say");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use crate::concern::{gateway, migration, workload};
 use crate::input::Input;
 use crate::model::Model;
-use crate::outcome::{Finding, Wait};
+use crate::outcome::{APPLYING, Finding, Wait};
 
 /// The five, in the order in which they are shown.
 pub fn summarise(
@@ -72,7 +72,8 @@ fn serving(input: &Input<'_>, model: Option<&Model<'_>>) -> Finding {
 
 fn up_to_date(findings: &[Finding], wait: Option<&Wait>) -> Finding {
     let holds = |topic: &str| findings.iter().any(|f| f.topic == topic && f.truth == Some(true));
-    match (holds(workload::TOPIC) && holds(migration::TOPIC), wait) {
+    let applied = findings.iter().all(|f| f.reason != APPLYING);
+    match (applied && holds(workload::TOPIC) && holds(migration::TOPIC), wait) {
         (_, Some(wait)) => Finding::new("UpToDate", false, wait.reason, wait.message.clone()),
         (true, None) => Finding::new("UpToDate", true, "UpToDate", "what runs is what was asked for"),
         (false, None) => Finding::new(

@@ -15,7 +15,7 @@ use crate::foreign::cloudnative_pg::{
 use crate::kind::Kind;
 use crate::names::{DATABASE, TENANT_LABEL, TIER_LABEL};
 use crate::object::Object;
-use crate::outcome::{Finding, Outcome, Wait};
+use crate::outcome::{APPLYING, Finding, Outcome, Wait};
 use crate::seen::{Facts, Seen};
 
 pub const TOPIC: &str = "DatabaseReady";
@@ -44,12 +44,21 @@ fn finding(seen: Option<&Seen>) -> Finding {
                 instances,
                 ready_instances,
                 phase,
+                current,
             },
         ..
     }) = seen
     else {
         return Finding::new(TOPIC, false, "Creating", "the database is being created");
     };
+    if *ready && !*current {
+        return Finding::new(
+            TOPIC,
+            false,
+            APPLYING,
+            "CloudNativePG has not yet seen the last change",
+        );
+    }
     if *ready {
         return Finding::new(
             TOPIC,

@@ -9,7 +9,7 @@ use crate::kind::Kind;
 use crate::model;
 use crate::names::{EDGE_CERTIFICATE, GATEWAY, digest};
 use crate::object::Object;
-use crate::outcome::{Finding, Outcome};
+use crate::outcome::{APPLYING, Finding, Outcome};
 use crate::seen::Facts;
 
 pub const TOPIC: &str = "RouteReady";
@@ -94,12 +94,18 @@ fn finding(scene: &Scene<'_>) -> Finding {
         };
         Finding::new(TOPIC, false, "RouteNotReady", format!("{what}: {why}"))
     };
+    let applying = |what: &str| {
+        let message = format!("the gateway's controller has not yet seen the last change of {what}");
+        Finding::new(TOPIC, false, APPLYING, message)
+    };
     match scene.seen(Kind::Gateway, GATEWAY).map(|seen| &seen.facts) {
+        Some(Facts::Gateway { current: false, .. }) => return applying("the Gateway"),
         Some(Facts::Gateway { programmed: true, .. }) => {}
         Some(Facts::Gateway { message, .. }) => return waits("the Gateway is not programmed", message),
         _ => return waits("the Gateway is not programmed", "it is being created"),
     }
     match scene.seen(Kind::HttpRoute, ROUTE).map(|seen| &seen.facts) {
+        Some(Facts::Route { current: false, .. }) => applying("the route"),
         Some(Facts::Route { accepted: true, .. }) => {
             Finding::new(TOPIC, true, "Ready", "the gateway sends requests to the web tier")
         }

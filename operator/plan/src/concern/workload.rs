@@ -62,22 +62,25 @@ pub fn components(scene: &Scene<'_>) -> Vec<ComponentStatus> {
     scene.model.components.iter().map(status).collect()
 }
 
-/// The version that every component runs, if they agree.
+/// The version that serves: the one that every component runs when all roll-outs are through. Until then it is the one
+/// before, as long as something of it may serve: a template says what is wanted, not what runs.
 pub fn serving_version(scene: &Scene<'_>) -> Option<String> {
-    let mut versions = scene
-        .model
-        .components
-        .iter()
-        .map(|part| match facts(scene, part) {
-            Some(Facts::Deployment {
-                version, available, ..
-            }) if *available > 0 => version.clone(),
-            _ => None,
-        });
-    let first = versions.next()??;
-    versions
-        .all(|version| version.as_ref() == Some(&first))
-        .then_some(first)
+    let parts = &scene.model.components;
+    let runs = |part| match facts(scene, part) {
+        Some(Facts::Deployment {
+            version,
+            settled: true,
+            ..
+        }) => version.as_deref(),
+        _ => None,
+    };
+    let mut versions = parts.iter().map(runs);
+    let first = versions.next().flatten();
+    if first.is_some() && versions.all(|version| version == first) {
+        return first.map(str::to_owned);
+    }
+    let previous = scene.input.tenant.status.as_ref()?.version.clone();
+    previous.filter(|_| serves(scene.input, Some(scene.model)))
 }
 
 /// Whether every component that answers requests has a pod that can. Without a release it is told from what runs.

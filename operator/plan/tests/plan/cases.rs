@@ -52,6 +52,7 @@ fn a_new_tenant() {
     Stalled=False Progressing: nothing waits for anybody's deed
     Serving=False NoPods: a tier has no pod that can answer
     UpToDate=False RollingOut: what was asked for is being rolled out
+    wake 2027-01-15T08:00:05Z
     "#);
 }
 
@@ -226,7 +227,7 @@ fn a_component_that_is_no_longer_in_the_release_is_pruned() {
     Stalled=False Progressing: nothing waits for anybody's deed
     Serving=False NoPods: a tier has no pod that can answer
     UpToDate=False RollingOut: what was asked for is being rolled out
-    wake 2027-01-19T22:14:07Z
+    wake 2027-01-15T08:00:05Z
     "#);
 }
 

@@ -187,10 +187,16 @@ impl Cluster {
                     "observedGeneration": body["metadata"]["generation"], "replicas": body["spec"]["replicas"],
                     "updatedReplicas": body["spec"]["replicas"], "availableReplicas": body["spec"]["replicas"],
                 }),
-                Kind::Gateway => json!({"conditions": [{"type": "Programmed", "status": "True"}]}),
-                Kind::HttpRoute => json!({"parents": [{"conditions": [
-                    {"type": "Accepted", "status": "True"}, {"type": "ResolvedRefs", "status": "True"},
-                ]}]}),
+                Kind::Gateway => json!({"conditions": [
+                    {"type": "Programmed", "status": "True", "observedGeneration": body["metadata"]["generation"]},
+                ]}),
+                Kind::HttpRoute => {
+                    let generation = &body["metadata"]["generation"];
+                    json!({"parents": [{"conditions": [
+                        {"type": "Accepted", "status": "True", "observedGeneration": generation},
+                        {"type": "ResolvedRefs", "status": "True", "observedGeneration": generation},
+                    ]}]})
+                }
                 _ => continue,
             };
         }

@@ -206,3 +206,56 @@ fn a_failed_migration_keeps_what_serves() {
     "#);
     assert_eq!(plan.status.version.as_deref(), Some("1.0.0"));
 }
+
+/// The status says nothing about a change before the change is there.
+#[test]
+fn a_change_makes_a_tenant_unready_until_it_is_there() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    let changes: [fn(&mut Cluster); 3] = [
+        |cluster| {
+            let hostnames = &mut cluster.given.tenant.spec.hostnames;
+            hostnames.push("board.acme.example".into());
+        },
+        |cluster| {
+            cluster.given.tenant.spec.database = Some(given::typed(serde_json::json!({"instances": 2})));
+        },
+        |cluster| cluster.given.tenant.spec.seats = 6,
+    ];
+    for change in changes {
+        change(&mut cluster);
+        let plan = cluster.plan();
+        let says = |kind: &str| plan.conditions.iter().find(|c| c.type_ == kind).unwrap();
+        for kind in ["Ready", "UpToDate"] {
+            assert_eq!(says(kind).status, "False", "{:#?}", plan.conditions);
+        }
+        assert!(
+            plan.conditions.iter().any(|c| c.reason == "Applying"),
+            "{:#?}",
+            plan.conditions
+        );
+        assert_eq!(says("Serving").status, "True");
+        let wake = plan.wake.expect("nothing else is sure to wake the tenant");
+        assert!(wake <= cluster.given.now + jiff::SignedDuration::from_secs(5));
+        cluster.settle();
+        assert!(ready(&cluster), "{:#?}", cluster.given.tenant.status);
+    }
+}
+
+#[test]
+fn the_version_is_that_which_serves_and_not_that_of_a_template() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    cluster.given.release = Some(given::release("1.1.0"));
+    let version = |cluster: &mut Cluster| cluster.plan().status.version;
+    cluster.pass(usize::MAX);
+    cluster.tick();
+    cluster.pass(usize::MAX);
+    assert_eq!(
+        version(&mut cluster).as_deref(),
+        Some("1.0.0"),
+        "the new pods are not there yet"
+    );
+    cluster.settle();
+    assert_eq!(version(&mut cluster).as_deref(), Some("1.1.0"));
+}
