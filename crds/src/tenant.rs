@@ -62,7 +62,8 @@ pub struct TenantSpec {
     /// What is installed.
     pub release: ReleaseReference,
 
-    /// The names under which the instance is reached. The first is the one in status.url.
+    /// The names under which the instance is reached. The first is the one in status.url. Names of the domain name
+    /// system: an address is none, so the last part begins with a letter.
     #[schemars(
         length(min = 1, max = 8),
         inner(
@@ -71,6 +72,8 @@ pub struct TenantSpec {
         ),
         extend("x-kubernetes-list-type" = "set")
     )]
+    #[x_kube(validation = Rule::new(r"self.all(name, name.matches('\\.[a-z][^.]*$'))")
+        .message("a hostname is a name, not an address: its last part must begin with a letter, as in acme.example.com"))]
     pub hostnames: Vec<String>,
 
     /// Overrides of the class's database, where this customer needs more.

@@ -108,6 +108,15 @@ fn every_rule_has_a_message() {
     }
 }
 
+#[test]
+fn an_address_is_no_hostname() {
+    let (_, tenant) = schemas().swap_remove(0);
+    let hostnames = &tenant["properties"]["spec"]["properties"]["hostnames"];
+    let rule = &hostnames["x-kubernetes-validations"][0];
+    assert_eq!(rule["rule"], r"self.all(name, name.matches('\\.[a-z][^.]*$'))");
+    assert!(rule["message"].as_str().unwrap().contains("not an address"));
+}
+
 /// docs/adr/0001-serde-yaml.md
 #[test]
 fn one_file_alone_names_serde_yaml() {

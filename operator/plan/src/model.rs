@@ -85,6 +85,8 @@ pub enum Invalid {
     Lifetime(String),
     #[error("the tenant names no hostname")]
     Hostname,
+    #[error("{0} is an address, not a hostname")]
+    Address(String),
 }
 
 impl Invalid {
@@ -95,7 +97,7 @@ impl Invalid {
             Self::ReleaseNotFound(_) => "ReleaseNotFound",
             Self::Version { .. } | Self::Web(_) | Self::Port { .. } | Self::Hook(_) => "InvalidRelease",
             Self::Lifetime(_) => "InvalidClass",
-            Self::Hostname => "InvalidTenant",
+            Self::Hostname | Self::Address(_) => "InvalidTenant",
         }
     }
 
@@ -111,6 +113,9 @@ impl Invalid {
             }
             Self::Lifetime(_) => "correct spec.certificates.lifetime of the class".to_owned(),
             Self::Hostname => "name at least one hostname in spec.hostnames".to_owned(),
+            Self::Address(_) => {
+                "name hostnames only in spec.hostnames: the last part begins with a letter".to_owned()
+            }
         }
     }
 }
@@ -153,6 +158,9 @@ impl<'a> Model<'a> {
             .transpose()?;
         let gateway_port = u16::try_from(class.spec.gateway.port).unwrap_or(443);
         let hostname = spec.hostnames.first().ok_or(Invalid::Hostname)?;
+        if let Some(address) = spec.hostnames.iter().find(|name| is_address(name)) {
+            return Err(Invalid::Address(address.clone()));
+        }
         let lifetime = &class.spec.certificates.lifetime;
         let over = spec.database.as_ref();
         Ok(Self {
@@ -189,6 +197,12 @@ impl<'a> Model<'a> {
 /// The namespace of a tenant, known even when nothing else of it is.
 pub fn namespace(tenant: &Tenant) -> NamespaceName {
     NamespaceName::of(tenant.metadata.name.as_deref().unwrap_or_default())
+}
+
+/// No top-level domain begins with a digit; `10.1.2.3` would be certified as an address and never as the name it is not.
+fn is_address(hostname: &str) -> bool {
+    let last = hostname.rsplit('.').next();
+    last.is_none_or(|label| !label.starts_with(|c: char| c.is_ascii_lowercase()))
 }
 
 fn part<'a>(component: &'a Component, release: &str) -> Result<Part<'a>, Invalid> {

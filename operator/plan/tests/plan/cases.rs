@@ -132,6 +132,20 @@ fn a_namespace_of_an_earlier_tenant_of_that_name_is_never_adopted() {
     "#);
 }
 
+#[test]
+fn an_address_is_no_hostname() {
+    let mut given = given::new("acme");
+    given.tenant.spec.hostnames.push("10.1.2.3".into());
+    insta::assert_snapshot!(check(&given), @r#"
+    finalizer add
+    Ready=False InvalidTenant: 10.1.2.3 is an address, not a hostname
+    Stalled=True InvalidTenant: unblocked by: name hostnames only in spec.hostnames: the last part begins with a letter
+    Serving=False NoPods: a tier has no pod that can answer
+    UpToDate=False InvalidTenant: 10.1.2.3 is an address, not a hostname
+    blocked by InvalidTenant; name hostnames only in spec.hostnames: the last part begins with a letter
+    "#);
+}
+
 /// Kubernetes ends pods before policies; deleting the policies ourselves would undo that.
 #[test]
 fn nothing_is_deleted_in_a_namespace_that_is_ending() {
