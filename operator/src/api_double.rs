@@ -62,6 +62,15 @@ impl ApiDouble {
         state.objects.insert(path.to_owned(), stored);
     }
 
+    /// Takes away everything whose path begins so, as somebody else would.
+    pub fn raze(&self, prefix: &str) {
+        self.0
+            .lock()
+            .unwrap()
+            .objects
+            .retain(|path, _| !path.starts_with(prefix));
+    }
+
     pub fn object(&self, path: &str) -> Option<Value> {
         self.0.lock().unwrap().objects.get(path).cloned()
     }

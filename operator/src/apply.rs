@@ -267,13 +267,13 @@ async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<bool, ApplyError> {
         uid: &uid,
         keys_namespace: pass.keys_namespace,
     };
+    if !plan.actions.is_empty() {
+        // Whatever comes of it, what is known of the Secrets is out of date.
+        pass.store.distrust(&name);
+    }
     for action in &plan.actions {
         mint::act(pass.client, target, action, pass.now).await?;
         info!(?action, "minted");
-    }
-    if !plan.actions.is_empty() {
-        let (minted, _) = pass.store.minted(&name);
-        pass.store.set_minted(&name, minted, None);
     }
     Ok(!plan.actions.is_empty())
 }

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use crate::apply::{self, ApplyError, Pass};
 use crate::cluster::{Refusal, refusal, retry_after};
 use crate::mint::MintError;
-use crate::observe::observe;
+use crate::observe::{Sight, observe};
 use crate::report::{self, ReportError};
 use crate::serve::Metrics;
 use crate::store::Store;
@@ -79,7 +79,7 @@ pub async fn reconcile(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Act
     let tenant = report::freshest(store, &tenant);
     let keys_namespace = config.keys_namespace.as_str();
 
-    let observed = observe(client, store, keys_namespace, &tenant, now)
+    let Sight { observed, look_again } = observe(client, store, keys_namespace, &tenant, now)
         .await
         .map_err(PassError::Observe)?;
     let class = context.classes.get(&ObjectRef::new(&tenant.spec.class_name));
@@ -93,6 +93,7 @@ pub async fn reconcile(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Act
         config: &config,
     };
     let plan = plan(&input);
+    let wake = [plan.wake, look_again].into_iter().flatten().min();
     let pass = Pass {
         client,
         store,
@@ -109,8 +110,8 @@ pub async fn reconcile(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Act
     context
         .metrics
         .pass(started.elapsed(), done.writes + usize::from(reported));
-    debug!(writes = done.writes, reported, again = done.again, wake = ?plan.wake, "pass");
-    Ok(next(done.again, plan.wake, now))
+    debug!(writes = done.writes, reported, again = done.again, ?wake, "pass");
+    Ok(next(done.again, wake, now))
 }
 
 fn next(again: bool, wake: Option<Timestamp>, now: Timestamp) -> Action {

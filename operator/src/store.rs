@@ -25,9 +25,16 @@ struct Record {
     observed: Observed,
     /// At which version an object was gone.
     gone: BTreeMap<Id, String>,
-    minted_at: Option<Timestamp>,
+    trust: Option<Trust>,
     status: Option<Written>,
     failures: u32,
+}
+
+/// How long the metadata of the minted Secrets is trusted, and in which namespace they were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    pub until: Timestamp,
+    pub namespace_uid: String,
 }
 
 /// The last status that was written, in case the watch is behind.
@@ -152,19 +159,24 @@ impl Store {
             .insert(id, why);
     }
 
-    /// When the minted Secrets were last read, and what they were.
-    pub fn minted(&self, tenant: &str) -> (Minted, Option<Timestamp>) {
-        let mut tenants = self.lock();
-        let record = tenants.entry(tenant.to_owned()).or_default();
-        (record.observed.minted.clone(), record.minted_at)
+    /// Whether and how far the metadata of the minted Secrets can be trusted.
+    pub fn trust(&self, tenant: &str) -> Option<Trust> {
+        self.lock().get(tenant)?.trust.clone()
     }
 
-    /// `None` for the time makes the next pass read them.
-    pub fn set_minted(&self, tenant: &str, minted: Minted, at: Option<Timestamp>) {
+    /// Takes in what was read of the minted Secrets. Without trust the next pass reads them again.
+    pub fn set_minted(&self, tenant: &str, minted: Minted, trust: Option<Trust>) {
         let mut tenants = self.lock();
         let record = tenants.entry(tenant.to_owned()).or_default();
         record.observed.minted = minted;
-        record.minted_at = at;
+        record.trust = trust;
+    }
+
+    /// Makes the next pass read the minted Secrets.
+    pub fn distrust(&self, tenant: &str) {
+        if let Some(record) = self.lock().get_mut(tenant) {
+            record.trust = None;
+        }
     }
 
     pub fn written(&self, tenant: &str) -> Option<Written> {

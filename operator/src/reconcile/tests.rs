@@ -169,6 +169,82 @@ async fn a_change_by_hand_is_undone_and_costs_one_take_over() {
     );
 }
 
+const EDGE: &str = "/api/v1/namespaces/tenant-acme/secrets/edge-tls";
+const OWNER: &str = "/api/v1/namespaces/tenant-acme/secrets/owner";
+
+#[tokio::test]
+async fn what_was_minted_is_minted_again_in_a_namespace_that_was_made_anew() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    assert!(shell.double.object(EDGE).is_some() && shell.double.object(OWNER).is_some());
+    for path in shell.double.paths() {
+        if path.contains("/namespaces/tenant-acme") {
+            shell.double.raze(&path);
+        }
+    }
+    for (id, seen) in shell.context.store.observed("acme", Timestamp::now()).objects {
+        shell.context.store.remove("acme", &id, &seen.resource_version);
+    }
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    assert!(shell.double.object(EDGE).is_some(), "no certificate");
+    assert!(shell.double.object(OWNER).is_some(), "no token");
+}
+
+#[tokio::test]
+async fn another_s_secret_is_looked_at_again_soon_and_what_it_was_is_not_believed_any_more() {
+    let shell = Shell::new();
+    shell.double.plant(
+        EDGE,
+        json!({"metadata": {"name": "edge-tls", "namespace": "tenant-acme"}}),
+    );
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let tenant = shell.tenant();
+    let now = Timestamp::now();
+    let look = |now| {
+        observe(
+            &shell.context.client,
+            &shell.context.store,
+            "freehold-keys",
+            &tenant,
+            now,
+        )
+    };
+    let again = look(now).await.unwrap().look_again.unwrap();
+    assert!(again <= now + jiff::SignedDuration::from_secs(30));
+    shell.double.raze(EDGE);
+    let sight = look(again).await.unwrap();
+    assert_eq!(sight.observed.minted.edge, freehold_plan::Slot::Absent);
+    assert_eq!(sight.look_again, None);
+}
+
+#[tokio::test]
+async fn after_a_failure_to_mint_what_is_known_of_the_secrets_is_read_again() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let mut tenant = shell.double.object(TENANT).unwrap();
+    tenant["spec"]["hostnames"] = json!(["another.localhost"]);
+    shell.double.plant(TENANT, tenant);
+    shell.double.raze("/api/v1/namespaces/freehold-keys/secrets");
+    let failed = reconcile(shell.tenant(), shell.context.clone()).await;
+    assert!(failed.is_err(), "the authority is gone");
+    shell.pass().await;
+    shell.pass().await;
+    assert!(
+        shell
+            .double
+            .object("/api/v1/namespaces/freehold-keys/secrets/tenant-acme-ca")
+            .is_some()
+    );
+}
+
 fn grants(rules: &[Rule], asked: &Asked) -> bool {
     rules.iter().any(|rule| {
         rule.group == asked.group
