@@ -63,8 +63,12 @@ pub struct ReleaseSpec {
 pub struct Component {
     /// Its name, also that of its Service.
     #[schemars(length(min = 1, max = 30), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
-    #[x_kube(validation = Rule::new("self != 'db' && !self.startsWith('db-')")
-        .message("names 'db' and 'db-…' belong to the database: take another name"))]
+    #[x_kube(
+        validation = Rule::new("self != 'db' && !self.startsWith('db-')")
+            .message("names 'db' and 'db-…' belong to the database: take another name"),
+        validation = Rule::new("!(self in ['hooks', 'default'])")
+            .message("names 'hooks' and 'default' are those of the release's jobs and of the namespace's own account: take another name")
+    )]
     pub name: String,
 
     /// Its tier, which decides what it may reach and what it is given.

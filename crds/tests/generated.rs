@@ -117,6 +117,18 @@ fn an_address_is_no_hostname() {
     assert!(rule["message"].as_str().unwrap().contains("not an address"));
 }
 
+#[test]
+fn a_component_takes_no_name_that_is_already_another_things() {
+    let (_, release) = schemas().swap_remove(2);
+    let components = &release["properties"]["spec"]["properties"]["components"];
+    let name = &components["items"]["properties"]["name"];
+    let rules = name["x-kubernetes-validations"].as_array().unwrap();
+    for taken in ["'db'", "'hooks'", "'default'"] {
+        let refuses = |rule: &Value| rule["rule"].as_str().unwrap().contains(taken);
+        assert!(rules.iter().any(refuses), "{taken}");
+    }
+}
+
 /// docs/adr/0001-serde-yaml.md
 #[test]
 fn one_file_alone_names_serde_yaml() {

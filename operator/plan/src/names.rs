@@ -141,6 +141,9 @@ pub const FREEHOLD: &str = "freehold";
 pub const TENANT_LABEL: &str = "freehold.dev/tenant";
 /// Names a pod's tier; the network policies select by it.
 pub const TIER_LABEL: &str = "freehold.dev/tier";
+/// Names the component on its pods; Deployments, Services and budgets select by it alone. A selector is immutable, so
+/// nothing that a release may change is in it.
+pub const COMPONENT: &str = "freehold.dev/component";
 /// On the namespace: the uid of the tenant that it was made for.
 pub const TENANT_UID: &str = "freehold.dev/tenant-uid";
 /// On every declared object: a digest of what was asked for, so that a field that is no longer wanted is noticed.

@@ -22,7 +22,7 @@ use super::settings;
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::model::{Model, Part, namespace};
-use crate::names::{MANAGED_BY, TIER_LABEL};
+use crate::names::{COMPONENT, MANAGED_BY, TIER_LABEL};
 use crate::object::{Marks, Object};
 use crate::outcome::{Finding, Outcome};
 use crate::seen::{Facts, Seen};
@@ -173,7 +173,7 @@ fn component(scene: &Scene<'_>, part: &Part<'_>, progress: &Progress) -> Outcome
         &account,
     )]);
     if let Some(port) = part.port {
-        let service = service(port, selector(scene, part));
+        let service = service(port, selector(part));
         outcome.objects.push(Object::declare(
             scene.id(Kind::Service, name),
             marks.clone(),
@@ -181,7 +181,7 @@ fn component(scene: &Scene<'_>, part: &Part<'_>, progress: &Progress) -> Outcome
         ));
     }
     if part.component.replicas > 1 {
-        let budget = budget(selector(scene, part));
+        let budget = budget(selector(part));
         let id = scene.id(Kind::PodDisruptionBudget, name);
         outcome.objects.push(Object::declare(id, marks.clone(), &budget));
     }
@@ -219,15 +219,10 @@ fn marks(scene: &Scene<'_>, part: &Part<'_>) -> Marks {
 }
 
 /// What never changes of a component's pods: a Deployment's selector is immutable.
-fn selector(scene: &Scene<'_>, part: &Part<'_>) -> LabelSelector {
-    let labels = [
-        (NAME_LABEL, part.name.as_str()),
-        ("app.kubernetes.io/instance", scene.model.name),
-        (TIER_LABEL, tier_label(part.component.tier)),
-    ];
-    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+fn selector(part: &Part<'_>) -> LabelSelector {
+    let label = (COMPONENT.to_owned(), part.name.as_str().to_owned());
     LabelSelector {
-        match_labels: Some(labels.into()),
+        match_labels: Some([label].into()),
         match_expressions: None,
     }
 }
@@ -271,7 +266,7 @@ fn deployment(scene: &Scene<'_>, part: &Part<'_>) -> Deployment {
     };
     let spec = DeploymentSpec {
         replicas: Some(part.component.replicas),
-        selector: selector(scene, part),
+        selector: selector(part),
         strategy: Some(DeploymentStrategy {
             type_: Some("RollingUpdate".into()),
             rolling_update: Some(rolling),
@@ -289,7 +284,14 @@ fn deployment(scene: &Scene<'_>, part: &Part<'_>) -> Deployment {
 fn template(scene: &Scene<'_>, part: &Part<'_>) -> PodTemplateSpec {
     let mut labels = marks(scene, part).labels;
     labels.remove(MANAGED_BY);
-    labels.extend(selector(scene, part).match_labels.unwrap_or_default());
+    // The policies select by the tier, the rest is for people.
+    for (key, value) in [
+        (COMPONENT, part.name.as_str()),
+        (TIER_LABEL, tier_label(part.component.tier)),
+        ("app.kubernetes.io/instance", scene.model.name),
+    ] {
+        labels.insert(key.to_owned(), value.to_owned());
+    }
     let annotations = [(SETTINGS_CHECKSUM.to_owned(), settings::checksum(scene.model))];
     let component = part.component;
     let mut container = pod::container(
@@ -320,7 +322,7 @@ fn template(scene: &Scene<'_>, part: &Part<'_>) -> PodTemplateSpec {
         max_skew: 1,
         topology_key: "kubernetes.io/hostname".into(),
         when_unsatisfiable: "ScheduleAnyway".into(),
-        label_selector: Some(selector(scene, part)),
+        label_selector: Some(selector(part)),
         ..TopologySpreadConstraint::default()
     }]);
     PodTemplateSpec {

@@ -245,6 +245,29 @@ fn a_component_that_is_no_longer_in_the_release_is_pruned() {
     "#);
 }
 
+/// A Deployment's selector is immutable: what a release may change is not in it.
+#[test]
+fn a_component_may_change_its_tier() {
+    let deployment = |tier| {
+        let mut given = given::new("acme");
+        given.release.as_mut().unwrap().spec.components[1].tier = tier;
+        let plan = freehold_plan::plan(&given.input());
+        let of = |kind| {
+            let mut objects = plan.objects.iter();
+            let object = objects.find(|o| o.id.kind == kind && o.id.name == "api");
+            object.unwrap().body["spec"].clone()
+        };
+        (of(Kind::Deployment), of(Kind::Service))
+    };
+    let (before, service) = deployment(freehold_crds::Tier::Application);
+    let (after, _) = deployment(freehold_crds::Tier::Worker);
+    assert_eq!(before["selector"], after["selector"]);
+    assert_eq!(before["selector"]["matchLabels"], service["selector"]);
+    let labels = &after["template"]["metadata"]["labels"];
+    assert_eq!(labels["freehold.dev/component"], "api");
+    assert_eq!(labels["freehold.dev/tier"], "worker");
+}
+
 #[test]
 fn an_authority_of_another_tenant_is_never_used() {
     let mut given = settled().given;
