@@ -4,8 +4,8 @@
 //! pass need not wait for the watch. Invariants: a first write is a create, so that what somebody planted there is found
 //! and left alone; a later one is a server-side apply onto the uid that was seen; a wave that failed ends the pass.
 
-use freehold_plan::names::{FINALIZER, FREEHOLD};
-use freehold_plan::{Finalizer, Id, Kind, Observed, Plan, Seen, Wave, Write};
+use freehold_plan::names::{FINALIZER, FREEHOLD, NamespaceName};
+use freehold_plan::{Action, Facts, Finalizer, Id, Kind, Observed, Plan, Seen, Wave, Write, tenant_labels};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{
@@ -17,7 +17,7 @@ use tracing::info;
 
 use crate::cluster::{Refusal, api_of, refusal};
 use crate::mint::{self, MintError};
-use crate::store::Store;
+use crate::store::{Store, is_declared};
 use crate::watch::reduce;
 use freehold_crds::Tenant;
 
@@ -57,7 +57,7 @@ impl ApplyError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Done {
     pub writes: usize,
-    /// Something is to be looked at again at once: a stranger was found, or key material was minted.
+    /// Something is to be looked at again at once: another object was found than was seen, or key material was minted.
     pub again: bool,
 }
 
@@ -74,6 +74,11 @@ pub struct Pass<'a> {
 /// Carries out a plan.
 pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<Done, ApplyError> {
     let mut done = Done::default();
+    let lets_go = plan.finalizer == Finalizer::Remove || plan.actions.contains(&Action::ForgetAuthority);
+    if lets_go && is_namespace_left(pass).await? {
+        done.again = true;
+        return Ok(done);
+    }
     if plan.finalizer == Finalizer::Add {
         set_finalizer(pass, true).await?;
         done.writes += 1;
@@ -91,7 +96,7 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
             .await;
         for result in results {
             done.writes += 1;
-            done.again |= result? == Outcome::Stranger;
+            done.again |= result? == Outcome::Found;
         }
         if done.again && wave_is_access(&writes, pass) {
             return Ok(done);
@@ -126,8 +131,12 @@ fn id_of<'a>(write: &Write<'a>) -> &'a Id {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Written,
-    Stranger,
+    /// It is not as it was seen: what stands there was taken in, and the plan is to be made anew.
+    Found,
 }
+
+/// What was written; `None` when it is not as it was seen, see [`Outcome::Found`].
+type Answer = Option<DynamicObject>;
 
 async fn carry_out(pass: Pass<'_>, write: Write<'_>) -> Result<Outcome, ApplyError> {
     let (verb, result) = match write {
@@ -141,10 +150,7 @@ async fn carry_out(pass: Pass<'_>, write: Write<'_>) -> Result<Outcome, ApplyErr
             remember(pass, id, written);
             Ok(Outcome::Written)
         }
-        Ok(None) => {
-            info!(%id, "somebody else's object stands in the place of ours");
-            Ok(Outcome::Stranger)
-        }
+        Ok(None) => Ok(Outcome::Found),
         Err(source) => {
             if refusal(&source) == Refusal::NotFound && verb == "patch" {
                 // Gone since it was seen: the watch will say so.
@@ -165,8 +171,8 @@ async fn carry_out(pass: Pass<'_>, write: Write<'_>) -> Result<Outcome, ApplyErr
     }
 }
 
-/// A create. `None` when somebody else's object stands there.
-async fn create(pass: Pass<'_>, id: &Id, body: &Value) -> Result<Option<DynamicObject>, kube::Error> {
+/// A create.
+async fn create(pass: Pass<'_>, id: &Id, body: &Value) -> Result<Answer, kube::Error> {
     let api = api_of(pass.client, id);
     let object: DynamicObject = serde_json::from_value(body.clone()).map_err(kube::Error::SerdeError)?;
     let params = PostParams {
@@ -179,8 +185,10 @@ async fn create(pass: Pass<'_>, id: &Id, body: &Value) -> Result<Option<DynamicO
                 return Err(error);
             };
             if is_ours(pass, id, &there) {
-                return Ok(Some(there));
+                adopt(pass, id, there).await?;
+                return Ok(None);
             }
+            info!(%id, "somebody else's object stands in the place of ours");
             pass.store
                 .stranger(&pass.tenant.name_any(), id.clone(), pass.now + LOOK_AGAIN);
             Ok(None)
@@ -189,28 +197,79 @@ async fn create(pass: Pass<'_>, id: &Id, body: &Value) -> Result<Option<DynamicO
     }
 }
 
-/// Whether what stands there is what we wrote ourselves a moment ago, and the watch has not told yet.
+/// Whether what stands there was made by us for this tenant: by marks that say so, not by the labels that anybody may
+/// have taken off. It is asked only of the tenant's namespace, and of what is in it when it is ours.
 fn is_ours(pass: Pass<'_>, id: &Id, there: &DynamicObject) -> bool {
     match reduce(id.kind, there.clone()) {
         Some((tenant, _, seen)) if tenant == pass.tenant.name_any() => match seen.facts {
-            freehold_plan::Facts::Namespace { tenant_uid } => tenant_uid == pass.tenant.metadata.uid,
-            _ => seen.live["metadata"]["annotations"]
-                .get(freehold_plan::names::DECLARED)
-                .is_some(),
+            Facts::Namespace { tenant_uid } => tenant_uid == pass.tenant.metadata.uid,
+            _ => is_declared(&seen),
         },
         _ => false,
     }
 }
 
+/// Takes in an object of ours that no watch told of, and puts back the labels by which it is watched.
+async fn adopt(pass: Pass<'_>, id: &Id, there: DynamicObject) -> Result<(), kube::Error> {
+    let tenant = pass.tenant.name_any();
+    let labels = tenant_labels(&tenant);
+    let lost = labels
+        .iter()
+        .any(|(key, value)| there.labels().get(key) != Some(value));
+    let there = if lost {
+        info!(%id, "labels put back");
+        let patch = json!({
+            "metadata": { "uid": there.uid(), "resourceVersion": there.resource_version(), "labels": labels },
+        });
+        let params = PatchParams {
+            field_manager: Some(FREEHOLD.to_owned()),
+            ..PatchParams::default()
+        };
+        api_of(pass.client, id)
+            .patch(&id.name, &params, &Patch::Merge(&patch))
+            .await?
+    } else {
+        there
+    };
+    if let Some((tenant, id, seen)) = reduce(id.kind, there) {
+        pass.store.put_read(&tenant, id, seen);
+    }
+    Ok(())
+}
+
+/// Whether the tenant's namespace, which is not known, stands there after all: before the tenant is let go this is
+/// read, because the watch tells of the end of a namespace too when only its labels were taken off.
+async fn is_namespace_left(pass: Pass<'_>) -> Result<bool, ApplyError> {
+    let id = Id {
+        kind: Kind::Namespace,
+        namespace: String::new(),
+        name: NamespaceName::of(&pass.tenant.name_any()).as_str().to_owned(),
+    };
+    let failed = |verb, source| ApplyError::Object {
+        verb,
+        id: Box::new(id.clone()),
+        source: Box::new(source),
+    };
+    let there = api_of(pass.client, &id)
+        .get_opt(&id.name)
+        .await
+        .map_err(|source| failed("get", source))?;
+    match there {
+        Some(there) if is_ours(pass, &id, &there) => {
+            let adopted = adopt(pass, &id, there).await;
+            adopted.map(|()| true).map_err(|source| failed("patch", source))
+        }
+        _ => Ok(false),
+    }
+}
+
 /// A server-side apply onto the object that was seen.
-async fn patch(
-    pass: Pass<'_>,
-    id: &Id,
-    body: &Value,
-    uid: &str,
-) -> Result<Option<DynamicObject>, kube::Error> {
+async fn patch(pass: Pass<'_>, id: &Id, body: &Value, uid: &str) -> Result<Answer, kube::Error> {
     let api = api_of(pass.client, id);
-    take_over_fields(&api, &id.name).await?;
+    if !take_over_fields(&api, &id.name, uid).await? {
+        pass.store.missed(&pass.tenant.name_any(), id, uid);
+        return Ok(None);
+    }
     let mut body = body.clone();
     body["metadata"]["uid"] = uid.into();
     api.patch(
@@ -223,11 +282,15 @@ async fn patch(
 }
 
 /// Turns the ownership that a create left into that of an apply. Server-side apply takes a field away only when it is
-/// no longer applied and nobody else owns it, and a create counts as somebody else.
-async fn take_over_fields(api: &Api<DynamicObject>, name: &str) -> Result<(), kube::Error> {
+/// no longer applied and nobody else owns it, and a create counts as somebody else. `false` when the object that was seen
+/// is not there any more.
+async fn take_over_fields(api: &Api<DynamicObject>, name: &str, uid: &str) -> Result<bool, kube::Error> {
     let Some(object) = api.get_opt(name).await? else {
-        return Ok(());
+        return Ok(false);
     };
+    if object.uid().as_deref() != Some(uid) {
+        return Ok(false);
+    }
     let ours = |operation: &str| {
         let operation = operation.to_owned();
         object.managed_fields().iter().position(|entry| {
@@ -237,7 +300,7 @@ async fn take_over_fields(api: &Api<DynamicObject>, name: &str) -> Result<(), ku
         })
     };
     let Some(created) = ours("Update") else {
-        return Ok(());
+        return Ok(true);
     };
     let mut entries = object.managed_fields().to_vec();
     if ours("Apply").is_some() {
@@ -256,7 +319,9 @@ async fn take_over_fields(api: &Api<DynamicObject>, name: &str) -> Result<(), ku
         field_manager: Some(FREEHOLD.to_owned()),
         ..PatchParams::default()
     };
-    api.patch(name, &params, &Patch::Merge(&patch)).await.map(|_| ())
+    api.patch(name, &params, &Patch::Merge(&patch))
+        .await
+        .map(|_| true)
 }
 
 async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<bool, ApplyError> {

@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use freehold_crds::TenantStatus;
-use freehold_plan::names::TENANT_LABEL;
+use freehold_plan::names::{DECLARED, NamespaceName};
 use freehold_plan::{Id, Kind, Minted, Observed, Seen, Stranger};
 use jiff::Timestamp;
-use serde_json::Value;
 
 #[derive(Debug, Default)]
 pub struct Store {
@@ -45,9 +44,17 @@ pub struct Written {
     pub status: TenantStatus,
 }
 
-/// The tenant to which an object says that it belongs.
-pub fn owner(object: &Value) -> Option<&str> {
-    object.pointer("/metadata/labels")?.get(TENANT_LABEL)?.as_str()
+/// The tenant to which an object belongs, by the name of its namespace: labels can be changed by whoever may write it.
+pub fn owner<'a>(kind: Kind, namespace: &'a str, name: &'a str) -> Option<&'a str> {
+    let namespace = if kind.row().namespaced { namespace } else { name };
+    // The API admits only tenants whose name fits into that of the namespace.
+    let tenant = namespace.strip_prefix("tenant-")?;
+    (NamespaceName::of(tenant).as_str() == namespace).then_some(tenant)
+}
+
+/// Whether an object in a tenant's namespace was declared by Freehold.
+pub fn is_declared(seen: &Seen) -> bool {
+    seen.live["metadata"]["annotations"].get(DECLARED).is_some()
 }
 
 impl Store {
@@ -93,6 +100,41 @@ impl Store {
                 record.observed.objects.insert(id, seen);
                 !same
             }
+        }
+    }
+
+    /// Takes in an object that a watch brought. One that carries our labels but was never declared by us, and is not
+    /// known, was planted: it stays unknown, so that the create finds it there and says so.
+    pub fn put_watched(&self, tenant: &str, id: Id, seen: Seen) -> bool {
+        let known = self.lock().get(tenant).is_some_and(|record| {
+            let known = record.observed.objects.get(&id);
+            known.is_some_and(|known| known.uid == seen.uid)
+        });
+        if id.kind.row().namespaced && !known && !is_declared(&seen) {
+            return false;
+        }
+        self.put(tenant, id, seen)
+    }
+
+    /// Takes in an object that was read just now: it is there, whatever was heard of its end. The watch says that an
+    /// object is gone when it has only lost the labels by which it is watched.
+    pub fn put_read(&self, tenant: &str, id: Id, seen: Seen) {
+        if let Some(record) = self.lock().get_mut(tenant) {
+            record.gone.remove(&id);
+        }
+        self.put(tenant, id, seen);
+    }
+
+    /// Takes in that an object of that uid isn't there, found by reading: without its labels no watch tells.
+    pub fn missed(&self, tenant: &str, id: &Id, uid: &str) {
+        if let Some(record) = self.lock().get_mut(tenant)
+            && record
+                .observed
+                .objects
+                .get(id)
+                .is_some_and(|known| known.uid == uid)
+        {
+            record.observed.objects.remove(id);
         }
     }
 
@@ -281,6 +323,17 @@ mod tests {
             live: json!({"data": version}),
             facts: Facts::None,
         }
+    }
+
+    #[test]
+    fn an_object_belongs_to_the_tenant_in_whose_namespace_it_is() {
+        let longest = "x".repeat(40);
+        for tenant in ["acme", "a-b", &longest] {
+            let namespace = NamespaceName::of(tenant);
+            assert_eq!(owner(Kind::Service, namespace.as_str(), "web"), Some(tenant));
+            assert_eq!(owner(Kind::Namespace, "", namespace.as_str()), Some(tenant));
+        }
+        assert_eq!(owner(Kind::Service, "default", "tenant-acme"), None);
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn take(kind: Kind, event: Event<DynamicObject>, store: &Store, wakes: &Wakes, l
         }
         Event::Apply(object) => {
             if let Some((tenant, id, seen)) = reduce(kind, object)
-                && store.put(&tenant, id, seen)
+                && store.put_watched(&tenant, id, seen)
             {
                 wake(tenant);
             }
@@ -91,7 +91,7 @@ fn take(kind: Kind, event: Event<DynamicObject>, store: &Store, wakes: &Wakes, l
         Event::InitApply(object) => {
             if let Some((tenant, id, seen)) = reduce(kind, object) {
                 listing.ids.insert(id.clone());
-                if store.put(&tenant, id, seen) {
+                if store.put_watched(&tenant, id, seen) {
                     wake(tenant);
                 }
             }
@@ -110,12 +110,12 @@ fn take(kind: Kind, event: Event<DynamicObject>, store: &Store, wakes: &Wakes, l
     }
 }
 
-/// An object as the store keeps it, with its tenant. `None` for one without a name or a tenant.
+/// An object as the store keeps it, with its tenant. `None` for one without a name, or in no tenant's namespace.
 pub fn reduce(kind: Kind, object: DynamicObject) -> Option<(String, Id, Seen)> {
     let name = object.metadata.name.clone()?;
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
+    let tenant = owner(kind, &namespace, &name)?.to_owned();
     let object = serde_json::to_value(object).ok()?;
-    let tenant = owner(&object)?.to_owned();
     Some((
         tenant,
         Id {

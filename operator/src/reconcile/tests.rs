@@ -245,6 +245,171 @@ async fn after_a_failure_to_mint_what_is_known_of_the_secrets_is_read_again() {
     );
 }
 
+const DATABASE: &str = "/apis/postgresql.cnpg.io/v1/namespaces/tenant-acme/clusters/db";
+
+impl Shell {
+    /// Changes an object as a person would, and tells the store what the watch would tell: an end, when it has lost
+    /// the labels by which it is watched.
+    fn by_hand(&self, kind: freehold_plan::Kind, path: &str, change: impl Fn(&mut serde_json::Value)) {
+        let mut object = self.double.object(path).unwrap();
+        change(&mut object);
+        self.double.plant(path, object);
+        let object = self.double.object(path).unwrap();
+        let watched = object["metadata"]["labels"][freehold_plan::names::MANAGED_BY] == "freehold"
+            && object["metadata"]["labels"]
+                .get(freehold_plan::names::TENANT_LABEL)
+                .is_some();
+        let object: kube::api::DynamicObject = serde_json::from_value(object).unwrap();
+        let (tenant, id, seen) = crate::watch::reduce(kind, object).unwrap();
+        if watched {
+            self.context.store.put_watched(&tenant, id, seen);
+        } else {
+            self.context.store.remove(&tenant, &id, &seen.resource_version);
+        }
+    }
+
+    fn blockers(&self) -> Vec<String> {
+        let status = self.tenant().status.clone().unwrap();
+        status
+            .blockers
+            .into_iter()
+            .map(|blocker| blocker.message)
+            .collect()
+    }
+
+    fn mark_deleted(&self) {
+        let mut tenant = self.double.object(TENANT).unwrap();
+        tenant["metadata"]["deletionTimestamp"] = "2027-01-15T08:00:00Z".into();
+        self.double.plant(TENANT, tenant);
+    }
+}
+
+#[tokio::test]
+async fn labels_that_were_taken_off_are_put_back_and_nobody_is_told_to_delete_anything() {
+    use freehold_plan::Kind;
+    for label in [
+        freehold_plan::names::TENANT_LABEL,
+        freehold_plan::names::MANAGED_BY,
+    ] {
+        let shell = Shell::new();
+        for _ in 0..3 {
+            shell.pass().await;
+        }
+        let uid = shell.double.object(DATABASE).unwrap()["metadata"]["uid"].clone();
+        for (kind, path) in [(Kind::Cluster, DATABASE), (Kind::Namespace, NAMESPACE)] {
+            shell.by_hand(kind, path, |object| {
+                object["metadata"]["labels"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove(label);
+            });
+        }
+        for _ in 0..4 {
+            shell.pass().await;
+            let told = shell.blockers();
+            assert!(told.iter().all(|told| !told.contains("not made")), "{told:?}");
+        }
+        for path in [DATABASE, NAMESPACE] {
+            let labels = shell.double.object(path).unwrap()["metadata"]["labels"].clone();
+            assert_eq!(labels["freehold.dev/tenant"], "acme");
+            assert_eq!(labels["app.kubernetes.io/managed-by"], "freehold");
+        }
+        assert_eq!(shell.double.object(DATABASE).unwrap()["metadata"]["uid"], uid);
+        assert_eq!(shell.pass().await, []);
+    }
+}
+
+#[tokio::test]
+async fn an_object_given_to_another_tenant_by_its_label_stays_with_the_one_in_whose_namespace_it_is() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let path = "/apis/networking.k8s.io/v1/namespaces/tenant-acme/networkpolicies/default-deny";
+    shell.by_hand(freehold_plan::Kind::NetworkPolicy, path, |object| {
+        object["metadata"]["labels"]["freehold.dev/tenant"] = "globex".into();
+    });
+    shell.pass().await;
+    assert_eq!(
+        shell.double.object(path).unwrap()["metadata"]["labels"]["freehold.dev/tenant"],
+        "acme"
+    );
+}
+
+#[tokio::test]
+async fn an_object_planted_with_our_labels_is_left_alone_too() {
+    let shell = Shell::new();
+    shell.pass().await;
+    let path = format!("{NAMESPACE}/services/web");
+    let labels = json!({"app.kubernetes.io/managed-by": "freehold", "freehold.dev/tenant": "acme"});
+    shell.double.raze(&path);
+    for (id, seen) in shell.context.store.observed("acme", Timestamp::now()).objects {
+        if id.kind == freehold_plan::Kind::Service && id.name == "web" {
+            shell.context.store.remove("acme", &id, &seen.resource_version);
+        }
+    }
+    shell.double.plant(
+        &path,
+        json!({
+            "apiVersion": "v1", "kind": "Service", "spec": {},
+            "metadata": {"name": "web", "namespace": "tenant-acme", "labels": labels},
+        }),
+    );
+    shell.by_hand(freehold_plan::Kind::Service, &path, |_| {});
+    let before = shell.double.object(&path);
+    shell.pass().await;
+    shell.pass().await;
+    assert_eq!(shell.double.object(&path), before);
+    let told = shell.blockers();
+    assert!(told.iter().any(|told| told.contains("web")), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_tenant_is_not_let_go_while_its_namespace_stands_without_its_labels() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    shell.by_hand(freehold_plan::Kind::Namespace, NAMESPACE, |object| {
+        object["metadata"]["labels"] = json!({});
+    });
+    shell.mark_deleted();
+    shell.double.take_asked();
+    let asked = shell.pass().await;
+    assert!(asked.iter().all(|asked| asked.verb != "delete"), "{asked:#?}");
+    assert!(shell.tenant().metadata.finalizers.iter().flatten().count() > 0);
+    assert_eq!(
+        shell.double.object(NAMESPACE).unwrap()["metadata"]["labels"]["freehold.dev/tenant"],
+        "acme",
+        "the watch sees it again"
+    );
+    let asked = shell.pass().await;
+    assert!(
+        asked
+            .iter()
+            .any(|asked| asked.verb == "delete" && asked.resource == "httproutes")
+    );
+}
+
+#[tokio::test]
+async fn what_is_gone_without_a_word_of_the_watch_is_made_anew() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let path = format!("{NAMESPACE}/services/web");
+    shell.by_hand(freehold_plan::Kind::Service, &path, |service| {
+        service["spec"]["ports"][0]["port"] = 1.into();
+    });
+    shell.double.raze(&path);
+    shell.pass().await;
+    shell.pass().await;
+    assert_eq!(
+        shell.double.object(&path).unwrap()["spec"]["ports"][0]["port"],
+        8080
+    );
+}
+
 fn grants(rules: &[Rule], asked: &Asked) -> bool {
     rules.iter().any(|rule| {
         rule.group == asked.group
