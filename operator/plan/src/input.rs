@@ -71,13 +71,17 @@ pub enum Slot<T> {
     Present(T),
     /// Something is there that was not minted for this tenant.
     Foreign,
+    /// It was minted for this tenant, and what is in it now is no certificate.
+    Broken,
+    /// It could not be read, and nothing is known of it from before.
+    Unread,
 }
 
 impl<T> Slot<T> {
     pub fn present(&self) -> Option<&T> {
         match self {
             Self::Present(value) => Some(value),
-            Self::Absent | Self::Foreign => None,
+            Self::Absent | Self::Foreign | Self::Broken | Self::Unread => None,
         }
     }
 }

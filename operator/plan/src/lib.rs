@@ -107,6 +107,7 @@ fn concerns(scene: Scene<'_>) -> Outcome {
     ] {
         outcome.add(concern(scene));
     }
+    workload::hold_back(&scene, &mut outcome);
     outcome
 }
 

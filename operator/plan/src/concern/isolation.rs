@@ -4,7 +4,7 @@
 //! Invariant: no rule names another tenant, no rule has an address range except the API server's, and only database
 //! pods reach those.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use freehold_crds::Tier;
 use k8s_openapi::api::networking::v1::{
@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Scene;
 use super::pod::{HOOK, tier_label};
+use super::workload;
 use crate::kind::Kind;
 use crate::names::{DATABASE, TIER_LABEL};
 use crate::object::Object;
@@ -28,15 +29,7 @@ const INSTANCE_MANAGER: u16 = 8000;
 const CLUSTER_LABEL: &str = "cnpg.io/cluster";
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
-    let ports = |tier: Tier| -> Vec<u16> {
-        let parts = scene
-            .model
-            .components
-            .iter()
-            .filter(|part| part.component.tier == tier);
-        let ports: BTreeSet<u16> = parts.filter_map(|part| part.port).collect();
-        ports.into_iter().collect()
-    };
+    let ports = |tier: Tier| -> Vec<u16> { workload::ports(&scene, tier).into_iter().collect() };
     let (web, application) = (ports(Tier::Web), ports(Tier::Application));
     let gateway = NetworkPolicyPeer {
         namespace_selector: Some(namespace(&scene.model.gateway.namespace)),

@@ -67,7 +67,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     let id = scene.id(Kind::Job, name.as_str());
     if scene.input.observed.objects.contains_key(&id) {
         outcome.keep.insert(id);
-    } else {
+    } else if !another_runs(&scene) {
         outcome
             .objects
             .push(Object::declare(id, marks(&scene), &job(&scene, migration)));
@@ -97,6 +97,22 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         }
     });
     outcome
+}
+
+/// Whether a migration of another release has not ended yet: it is pruned, and ours waits, because two at once would meet
+/// each other's half-changed schema.
+fn another_runs(scene: &Scene<'_>) -> bool {
+    let mut seen = scene.input.observed.objects.iter();
+    seen.any(|(id, seen)| {
+        id.namespace == scene.model.namespace.as_str()
+            && matches!(
+                seen.facts,
+                Facts::Job {
+                    succeeded: false,
+                    failed: None
+                }
+            )
+    })
 }
 
 fn name(scene: &Scene<'_>, migration: &Migration<'_>) -> JobName {

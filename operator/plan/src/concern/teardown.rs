@@ -47,7 +47,7 @@ pub fn plan(input: &Input<'_>) -> Teardown {
         return step(input, "the namespace", vec![id(input)]);
     }
     let actions = match input.observed.minted.authority {
-        Slot::Present(_) => vec![Action::ForgetAuthority],
+        Slot::Present(_) | Slot::Broken | Slot::Unread => vec![Action::ForgetAuthority],
         Slot::Absent | Slot::Foreign => Vec::new(),
     };
     let finalizer = if actions.is_empty() {

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::Scene;
 use crate::input::{Certificate, Slot};
 use crate::kind::Kind;
-use crate::names::{AUTHORITY_BUNDLE, EDGE_CERTIFICATE, OWNER_TOKEN, digest};
+use crate::names::{AUTHORITY_BUNDLE, AuthorityName, EDGE_CERTIFICATE, OWNER_TOKEN, digest};
 use crate::object::Object;
 use crate::outcome::{Action, Finding, Outcome, Wait};
 
@@ -38,6 +38,13 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     }
     match &minted.authority {
         Slot::Foreign => {}
+        // Its key may still be good, and everybody has its certificate: it is never replaced, and its bundle stays.
+        Slot::Broken | Slot::Unread => {
+            outcome.keep.insert(scene.id(Kind::ConfigMap, AUTHORITY_BUNDLE));
+            if minted.authority == Slot::Broken {
+                outcome.waits.push(broken(&scene));
+            }
+        }
         Slot::Absent => {
             outcome.actions.push(Action::MintAuthority);
             outcome.actions.push(mint_edge(&scene));
@@ -53,7 +60,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
 
 fn edge(scene: &Scene<'_>, authority: &Certificate, outcome: &mut Outcome) {
     let Slot::Present(edge) = &scene.input.observed.minted.edge else {
-        if scene.input.observed.minted.edge == Slot::Absent {
+        if matches!(scene.input.observed.minted.edge, Slot::Absent | Slot::Broken) {
             outcome.actions.push(mint_edge(scene));
         }
         return;
@@ -106,6 +113,18 @@ fn finding(scene: &Scene<'_>) -> Finding {
             "SecretNotOurs",
             "a Secret of another's making stands in the place of ours",
         ),
+        (Slot::Broken, _) => Finding::new(
+            TOPIC,
+            false,
+            "AuthorityBroken",
+            "the Secret of the tenant's authority has no usable certificate",
+        ),
+        (Slot::Unread, _) | (_, Slot::Unread) => Finding::new(
+            TOPIC,
+            false,
+            "Unread",
+            "the Secrets with the certificates can't be read",
+        ),
         (Slot::Present(authority), Slot::Present(edge)) if is_valid_for(scene, edge, authority) => {
             if scene.input.now >= edge.not_after {
                 return Finding::new(TOPIC, false, "Expired", format!("expired at {}", edge.not_after));
@@ -139,6 +158,19 @@ fn bundle(scene: &Scene<'_>, authority: &Certificate) -> Object {
         ..ConfigMap::default()
     };
     Object::declare(scene.id(Kind::ConfigMap, AUTHORITY_BUNDLE), scene.marks(), &map)
+}
+
+fn broken(scene: &Scene<'_>) -> Wait {
+    let (namespace, name) = (
+        &scene.input.config.keys_namespace,
+        AuthorityName::of(scene.model.name),
+    );
+    Wait {
+        reason: "AuthorityBroken",
+        message: format!("the Secret {namespace}/{name} has no usable certificate in tls.crt"),
+        unblocked_by: format!("put back the certificate and key that were in {namespace}/{name}"),
+        stalls: true,
+    }
 }
 
 fn foreign(name: &str) -> Wait {

@@ -1,8 +1,10 @@
 //! The release's components: for each a ServiceAccount, a Service, a Deployment, and a PodDisruptionBudget when it has
 //! more than one pod.
 //!
-//! Invariant: a Deployment that runs keeps its images until the schema is at the new version; for a first installation
+//! Invariant: what runs another version stays as it is until the schema is at the new one; for a first installation
 //! everything starts at once, and readiness waits for the schema.
+
+use std::collections::BTreeSet;
 
 use freehold_crds::{ComponentStatus, Tier};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
@@ -22,8 +24,8 @@ use super::settings;
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::model::{Model, Part, namespace};
-use crate::names::{COMPONENT, MANAGED_BY, TIER_LABEL};
-use crate::object::{Marks, Object};
+use crate::names::{COMPONENT, HOOKS, MANAGED_BY, SETTINGS, TIER_LABEL};
+use crate::object::{Id, Marks, Object};
 use crate::outcome::{Finding, Outcome};
 use crate::seen::{Facts, Seen};
 
@@ -38,9 +40,8 @@ const GRACE: i64 = 40;
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let mut outcome = Outcome::default();
-    let progress = migration::progress(&scene);
     for part in &scene.model.components {
-        outcome.add(component(&scene, part, &progress));
+        outcome.add(component(&scene, part));
     }
     outcome.findings.push(finding(&scene));
     outcome
@@ -83,14 +84,16 @@ pub fn serving_version(scene: &Scene<'_>) -> Option<String> {
     previous.filter(|_| serves(scene.input, Some(scene.model)))
 }
 
-/// Whether every component that answers requests has a pod that can. Without a release it is told from what runs.
+/// Whether every component that answers requests has a pod that can. Without a release, and
+/// while another one runs, it is told from what runs.
 pub fn serves(input: &Input<'_>, model: Option<&Model<'_>>) -> bool {
     if holder(input) != Holder::Us {
         return false;
     }
     let namespace = namespace(input.tenant);
     let available = |seen: &Seen| matches!(seen.facts, Facts::Deployment { available, .. } if available > 0);
-    if let Some(model) = model {
+    // While another version runs it is that one which serves, whatever its components are called.
+    if let Some(model) = model.filter(|model| others(input, model).next().is_none()) {
         let mut parts = model
             .components
             .iter()
@@ -160,7 +163,7 @@ fn finding(scene: &Scene<'_>) -> Finding {
     }
 }
 
-fn component(scene: &Scene<'_>, part: &Part<'_>, progress: &Progress) -> Outcome {
+fn component(scene: &Scene<'_>, part: &Part<'_>) -> Outcome {
     let name = part.name.as_str();
     let marks = marks(scene, part);
     let account = ServiceAccount {
@@ -186,28 +189,60 @@ fn component(scene: &Scene<'_>, part: &Part<'_>, progress: &Progress) -> Outcome
         outcome.objects.push(Object::declare(id, marks.clone(), &budget));
     }
     let id = scene.id(Kind::Deployment, name);
-    if held_back(
-        scene.seen(Kind::Deployment, name),
-        &scene.model.version.to_string(),
-        progress,
-    ) {
-        outcome.keep.insert(id);
-    } else {
-        outcome
-            .objects
-            .push(Object::declare(id, marks, &deployment(scene, part)));
-    }
+    outcome
+        .objects
+        .push(Object::declare(id, marks, &deployment(scene, part)));
     outcome
 }
 
-/// A Deployment of another version stays as it is until the schema is ready for the new one.
-fn held_back(seen: Option<&Seen>, wanted: &str, progress: &Progress) -> bool {
-    match seen.map(|seen| &seen.facts) {
-        Some(Facts::Deployment { version, .. }) => {
-            *progress != Progress::Done && version.as_deref() != Some(wanted)
-        }
-        _ => false,
+/// Until the schema is ready for the new version, what another version needs to run stays as it is: its Deployments and
+/// what is around them. What is missing is made, but no Deployment: its image would meet the old schema.
+pub fn hold_back(scene: &Scene<'_>, outcome: &mut Outcome) {
+    if migration::progress(scene) == Progress::Done || others(scene.input, scene.model).next().is_none() {
+        return;
     }
+    let observed = &scene.input.observed.objects;
+    let belongs = |id: &Id| match id.kind {
+        Kind::Deployment | Kind::Service | Kind::PodDisruptionBudget | Kind::HttpRoute => true,
+        // The migration itself runs under one of ours.
+        Kind::ServiceAccount => id.name != HOOKS,
+        Kind::ConfigMap => id.name == SETTINGS,
+        _ => false,
+    };
+    let is_held = |id: &Id| belongs(id) && (id.kind == Kind::Deployment || observed.contains_key(id));
+    outcome.objects.retain(|object| !is_held(&object.id));
+    outcome
+        .keep
+        .extend(observed.keys().filter(|id| belongs(id)).cloned());
+}
+
+/// The Deployments that run another version than the one that is wanted.
+fn others<'a>(input: &'a Input<'_>, model: &'a Model<'_>) -> impl Iterator<Item = &'a Seen> {
+    let wanted = model.version.to_string();
+    let seen = input.observed.objects.iter();
+    seen.filter(move |(id, seen)| {
+        id.namespace == model.namespace.as_str()
+            && matches!(&seen.facts, Facts::Deployment { version, .. } if version.as_ref() != Some(&wanted))
+    })
+    .map(|(_, seen)| seen)
+}
+
+/// On which ports the pods of a tier answer: those of the release, and those of another version that still runs.
+pub fn ports(scene: &Scene<'_>, tier: Tier) -> BTreeSet<u16> {
+    let parts = scene.model.components.iter();
+    let wanted = parts
+        .filter(|part| part.component.tier == tier)
+        .filter_map(|part| part.port);
+    let of_others = others(scene.input, scene.model).flat_map(|seen| {
+        let template = &seen.live["spec"]["template"];
+        let ports = &template["spec"]["containers"][0]["ports"];
+        let ports = ports
+            .as_array()
+            .filter(|_| template["metadata"]["labels"][TIER_LABEL] == tier_label(tier));
+        let number = |port: &serde_json::Value| u16::try_from(port["containerPort"].as_u64()?).ok();
+        ports.into_iter().flatten().filter_map(number)
+    });
+    wanted.chain(of_others).collect()
 }
 
 fn marks(scene: &Scene<'_>, part: &Part<'_>) -> Marks {

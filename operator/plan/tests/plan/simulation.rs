@@ -173,14 +173,14 @@ fn an_upgrade_migrates_before_it_rolls() {
         Some("1.1.0")
     );
     insta::assert_snapshot!(cluster.log.join("\n"), @r#"
+    create Job tenant-acme/migrate-1-1-0-994d951e6a
+    delete Job tenant-acme/migrate-1-0-0-955a424b87
     apply ServiceAccount tenant-acme/api
     apply ServiceAccount tenant-acme/web
     apply ConfigMap tenant-acme/settings
     apply Service tenant-acme/api
     apply Service tenant-acme/web
     apply PodDisruptionBudget tenant-acme/web
-    create Job tenant-acme/migrate-1-1-0-994d951e6a
-    delete Job tenant-acme/migrate-1-0-0-955a424b87
     apply Deployment tenant-acme/api
     apply Deployment tenant-acme/web
     "#);
@@ -258,4 +258,94 @@ fn the_version_is_that_which_serves_and_not_that_of_a_template() {
     );
     cluster.settle();
     assert_eq!(version(&mut cluster).as_deref(), Some("1.1.0"));
+}
+
+/// A release with another port for web, and another name for the api.
+fn another_shape() -> freehold_crds::Release {
+    let mut release = given::release("1.2.0");
+    release.spec.components[0].port = Some(9090);
+    release.spec.components[1].name = "server".into();
+    release
+        .spec
+        .hooks
+        .as_mut()
+        .unwrap()
+        .migrate
+        .as_mut()
+        .unwrap()
+        .component = Some("server".into());
+    release
+}
+
+#[test]
+fn while_the_schema_is_old_nothing_of_the_old_version_is_touched() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    cluster.log.clear();
+    cluster.broken_migration = true;
+    cluster.given.release = Some(another_shape());
+    cluster.settle();
+    insta::assert_snapshot!(cluster.log.join("\n"), @r#"
+    apply NetworkPolicy tenant-acme/web
+    create ServiceAccount tenant-acme/server
+    create Service tenant-acme/server
+    create Job tenant-acme/migrate-1-2-0-7b279c380e
+    delete Job tenant-acme/migrate-1-0-0-955a424b87
+    "#);
+    let plan = cluster.plan();
+    let serving = plan.conditions.iter().find(|c| c.type_ == "Serving").unwrap();
+    assert_eq!(serving.status, "True", "{}", serving.message);
+    let web = |cluster: &mut Cluster| {
+        let plan = cluster.plan();
+        let policy = plan
+            .objects
+            .iter()
+            .find(|o| o.id.kind == Kind::NetworkPolicy && o.id.name == "web");
+        let ports = policy.unwrap().body["spec"]["ingress"][0]["ports"].clone();
+        let ports: Vec<i64> = ports
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|p| p["port"].as_i64())
+            .collect();
+        ports
+    };
+    assert_eq!(web(&mut cluster), [8080, 9090]);
+
+    let api = cluster
+        .ids()
+        .find(|id| id.kind == Kind::Deployment && id.name == "api")
+        .cloned()
+        .unwrap();
+    cluster.lose(&api);
+    cluster.settle();
+    assert!(
+        cluster
+            .ids()
+            .all(|id| id.kind != Kind::Deployment || id.name == "web"),
+        "a new image met the old schema"
+    );
+
+    cluster.broken_migration = false;
+    cluster.settle();
+    assert!(ready(&cluster), "{:#?}", cluster.given.tenant.status);
+    assert_eq!(web(&mut cluster), [9090]);
+    assert!(cluster.ids().all(|id| id.name != "api"));
+    silent(&mut cluster);
+}
+
+#[test]
+fn two_migrations_never_run_at_once() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.pass(usize::MAX);
+    cluster.given.release = Some(given::release("1.1.0"));
+    let mut most = 0;
+    for _ in 0..10 {
+        cluster.pass(usize::MAX);
+        most = most.max(cluster.ids().filter(|id| id.kind == Kind::Job).count());
+        cluster.tick();
+    }
+    assert_eq!(most, 1);
+    cluster.settle();
+    assert!(ready(&cluster));
 }
