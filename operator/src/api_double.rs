@@ -29,6 +29,8 @@ pub struct Asked {
 struct State {
     objects: BTreeMap<String, Value>,
     version: u64,
+    /// Requests of a method to paths that begin so are refused.
+    refusals: Vec<(Method, String, u16)>,
     asked: Vec<Asked>,
 }
 
@@ -62,6 +64,17 @@ impl ApiDouble {
         state.objects.insert(path.to_owned(), stored);
     }
 
+    /// From now on refuses requests of a method to paths that begin so.
+    pub fn refuse(&self, method: Method, prefix: &str, code: u16) {
+        let refusal = (method, prefix.to_owned(), code);
+        self.0.lock().unwrap().refusals.push(refusal);
+    }
+
+    /// Refuses nothing any more.
+    pub fn relent(&self) {
+        self.0.lock().unwrap().refusals.clear();
+    }
+
     /// Takes away everything whose path begins so, as somebody else would.
     pub fn raze(&self, prefix: &str) {
         self.0
@@ -85,7 +98,12 @@ impl ApiDouble {
         let asked = read(method, path);
         state.asked.push(asked);
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let refusal = state
+            .refusals
+            .iter()
+            .find(|(refused, prefix, _)| refused == method && path.starts_with(prefix));
         let (code, answer) = match *method {
+            _ if refusal.is_some() => refuse(refusal.map_or(500, |(_, _, code)| *code), "Refused"),
             Method::GET => state.get(path),
             Method::POST => state.create(path, body),
             Method::PATCH => state.patch(path.trim_end_matches("/status"), &body),

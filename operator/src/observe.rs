@@ -22,6 +22,8 @@ pub struct Sight {
     pub observed: Observed,
     /// When to look again though nothing tells of a change.
     pub look_again: Option<Timestamp>,
+    /// Why a minted Secret could not be read: the pass goes on with what was known of it, and is repeated.
+    pub failed: Option<MintError>,
 }
 
 /// Everything that is known of a tenant now.
@@ -31,43 +33,57 @@ pub async fn observe(
     keys_namespace: &str,
     tenant: &Tenant,
     now: Timestamp,
-) -> Result<Sight, MintError> {
+) -> Sight {
     let name = tenant.name_any();
     store.belongs_to(&name, &tenant.uid().unwrap_or_default());
     let namespace_uid = own_namespace(&store.observed(&name, now), tenant);
     let trusted = store
         .trust(&name)
         .is_some_and(|trust| now < trust.until && Some(&trust.namespace_uid) == namespace_uid.as_ref());
+    let mut failed = None;
     if !trusted {
-        let minted = read_minted(client, keys_namespace, tenant, namespace_uid.is_some()).await?;
-        let trust = if has_foreign(&minted) {
+        // A tenant that ends needs neither certificate nor token.
+        let with_namespace = namespace_uid.is_some() && tenant.metadata.deletion_timestamp.is_none();
+        let before = store.observed(&name, now).minted;
+        let minted;
+        (minted, failed) = read_minted(client, keys_namespace, tenant, with_namespace, before).await;
+        let trust = if waits_for_a_person(&minted) {
             FOREIGN_TRUST
         } else {
             MINTED_TRUST
         };
         // While the namespace isn't there its Secrets weren't looked for, so the next pass looks again.
-        let trust = namespace_uid.map(|namespace_uid| Trust {
-            until: now + trust,
-            namespace_uid,
-        });
+        let trust = namespace_uid
+            .filter(|_| failed.is_none())
+            .map(|namespace_uid| Trust {
+                until: now + trust,
+                namespace_uid,
+            });
         store.set_minted(&name, minted, trust);
     }
     let observed = store.observed(&name, now);
-    let look_again = has_foreign(&observed.minted).then(|| {
+    let look_again = waits_for_a_person(&observed.minted).then(|| {
         store
             .trust(&name)
             .map_or(now + FOREIGN_TRUST, |trust| trust.until)
     });
-    Ok(Sight { observed, look_again })
+    Sight {
+        observed,
+        look_again,
+        failed,
+    }
 }
 
-fn has_foreign(minted: &Minted) -> bool {
+/// Whether something stands there that only a person can put right.
+fn waits_for_a_person(minted: &Minted) -> bool {
     let Minted {
         authority,
         edge,
         owner,
     } = minted;
-    matches!(authority, Slot::Foreign) || matches!(edge, Slot::Foreign) || matches!(owner, Slot::Foreign)
+    matches!(authority, Slot::Foreign | Slot::Broken)
+        || matches!(edge, Slot::Foreign)
+        || matches!(owner, Slot::Foreign)
 }
 
 /// The uid of the namespace, if it was made for this tenant: in another one nothing is read.
@@ -88,23 +104,40 @@ async fn read_minted(
     keys_namespace: &str,
     tenant: &Tenant,
     with_namespace: bool,
-) -> Result<Minted, MintError> {
+    before: Minted,
+) -> (Minted, Option<MintError>) {
     let name = tenant.name_any();
     let uid = tenant.uid().unwrap_or_default();
-    let authority =
-        mint::certificate(client, keys_namespace, AuthorityName::of(&name).as_str(), &uid).await?;
+    let mut failed = None;
+    let authority = mint::certificate(client, keys_namespace, AuthorityName::of(&name).as_str(), &uid).await;
     let mut minted = Minted {
-        authority,
+        authority: known(authority, before.authority, &mut failed),
         ..Minted::default()
     };
     if with_namespace {
         let namespace = NamespaceName::of(&name);
         let namespace = namespace.as_str();
         // The right to read here comes with our own binding, which a first pass hasn't written yet.
-        minted.edge = denied_is_absent(mint::certificate(client, namespace, EDGE_CERTIFICATE, &uid).await)?;
-        minted.owner = denied_is_absent(mint::token(client, namespace, OWNER_TOKEN, &uid).await)?;
+        let edge = denied_is_absent(mint::certificate(client, namespace, EDGE_CERTIFICATE, &uid).await);
+        minted.edge = known(edge, before.edge, &mut failed);
+        let owner = denied_is_absent(mint::token(client, namespace, OWNER_TOKEN, &uid).await);
+        minted.owner = known(owner, before.owner, &mut failed);
     }
-    Ok(minted)
+    (minted, failed)
+}
+
+/// What was read, or else what was known before.
+fn known<T>(read: Result<Slot<T>, MintError>, before: Slot<T>, failed: &mut Option<MintError>) -> Slot<T> {
+    match (read, before) {
+        (Ok(slot), _) => slot,
+        (Err(error), before) => {
+            *failed = Some(error);
+            match before {
+                Slot::Present(known) => Slot::Present(known),
+                _ => Slot::Unread,
+            }
+        }
+    }
 }
 
 fn denied_is_absent<T: Default>(result: Result<T, MintError>) -> Result<T, MintError> {

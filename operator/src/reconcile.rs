@@ -25,6 +25,8 @@ use crate::store::Store;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// After so many failures in a row something is not a passing trouble.
+const LASTING: u32 = 3;
 /// A wake-up is never farther than this, in case a clock was set.
 const WAKE_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -79,9 +81,11 @@ pub async fn reconcile(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Act
     let tenant = report::freshest(store, &tenant);
     let keys_namespace = config.keys_namespace.as_str();
 
-    let Sight { observed, look_again } = observe(client, store, keys_namespace, &tenant, now)
-        .await
-        .map_err(PassError::Observe)?;
+    let Sight {
+        observed,
+        look_again,
+        failed,
+    } = observe(client, store, keys_namespace, &tenant, now).await;
     let class = context.classes.get(&ObjectRef::new(&tenant.spec.class_name));
     let release = context.releases.get(&ObjectRef::new(&tenant.spec.release.name));
     let input = Input {
@@ -102,10 +106,18 @@ pub async fn reconcile(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Act
         now,
     };
     let applied = apply::apply(pass, &observed, &plan).await;
-    let reported = report::report(client, store, &tenant, &plan, identity, now).await;
+    // A read that fails once is no news; one that keeps failing is.
+    let reported = if failed.is_some() && store.failures(&tenant.name_any()) < LASTING {
+        Ok(false)
+    } else {
+        report::report(client, store, &tenant, &plan, identity, now).await
+    };
 
     let done = applied.map_err(PassError::Apply)?;
     let reported = reported.map_err(PassError::Report)?;
+    if let Some(failed) = failed {
+        return Err(PassError::Observe(failed));
+    }
     store.succeeded(&tenant.name_any());
     context
         .metrics

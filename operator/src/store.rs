@@ -237,6 +237,11 @@ impl Store {
         record.failures
     }
 
+    /// How many passes failed in a row.
+    pub fn failures(&self, tenant: &str) -> u32 {
+        self.lock().get(tenant).map_or(0, |record| record.failures)
+    }
+
     pub fn succeeded(&self, tenant: &str) {
         if let Some(record) = self.lock().get_mut(tenant) {
             record.failures = 0;

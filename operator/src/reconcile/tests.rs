@@ -215,10 +215,10 @@ async fn another_s_secret_is_looked_at_again_soon_and_what_it_was_is_not_believe
             now,
         )
     };
-    let again = look(now).await.unwrap().look_again.unwrap();
+    let again = look(now).await.look_again.unwrap();
     assert!(again <= now + jiff::SignedDuration::from_secs(30));
     shell.double.raze(EDGE);
-    let sight = look(again).await.unwrap();
+    let sight = look(again).await;
     assert_eq!(sight.observed.minted.edge, freehold_plan::Slot::Absent);
     assert_eq!(sight.look_again, None);
 }
@@ -407,6 +407,106 @@ async fn what_is_gone_without_a_word_of_the_watch_is_made_anew() {
     assert_eq!(
         shell.double.object(&path).unwrap()["spec"]["ports"][0]["port"],
         8080
+    );
+}
+
+const AUTHORITY: &str = "/api/v1/namespaces/freehold-keys/secrets/tenant-acme-ca";
+
+impl Shell {
+    fn corrupt(&self, path: &str) {
+        let mut secret = self.double.object(path).unwrap();
+        secret["data"]["tls.crt"] = "Z2FyYmFnZQ==".into();
+        self.double.plant(path, secret);
+        self.context.store.distrust("acme");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_read_is_made_anew_and_an_authority_never_is() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let garbage = "Z2FyYmFnZQ==";
+    shell.corrupt(EDGE);
+    shell.pass().await;
+    assert_ne!(shell.double.object(EDGE).unwrap()["data"]["tls.crt"], garbage);
+    shell.corrupt(AUTHORITY);
+    let before = shell.double.object(AUTHORITY);
+    let web = format!("{NAMESPACE}/services/web");
+    shell.by_hand(freehold_plan::Kind::Service, &web, |service| {
+        service["spec"]["ports"][0]["port"] = 1.into();
+    });
+    shell.pass().await;
+    shell.pass().await;
+    assert_eq!(shell.double.object(AUTHORITY), before);
+    assert_eq!(
+        shell.double.object(&web).unwrap()["spec"]["ports"][0]["port"],
+        8080
+    );
+    assert!(
+        shell
+            .double
+            .object(&format!("{NAMESPACE}/configmaps/ca"))
+            .is_some()
+    );
+    let status = shell.tenant().status.clone().unwrap();
+    assert_eq!(status.blockers[0].reason, "AuthorityBroken");
+}
+
+#[tokio::test]
+async fn secrets_that_cannot_be_read_stop_neither_repair_nor_the_report_nor_the_end_of_a_tenant() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let web = format!("{NAMESPACE}/services/web");
+    shell.double.refuse(http::Method::GET, AUTHORITY, 403);
+    // An operator that has just started knows nothing from before.
+    shell
+        .context
+        .store
+        .set_minted("acme", freehold_plan::Minted::default(), None);
+    shell.by_hand(freehold_plan::Kind::Service, &web, |service| {
+        service["spec"]["ports"][0]["port"] = 1.into();
+    });
+    for _ in 0..4 {
+        let error = reconcile(shell.tenant(), shell.context.clone())
+            .await
+            .unwrap_err();
+        on_error(shell.tenant(), &error, shell.context.clone());
+    }
+    assert_eq!(
+        shell.double.object(&web).unwrap()["spec"]["ports"][0]["port"],
+        8080
+    );
+    assert!(
+        shell
+            .double
+            .object(&format!("{NAMESPACE}/configmaps/ca"))
+            .is_some()
+    );
+    let status = shell.tenant().status.clone().unwrap();
+    let ready = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "CertificateReady")
+        .unwrap();
+    assert_eq!(
+        (ready.status.as_str(), ready.reason.as_str()),
+        ("False", "Unread")
+    );
+
+    shell.double.take_asked();
+    shell.mark_deleted();
+    assert!(reconcile(shell.tenant(), shell.context.clone()).await.is_err());
+    let asked = shell.double.take_asked();
+    assert!(asked.iter().any(|asked| asked.verb == "delete"), "{asked:#?}");
+    assert!(
+        asked
+            .iter()
+            .all(|asked| asked.resource != "secrets" || asked.namespace == "freehold-keys"),
+        "{asked:#?}"
     );
 }
 
