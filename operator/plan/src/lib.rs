@@ -128,9 +128,14 @@ fn strangers(input: &Input<'_>, outcome: &mut Outcome) {
     }
 }
 
-/// What the API server does not take: said in the status, because the log is not the customer's.
+/// What the API server does not take: said in the status, because the log is not the customer's. A refusal of what is
+/// no longer asked for is of no interest any more.
 fn refused(input: &Input<'_>, outcome: &mut Outcome) {
     for (id, why) in &input.observed.refused {
+        let mut objects = outcome.objects.iter();
+        if !objects.any(|object| object.id == *id && !is_there(input, object)) {
+            continue;
+        }
         outcome.waits.push(Wait {
             reason: "WriteRefused",
             message: format!("the API server refuses {id}: {why}"),

@@ -368,6 +368,7 @@ fn the_policies_of_a_tenant() {
 #[test]
 fn what_the_api_server_refuses_is_said() {
     let mut given = settled().given;
+    given.tenant.spec.database = Some(given::typed(serde_json::json!({"instances": 2})));
     let id = Id {
         kind: Kind::Cluster,
         namespace: "tenant-acme".into(),
@@ -378,11 +379,17 @@ fn what_the_api_server_refuses_is_said() {
         .refused
         .insert(id, "spec.storage.size: can't be reduced".into());
     insta::assert_snapshot!(check(&given), @r#"
+    apply Cluster tenant-acme/db
     Ready=False WriteRefused: the API server refuses Cluster tenant-acme/db: spec.storage.size: can't be reduced
     Stalled=False Progressing: nothing waits for anybody's deed
     Serving=True Serving: users are served
     UpToDate=False WriteRefused: the API server refuses Cluster tenant-acme/db: spec.storage.size: can't be reduced
     blocked by WriteRefused; correct what the message names in the tenant, its class or its release
-    wake 2027-01-19T22:14:07Z
+    wake 2027-01-15T08:00:05Z
     "#);
+
+    // Taken back.
+    given.tenant.spec.database = None;
+    let plan = freehold_plan::plan(&given.input());
+    assert_eq!(plan.status.blockers, []);
 }
