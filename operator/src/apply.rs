@@ -17,6 +17,7 @@ use tracing::info;
 
 use crate::cluster::{Refusal, api_of, refusal};
 use crate::mint::{self, MintError};
+use crate::reconcile::backoff;
 use crate::store::{Store, is_declared};
 use crate::watch::reduce;
 use freehold_crds::Tenant;
@@ -59,6 +60,8 @@ pub struct Done {
     pub writes: usize,
     /// Something is to be looked at again at once: another object was found than was seen, or key material was minted.
     pub again: bool,
+    /// When something is to be tried again that did not help the last time.
+    pub wake: Option<Timestamp>,
 }
 
 /// What a pass works with.
@@ -87,7 +90,11 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
     for wave in Wave::ALL {
         if wave == Wave::Exposure {
             // Certificates stand before what serves with them; the database, which takes longest, goes first.
-            done.again |= mint(pass, plan).await?;
+            match mint(pass, plan).await? {
+                Minting::Nothing => {}
+                Minting::Done => done.again = true,
+                Minting::NotBefore(instant) => done.wake = Some(instant),
+            }
         }
         let wave = writes.iter().filter(|write| id_of(write).kind.row().wave == wave);
         let results: Vec<_> = futures::stream::iter(wave.map(|write| carry_out(pass, *write)))
@@ -324,7 +331,14 @@ async fn take_over_fields(api: &Api<DynamicObject>, name: &str, uid: &str) -> Re
         .map(|_| true)
 }
 
-async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<bool, ApplyError> {
+enum Minting {
+    Nothing,
+    Done,
+    /// The same was minted a moment ago, and is still asked for.
+    NotBefore(Timestamp),
+}
+
+async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<Minting, ApplyError> {
     let name = pass.tenant.name_any();
     let uid = pass.tenant.uid().unwrap_or_default();
     let target = mint::For {
@@ -332,15 +346,21 @@ async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<bool, ApplyError> {
         uid: &uid,
         keys_namespace: pass.keys_namespace,
     };
-    if !plan.actions.is_empty() {
-        // Whatever comes of it, what is known of the Secrets is out of date.
-        pass.store.distrust(&name);
+    let pause = |times| backoff(&name, times);
+    let may = pass.store.may_act(&name, &plan.actions, pass.now, pause);
+    if plan.actions.is_empty() {
+        return Ok(Minting::Nothing);
+    }
+    // Whatever comes of it, what is known of the Secrets is out of date.
+    pass.store.distrust(&name);
+    if let Err(not_before) = may {
+        return Ok(Minting::NotBefore(not_before));
     }
     for action in &plan.actions {
         mint::act(pass.client, target, action, pass.now).await?;
         info!(?action, "minted");
     }
-    Ok(!plan.actions.is_empty())
+    Ok(Minting::Done)
 }
 
 /// Deletes in the foreground: the object stays until what it owns is gone, its pods too.

@@ -97,7 +97,6 @@ pub async fn reconcile(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Act
         config: &config,
     };
     let plan = plan(&input);
-    let wake = [plan.wake, look_again].into_iter().flatten().min();
     let pass = Pass {
         client,
         store,
@@ -122,6 +121,7 @@ pub async fn reconcile(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Act
     context
         .metrics
         .pass(started.elapsed(), done.writes + usize::from(reported));
+    let wake = [plan.wake, look_again, done.wake].into_iter().flatten().min();
     debug!(writes = done.writes, reported, again = done.again, ?wake, "pass");
     Ok(next(done.again, wake, now))
 }
@@ -162,7 +162,8 @@ pub fn on_error(tenant: Arc<Tenant>, error: &PassError, context: Arc<Context>) -
     Action::requeue(wait)
 }
 
-fn backoff(name: &str, failures: u32) -> Duration {
+/// How long to wait after so many failures in a row.
+pub fn backoff(name: &str, failures: u32) -> Duration {
     let wait = BACKOFF_FIRST
         .saturating_mul(1 << failures.saturating_sub(1).min(16))
         .min(BACKOFF_MAX);

@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use freehold_crds::TenantStatus;
 use freehold_plan::names::{DECLARED, NamespaceName};
-use freehold_plan::{Id, Kind, Minted, Observed, Seen, Stranger};
+use freehold_plan::{Action, Id, Kind, Minted, Observed, Seen, Stranger};
 use jiff::Timestamp;
 
 #[derive(Debug, Default)]
@@ -25,6 +26,7 @@ struct Record {
     /// At which version an object was gone.
     gone: BTreeMap<Id, String>,
     trust: Option<Trust>,
+    acted: Option<Acted>,
     status: Option<Written>,
     failures: u32,
 }
@@ -34,6 +36,14 @@ struct Record {
 pub struct Trust {
     pub until: Timestamp,
     pub namespace_uid: String,
+}
+
+/// What was minted last, how often in a row, and when it may be minted again.
+#[derive(Debug)]
+struct Acted {
+    actions: Vec<Action>,
+    times: u32,
+    not_before: Timestamp,
 }
 
 /// The last status that was written, in case the watch is behind.
@@ -219,6 +229,34 @@ impl Store {
         if let Some(record) = self.lock().get_mut(tenant) {
             record.trust = None;
         }
+    }
+
+    /// Whether some actions may be carried out now, or not before which instant: what was carried out and is wanted
+    /// again at once did not help, and would not help more often.
+    pub fn may_act(
+        &self,
+        tenant: &str,
+        actions: &[Action],
+        now: Timestamp,
+        pause: impl Fn(u32) -> Duration,
+    ) -> Result<(), Timestamp> {
+        let mut tenants = self.lock();
+        let record = tenants.entry(tenant.to_owned()).or_default();
+        if actions.is_empty() {
+            record.acted = None;
+            return Ok(());
+        }
+        let times = match &record.acted {
+            Some(acted) if acted.actions == actions && now < acted.not_before => return Err(acted.not_before),
+            Some(acted) if acted.actions == actions => acted.times.saturating_add(1),
+            _ => 1,
+        };
+        record.acted = Some(Acted {
+            actions: actions.to_vec(),
+            times,
+            not_before: now + pause(times),
+        });
+        Ok(())
     }
 
     pub fn written(&self, tenant: &str) -> Option<Written> {

@@ -508,6 +508,44 @@ async fn secrets_that_cannot_be_read_stop_neither_repair_nor_the_report_nor_the_
             .all(|asked| asked.resource != "secrets" || asked.namespace == "freehold-keys"),
         "{asked:#?}"
     );
+    shell.double.relent();
+    shell.pass().await;
+}
+
+#[tokio::test]
+async fn what_was_minted_and_is_wanted_again_at_once_waits_ever_longer() {
+    let store = Store::default();
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let pause = |times| backoff("acme", times);
+    let wanted = [freehold_plan::Action::MintAuthority];
+    let first = store.may_act("acme", &wanted, now, pause);
+    assert_eq!(first, Ok(()));
+    let second = store.may_act("acme", &wanted, now, pause).unwrap_err();
+    assert_eq!(store.may_act("acme", &wanted, second, pause), Ok(()));
+    let third = store.may_act("acme", &wanted, second, pause).unwrap_err();
+    assert!(third.duration_since(second) > second.duration_since(now));
+    let other = [freehold_plan::Action::ForgetAuthority];
+    assert_eq!(store.may_act("acme", &other, second, pause), Ok(()));
+}
+
+#[tokio::test]
+async fn a_secret_that_does_not_become_what_was_asked_for_is_not_minted_in_a_loop() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let mut minted = 0;
+    for _ in 0..20 {
+        // Somebody undoes it each time.
+        shell.corrupt(EDGE);
+        let asked = shell.pass().await;
+        minted += asked
+            .iter()
+            .filter(|a| a.verb == "patch" && a.resource == "secrets")
+            .count();
+    }
+    assert!(minted <= 10, "minted {minted} times");
+    assert!(minted >= 1);
 }
 
 fn grants(rules: &[Rule], asked: &Asked) -> bool {
