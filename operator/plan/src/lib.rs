@@ -64,10 +64,15 @@ pub fn plan(input: &Input<'_>) -> Plan {
             outcome
                 .objects
                 .retain(|object| input.observed.objects.contains_key(&object.id));
+            let certificate = (holder(input) == Holder::Us).then(|| {
+                outcome.add(concern::tls::renew_alone(input));
+                concern::tls::status(input)
+            });
             let previous = input.tenant.status.clone().unwrap_or_default();
             TenantStatus {
                 url: previous.url,
                 version: previous.version,
+                certificate: certificate.flatten(),
                 ..base
             }
         }
@@ -84,7 +89,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
             TenantStatus {
                 url: Some(model.url.clone()),
                 version: workload::serving_version(&scene),
-                certificate: concern::tls::status(&scene),
+                certificate: concern::tls::status(input),
                 components: workload::components(&scene),
                 ..base
             }

@@ -3,7 +3,7 @@
 //! `Ready`, `Reconciling` and `Stalled` follow kstatus. `Serving` is told from what runs, apart from `UpToDate`: a failed
 //! upgrade whose old version still serves is not an outage.
 
-use crate::concern::{gateway, migration, workload};
+use crate::concern::{gateway, migration, tls, workload};
 use crate::input::Input;
 use crate::model::Model;
 use crate::outcome::{APPLYING, Finding, Wait};
@@ -59,6 +59,12 @@ fn stalls(stalled: Option<&Wait>) -> Finding {
 
 fn serving(input: &Input<'_>, model: Option<&Model<'_>>) -> Finding {
     match (workload::serves(input, model), gateway::routed(input)) {
+        (true, true) if tls::is_expired(input) => Finding::new(
+            "Serving",
+            false,
+            "CertificateExpired",
+            "the certificate at the gateway has expired: clients refuse it",
+        ),
         (true, true) => Finding::new("Serving", true, "Serving", "users are served"),
         (true, false) => Finding::new(
             "Serving",

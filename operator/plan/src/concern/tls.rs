@@ -10,8 +10,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Scene;
-use crate::input::{Certificate, Slot};
+use crate::input::{Certificate, Input, Slot};
 use crate::kind::Kind;
+use crate::model::namespace;
 use crate::names::{AUTHORITY_BUNDLE, AuthorityName, EDGE_CERTIFICATE, OWNER_TOKEN, digest};
 use crate::object::Object;
 use crate::outcome::{Action, Finding, Outcome, Wait};
@@ -55,7 +56,44 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         }
     }
     outcome.findings.push(finding(&scene));
+    outcome.wake = [outcome.wake, end(scene.input)].into_iter().flatten().min();
     outcome
+}
+
+/// Without a class or a release: a certificate that is there is renewed as it is, with its own names and life.
+pub fn renew_alone(input: &Input<'_>) -> Outcome {
+    let mut outcome = Outcome {
+        wake: end(input),
+        ..Outcome::default()
+    };
+    let minted = &input.observed.minted;
+    let (Some(_), Some(edge)) = (minted.authority.present(), minted.edge.present()) else {
+        return outcome;
+    };
+    let renew_at = renewal(edge, input.tenant.metadata.uid.as_deref().unwrap_or_default());
+    if input.now < renew_at {
+        outcome.wake = Some(renew_at);
+    } else {
+        let life = edge.not_after.duration_since(edge.not_before).as_secs();
+        outcome.actions.push(Action::MintEdge {
+            namespace: namespace(input.tenant).as_str().to_owned(),
+            dns_names: edge.dns_names.clone(),
+            lifetime_seconds: u64::try_from(life).unwrap_or_default(),
+        });
+    }
+    outcome
+}
+
+/// When users begin to be turned away, unless something is done.
+fn end(input: &Input<'_>) -> Option<Timestamp> {
+    let edge = input.observed.minted.edge.present()?;
+    Some(edge.not_after).filter(|end| *end > input.now)
+}
+
+/// Whether the gateway's certificate has expired: clients refuse it.
+pub fn is_expired(input: &Input<'_>) -> bool {
+    let edge = input.observed.minted.edge.present();
+    edge.is_some_and(|edge| input.now >= edge.not_after)
 }
 
 fn edge(scene: &Scene<'_>, authority: &Certificate, outcome: &mut Outcome) {
@@ -70,7 +108,6 @@ fn edge(scene: &Scene<'_>, authority: &Certificate, outcome: &mut Outcome) {
         outcome.wake = Some(renew_at);
     } else {
         outcome.actions.push(mint_edge(scene));
-        outcome.wake = Some(edge.not_after);
     }
 }
 
@@ -95,11 +132,12 @@ pub fn renewal(certificate: &Certificate, uid: &str) -> Timestamp {
 }
 
 /// For the status.
-pub fn status(scene: &Scene<'_>) -> Option<CertificateStatus> {
-    let edge = scene.input.observed.minted.edge.present()?;
+pub fn status(input: &Input<'_>) -> Option<CertificateStatus> {
+    let edge = input.observed.minted.edge.present()?;
+    let uid = input.tenant.metadata.uid.as_deref().unwrap_or_default();
     Some(CertificateStatus {
         not_after: Time(edge.not_after),
-        renew_at: Time(renewal(edge, scene.model.uid)),
+        renew_at: Time(renewal(edge, uid)),
         fingerprint: edge.fingerprint.clone(),
     })
 }

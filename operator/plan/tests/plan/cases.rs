@@ -1,6 +1,6 @@
 //! Cases: given these facts, that is the plan.
 
-use freehold_plan::{Id, Kind, Slot, Stranger};
+use freehold_plan::{Action, Id, Kind, Slot, Stranger};
 
 use crate::cluster::Cluster;
 use crate::given::{self, Given, at};
@@ -91,7 +91,46 @@ fn a_release_that_is_gone_leaves_what_serves_as_it_is() {
     Serving=True Serving: users are served
     UpToDate=False ReleaseNotFound: the Release board-1.0.0 does not exist
     blocked by ReleaseNotFound; create the Release board-1.0.0, or name another in spec.release.name
+    wake 2027-01-19T22:14:07Z
     "#);
+}
+
+#[test]
+fn a_certificate_is_renewed_without_a_release_and_without_a_class() {
+    let mut given = settled().given;
+    given.now = freehold_plan::plan(&given.input()).wake.unwrap();
+    given.release = None;
+    given.class = None;
+    let plan = freehold_plan::plan(&given.input());
+    let [
+        Action::MintEdge {
+            dns_names,
+            lifetime_seconds,
+            ..
+        },
+    ] = plan.actions.as_slice()
+    else {
+        panic!("{:?}", plan.actions)
+    };
+    assert_eq!(dns_names, &["acme.example"]);
+    assert_eq!(*lifetime_seconds, 7 * 24 * 3600);
+    assert!(plan.status.certificate.is_some());
+}
+
+#[test]
+fn nobody_is_served_with_an_expired_certificate() {
+    let mut given = settled().given;
+    given.observed.minted.authority = Slot::Foreign;
+    let plan = freehold_plan::plan(&given.input());
+    let end = given.observed.minted.edge.present().unwrap().not_after;
+    assert_eq!(plan.wake, Some(end), "then it must be said");
+    given.now = end;
+    let plan = freehold_plan::plan(&given.input());
+    let serving = plan.conditions.iter().find(|c| c.type_ == "Serving").unwrap();
+    assert_eq!(
+        (serving.status.as_str(), serving.reason.as_str()),
+        ("False", "CertificateExpired")
+    );
 }
 
 #[test]
@@ -279,6 +318,7 @@ fn an_authority_of_another_tenant_is_never_used() {
     Serving=True Serving: users are served
     UpToDate=False SecretNotOurs: the Secret for ca exists and was not minted for this tenant
     blocked by SecretNotOurs; look where that Secret comes from, and delete it
+    wake 2027-01-22T08:00:00Z
     "#);
 }
 
