@@ -45,7 +45,8 @@ impl JsonSchema for Quantity {
 pub struct Amount(i128);
 
 impl Amount {
-    /// Reads the forms that the schema admits, and those that the API server writes.
+    /// Reads the forms that the schema admits, and those that the API server makes of them. `u` and `n` are of neither:
+    /// no quantity with them is known, and it is never the same as another.
     pub fn parse(text: &str) -> Option<Self> {
         let split = text
             .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -58,10 +59,14 @@ impl Amount {
             "M" => 1_000_000_000,
             "G" => 1_000_000_000_000,
             "T" => 1_000_000_000_000_000,
+            "P" => 1_000_000_000_000_000_000,
+            "E" => 1_000_000_000_000_000_000_000,
             "Ki" => 1_000 << 10,
             "Mi" => 1_000 << 20,
             "Gi" => 1_000 << 30,
             "Ti" => 1_000 << 40,
+            "Pi" => 1_000 << 50,
+            "Ei" => 1_000 << 60,
             _ => return None,
         };
         let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
@@ -104,11 +109,17 @@ mod tests {
             ("0.5", "500m"),
             ("1000m", "1"),
             ("1.5Gi", "1536Mi"),
+            ("2048Ti", "2Pi"),
+            ("1024Pi", "1Ei"),
+            ("1000T", "1P"),
+            ("1000P", "1E"),
         ] {
+            assert!(Amount::parse(written).is_some(), "{written}");
             assert_eq!(Amount::parse(written), Amount::parse(rewritten), "{written}");
         }
         assert!(Amount::parse("2Gi") > Amount::parse("1Gi"));
         assert_eq!(Amount::parse("Gi"), None);
         assert_eq!(Amount::parse("x"), None);
+        assert_eq!(Amount::parse("5u"), None);
     }
 }
