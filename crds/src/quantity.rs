@@ -76,7 +76,8 @@ impl Amount {
         let whole: i128 = whole.parse().ok()?;
         let scale = 10_i128.pow(u32::try_from(fraction.len()).ok()?);
         let fraction: i128 = fraction.parse().ok()?;
-        Some(Self(whole * factor + fraction * factor / scale))
+        let whole = whole.checked_mul(factor)?;
+        Some(Self(whole.checked_add(fraction * factor / scale)?))
     }
 }
 
@@ -121,5 +122,6 @@ mod tests {
         assert_eq!(Amount::parse("Gi"), None);
         assert_eq!(Amount::parse("x"), None);
         assert_eq!(Amount::parse("5u"), None);
+        assert_eq!(Amount::parse(&format!("{}E", "9".repeat(18))), None);
     }
 }
