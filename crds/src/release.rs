@@ -141,10 +141,10 @@ pub struct Hooks {
     /// Brings the database's schema to this version; runs before the components take their new images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrate: Option<Hook>,
-    /// Tries the product out after an upgrade.
+    /// Tries the product out after an upgrade. Not run yet: reserved for upgrades.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke: Option<Hook>,
-    /// Writes the customer's data in an open format.
+    /// Writes the customer's data in an open format. Not run yet: reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub export: Option<Hook>,
 }

@@ -129,6 +129,16 @@ fn a_component_takes_no_name_that_is_already_another_things() {
     }
 }
 
+#[test]
+fn a_hook_that_is_not_run_says_so() {
+    let (_, release) = schemas().swap_remove(2);
+    let hooks = &release["properties"]["spec"]["properties"]["hooks"]["properties"];
+    for name in ["smoke", "export"] {
+        let text = hooks[name]["description"].as_str().unwrap();
+        assert!(text.contains("Not run yet"), "{name}: {text}");
+    }
+}
+
 /// docs/adr/0001-serde-yaml.md
 #[test]
 fn one_file_alone_names_serde_yaml() {
