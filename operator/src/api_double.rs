@@ -155,6 +155,10 @@ impl State {
             return refuse(404, "NotFound");
         };
         let mut object = before.clone();
+        if patch.get("status").is_some() {
+            // Only a whole status is ever applied: what is no longer in it goes.
+            object["status"] = Value::Null;
+        }
         merge(&mut object, patch);
         let stored = self.stamp(object, Some(&before));
         self.objects.insert(path.to_owned(), stored.clone());

@@ -138,7 +138,7 @@ fn id_of<'a>(write: &Write<'a>) -> &'a Id {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Written,
-    /// It is not as it was seen: what stands there was taken in, and the plan is to be made anew.
+    /// Not all is as it was thought: what was found out is taken in, and the plan is to be made anew.
     Found,
 }
 
@@ -154,8 +154,13 @@ async fn carry_out(pass: Pass<'_>, write: Write<'_>) -> Result<Outcome, ApplyErr
     match result {
         Ok(Some(written)) => {
             info!(%id, verb, "written");
+            let was_refused = pass.store.accepted(&pass.tenant.name_any(), id);
             remember(pass, id, written);
-            Ok(Outcome::Written)
+            Ok(if was_refused {
+                Outcome::Found
+            } else {
+                Outcome::Written
+            })
         }
         Ok(None) => Ok(Outcome::Found),
         Err(source) => {
@@ -163,11 +168,17 @@ async fn carry_out(pass: Pass<'_>, write: Write<'_>) -> Result<Outcome, ApplyErr
                 // Gone since it was seen: the watch will say so.
                 return Ok(Outcome::Written);
             }
-            if let kube::Error::Api(status) = &source
-                && refusal(&source) == Refusal::Invalid
-            {
-                pass.store
-                    .refused(&pass.tenant.name_any(), id.clone(), status.message.clone());
+            if let kube::Error::Api(status) = &source {
+                let tenant = pass.tenant.name_any();
+                let lasting = match refusal(&source) {
+                    Refusal::Invalid => true,
+                    Refusal::Forbidden => pass.store.unwritten(&tenant, id, pass.now),
+                    Refusal::Other if status.code >= 500 => pass.store.unwritten(&tenant, id, pass.now),
+                    _ => false,
+                };
+                if lasting {
+                    pass.store.refused(&tenant, id.clone(), status.message.clone());
+                }
             }
             Err(ApplyError::Object {
                 verb,

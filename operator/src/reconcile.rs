@@ -21,12 +21,10 @@ use crate::mint::MintError;
 use crate::observe::{Sight, observe};
 use crate::report::{self, ReportError};
 use crate::serve::Metrics;
-use crate::store::Store;
+use crate::store::{LASTING, Store};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// After so many failures in a row something is not a passing trouble.
-const LASTING: u32 = 3;
 /// A wake-up is never farther than this, in case a clock was set.
 const WAKE_MAX: Duration = Duration::from_secs(24 * 3600);
 

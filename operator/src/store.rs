@@ -11,7 +11,12 @@ use std::time::Duration;
 use freehold_crds::TenantStatus;
 use freehold_plan::names::{DECLARED, NamespaceName};
 use freehold_plan::{Action, Id, Kind, Minted, Observed, Seen, Stranger};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+/// After so many failures in a row something is not a passing trouble.
+pub const LASTING: u32 = 3;
+/// Rights that were just given take a moment to be known everywhere, in which a few tries fail.
+const LASTING_SINCE: SignedDuration = SignedDuration::from_secs(2);
 
 #[derive(Debug, Default)]
 pub struct Store {
@@ -27,6 +32,8 @@ struct Record {
     gone: BTreeMap<Id, String>,
     trust: Option<Trust>,
     acted: Option<Acted>,
+    /// Writes that failed in a row: how often, and since when.
+    unwritten: BTreeMap<Id, (u32, Timestamp)>,
     status: Option<Written>,
     failures: u32,
 }
@@ -96,8 +103,12 @@ impl Store {
             return false;
         }
         record.gone.remove(&id);
-        record.observed.refused.remove(&id);
         record.observed.strangers.remove(&id);
+        let known = record.observed.objects.get(&id);
+        if known.is_none_or(|known| known.live != seen.live) {
+            // Not for a mere change of its status: what was refused would be again.
+            record.observed.refused.remove(&id);
+        }
         match record.observed.objects.get(&id) {
             Some(known) if !is_newer(&seen.resource_version, &known.resource_version) => false,
             known => {
@@ -209,6 +220,23 @@ impl Store {
             .observed
             .refused
             .insert(id, why);
+    }
+
+    /// Counts a failed write; gives whether it has failed so often and for so long that it is no passing trouble.
+    pub fn unwritten(&self, tenant: &str, id: &Id, now: Timestamp) -> bool {
+        let mut tenants = self.lock();
+        let record = tenants.entry(tenant.to_owned()).or_default();
+        let (times, since) = record.unwritten.entry(id.clone()).or_insert((0, now));
+        *times = times.saturating_add(1);
+        *times >= LASTING && now.duration_since(*since) >= LASTING_SINCE
+    }
+
+    /// The API server took a write of this object. Gives whether it had been refused before.
+    pub fn accepted(&self, tenant: &str, id: &Id) -> bool {
+        self.lock().get_mut(tenant).is_some_and(|record| {
+            record.unwritten.remove(id);
+            record.observed.refused.remove(id).is_some()
+        })
     }
 
     /// Whether and how far the metadata of the minted Secrets can be trusted.

@@ -548,6 +548,33 @@ async fn a_secret_that_does_not_become_what_was_asked_for_is_not_minted_in_a_loo
     assert!(minted >= 1);
 }
 
+#[tokio::test]
+async fn a_write_that_keeps_being_forbidden_or_failing_is_named_until_it_goes_through() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let web = format!("{NAMESPACE}/services/web");
+    for code in [403, 503] {
+        shell.double.refuse(http::Method::PATCH, &web, code);
+        shell.by_hand(freehold_plan::Kind::Service, &web, |service| {
+            service["spec"]["ports"][0]["port"] = 1.into();
+        });
+        let mut named = Vec::new();
+        for wait in [0, 0, 2100, 0] {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            assert!(reconcile(shell.tenant(), shell.context.clone()).await.is_err());
+            named.push(shell.blockers().iter().any(|told| told.contains("refuses")));
+        }
+        // The report of the pass after the third failure says it.
+        assert_eq!(named, [false, false, false, true], "{code}");
+        shell.double.relent();
+        shell.pass().await;
+        shell.pass().await;
+        assert_eq!(shell.blockers(), Vec::<String>::new());
+    }
+}
+
 fn grants(rules: &[Rule], asked: &Asked) -> bool {
     rules.iter().any(|rule| {
         rule.group == asked.group
