@@ -26,6 +26,7 @@ prop_compose! {
         age in 0..800_000_i64,
         ending in prop::bool::weighted(0.2),
         broken in prop::bool::weighted(0.2),
+        upgrade in prop::option::of((0..3_usize, 0..70_usize)),
     ) -> Given {
         let mut given = given::new(&name);
         given.tenant.spec.hostnames = hosts.into_iter().collect();
@@ -46,6 +47,18 @@ prop_compose! {
         for _ in 0..rounds {
             cluster.tick();
             cluster.pass(usize::MAX);
+        }
+        if let Some((rounds, crash)) = upgrade {
+            let mut release = given::release("2.0.0");
+            release.spec.components[0].port = Some(9090);
+            release.spec.components[1].tier = freehold_crds::Tier::Worker;
+            release.spec.components[1].port = None;
+            cluster.given.release = Some(release);
+            for _ in 0..rounds {
+                cluster.pass(usize::MAX);
+                cluster.tick();
+            }
+            cluster.pass(crash);
         }
         cluster.observe();
         let mut given = cluster.given;
