@@ -148,8 +148,13 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// What is logged. The client warns with the whole body of an answer that it can't read, which may hold a Secret.
+fn filter(level: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(format!("kube_client::client=error,{level}")).context("--log-level can't be read")
+}
+
 fn log(args: &RunArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log_level).context("--log-level can't be read")?;
+    let filter = filter(&args.log_level)?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -168,6 +173,16 @@ mod tests {
     fn the_arguments_are_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_client_does_not_log_answers_that_it_cannot_read_unless_somebody_asks_for_it() {
+        let said = filter("info").unwrap().to_string();
+        assert!(said.contains("kube_client::client=error"), "{said}");
+        assert!(said.contains("info"), "{said}");
+        let said = filter("kube_client::client=debug,info").unwrap().to_string();
+        assert!(!said.contains("kube_client::client=error"), "{said}");
+        assert!(filter("x=y=z").is_err());
     }
 
     #[test]
