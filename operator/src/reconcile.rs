@@ -25,6 +25,8 @@ use crate::store::{LASTING, Store};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// A pass takes less than a second; one that takes longer than this hangs.
+const PASS_MAX: Duration = Duration::from_secs(60);
 /// A wake-up is never farther than this, in case a clock was set.
 const WAKE_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -48,21 +50,29 @@ pub enum PassError {
     Apply(#[source] ApplyError),
     #[error("report: {0}")]
     Report(#[source] ReportError),
+    #[error("no end within {} s", PASS_MAX.as_secs())]
+    TimedOut,
 }
 
 impl PassError {
     fn answer(&self) -> Option<&kube::Error> {
         match self {
             Self::Observe(MintError::Api { source, .. }) => Some(source),
-            Self::Observe(_) => None,
+            Self::Observe(_) | Self::TimedOut => None,
             Self::Apply(error) => error.answer(),
             Self::Report(ReportError(source)) => Some(source),
         }
     }
 }
 
-/// One pass.
+/// One pass, which ends: a request without an answer must not hold a tenant for ever.
 pub async fn reconcile(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, PassError> {
+    tokio::time::timeout(PASS_MAX, pass(tenant, context))
+        .await
+        .unwrap_or(Err(PassError::TimedOut))
+}
+
+async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, PassError> {
     let now = Timestamp::now();
     let started = std::time::Instant::now();
     let Context {
@@ -104,7 +114,10 @@ pub async fn reconcile(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Act
     };
     let applied = apply::apply(pass, &observed, &plan).await;
     // A read that fails once is no news; one that keeps failing is.
-    let reported = if failed.is_some() && store.failures(&tenant.name_any()) < LASTING {
+    let passing = failed.is_some() && store.failures(&tenant.name_any()) < LASTING;
+    // What the plan thought has turned out otherwise: the next pass, which follows at once, knows what to say.
+    let outdated = applied.as_ref().is_ok_and(|done| done.again);
+    let reported = if passing || outdated {
         Ok(false)
     } else {
         report::report(client, store, &tenant, &plan, identity, now).await

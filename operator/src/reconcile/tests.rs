@@ -575,6 +575,59 @@ async fn a_write_that_keeps_being_forbidden_or_failing_is_named_until_it_goes_th
     }
 }
 
+#[tokio::test]
+async fn a_stranger_that_is_looked_at_again_does_not_make_the_status_flap() {
+    let shell = Shell::new();
+    let path = "/apis/networking.k8s.io/v1/namespaces/tenant-acme/networkpolicies/default-deny";
+    shell.double.plant(
+        path,
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "default-deny", "namespace": "tenant-acme"}, "spec": {},
+        }),
+    );
+    for _ in 0..4 {
+        shell.pass().await;
+    }
+    let now = Timestamp::now();
+    let strangers = shell.context.store.observed("acme", now).strangers;
+    let (id, _) = strangers.into_iter().next().unwrap();
+    shell.context.store.stranger("acme", id, now);
+    let mut asked = shell.pass().await;
+    asked.extend(shell.pass().await);
+    assert!(
+        asked.iter().any(|asked| asked.verb == "create"),
+        "it was looked at"
+    );
+    assert!(
+        asked
+            .iter()
+            .all(|asked| asked.resource != "tenants/status" && asked.resource != "events"),
+        "{asked:#?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_without_an_answer_ends() {
+    let shell = Shell::new();
+    let service = tower::service_fn(|_: http::Request<kube::client::Body>| {
+        std::future::pending::<
+            Result<http::Response<http_body_util::Full<bytes::Bytes>>, std::convert::Infallible>,
+        >()
+    });
+    let context = Context {
+        client: Client::new(service, "default"),
+        store: shell.context.store.clone(),
+        classes: shell.context.classes.clone(),
+        releases: shell.context.releases.clone(),
+        config: RwLock::new(Config::default()),
+        identity: "test".to_owned(),
+        metrics: Metrics::default(),
+    };
+    let ended = reconcile(shell.tenant(), Arc::new(context)).await;
+    assert!(matches!(ended, Err(PassError::TimedOut)));
+}
+
 fn grants(rules: &[Rule], asked: &Asked) -> bool {
     rules.iter().any(|rule| {
         rule.group == asked.group
