@@ -43,7 +43,7 @@ pub fn cluster_wide() -> Vec<Rule> {
             "freehold.dev",
             &["tenants", "tenantclasses", "releases"],
             &[],
-            &["get", "list", "watch"],
+            &["list", "watch"],
         ),
         rule("the finalizer", "freehold.dev", &["tenants"], &[], &["patch"]),
         rule("the report", "freehold.dev", &["tenants/status"], &[], &["patch"]),
@@ -52,7 +52,7 @@ pub fn cluster_wide() -> Vec<Rule> {
             "events.k8s.io",
             &["events"],
             &[],
-            &["create", "patch"],
+            &["create"],
         ),
         rule(
             "a namespace for each tenant",
@@ -121,13 +121,22 @@ pub fn in_keys_namespace() -> Vec<Rule> {
 
 /// What the operator may do in its own namespace.
 pub fn in_own_namespace() -> Vec<Rule> {
-    vec![rule(
-        "leader election",
-        "coordination.k8s.io",
-        &["leases"],
-        &[],
-        &["get", "list", "watch", "create", "patch", "update"],
-    )]
+    vec![
+        rule(
+            "leader election",
+            "coordination.k8s.io",
+            &["leases"],
+            &["freehold"],
+            &["get", "patch"],
+        ),
+        rule(
+            "a create can't be limited to names",
+            "coordination.k8s.io",
+            &["leases"],
+            &[],
+            &["create"],
+        ),
+    ]
 }
 
 /// What the operator may read in the namespace `default`.

@@ -680,3 +680,84 @@ fn failures_are_retried_soon_then_later_and_not_in_step() {
     assert!(backoff("acme", 1000) <= BACKOFF_MAX.mul_f64(1.25));
     assert_ne!(backoff("acme", 3), backoff("globex", 3));
 }
+
+/// Rights that these tests don't see at work, each with its reason.
+fn excuse(rule: &Rule, resource: &str, verb: &str) -> Option<&'static str> {
+    match (resource, verb) {
+        (_, "list" | "watch") => Some("the watches, which the double has not"),
+        ("clusterroles", "bind") => Some("asked by the API server when the binding is written"),
+        ("leases", _) => Some("the election, which the double has not"),
+        ("services" | "endpointslices", "get") if rule.names == ["kubernetes"] => {
+            Some("where the API server is, asked once before the passes")
+        }
+        (
+            "resourcequotas" | "limitranges" | "networkpolicies" | "serviceaccounts" | "configmaps",
+            "delete",
+        ) => Some("pruned when no longer wanted; at the end they go with the namespace"),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn every_right_is_used() {
+    let shell = Shell::new();
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        asked.extend(shell.pass().await);
+    }
+    // Everything loses its labels, and the certificate breaks.
+    for path in shell.double.paths() {
+        let mut object = shell.double.object(&path).unwrap();
+        if object["metadata"]["annotations"]
+            .get(freehold_plan::names::DECLARED)
+            .is_some()
+        {
+            object["metadata"]["labels"] = json!({});
+            shell.double.plant(&path, object);
+        }
+    }
+    for (id, seen) in shell.context.store.observed("acme", Timestamp::now()).objects {
+        // Some version between that of the object and that which it has now.
+        shell.context.store.remove("acme", &id, &seen.resource_version);
+    }
+    shell.corrupt(EDGE);
+    for _ in 0..4 {
+        asked.extend(shell.pass().await);
+    }
+    shell.mark_deleted();
+    for _ in 0..8 {
+        asked.extend(shell.pass().await);
+        for (id, seen) in shell.context.store.observed("acme", Timestamp::now()).objects {
+            if seen.ending {
+                shell.context.store.remove("acme", &id, "9999");
+            }
+        }
+    }
+    let roles = [
+        (rights::cluster_wide(), None),
+        (rights::in_tenant_namespaces(), Some("tenant-acme")),
+        (rights::in_keys_namespace(), Some("freehold-keys")),
+        (rights::in_own_namespace(), Some("freehold-system")),
+        (rights::in_default_namespace(), Some("default")),
+    ];
+    let mut unused = Vec::new();
+    for (rules, namespace) in roles {
+        for rule in rules {
+            for resource in &rule.resources {
+                for verb in &rule.verbs {
+                    let used = asked.iter().any(|asked| {
+                        asked.group == rule.group
+                            && asked.resource == *resource
+                            && asked.verb == *verb
+                            && namespace.is_none_or(|namespace| asked.namespace == namespace)
+                            && (rule.names.is_empty() || rule.names.contains(&asked.name.as_str()))
+                    });
+                    if !used && excuse(&rule, resource, verb).is_none() {
+                        unused.push(format!("{verb} {resource}: {}", rule.why));
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(unused, Vec::<String>::new());
+}
