@@ -5,7 +5,7 @@ use std::time::Duration;
 use freehold_e2e::{install, kube};
 use serde_json::json;
 
-use crate::stage::{Guest, MINUTE, lab, tenant_manifest, wait_ready};
+use crate::stage::{Guest, MINUTE, lab, namespace, owner, tenant_manifest, wait_ready};
 
 #[test]
 fn the_operator_runs_twice_without_privileges() {
@@ -173,4 +173,48 @@ fn a_namespace_that_was_there_before_is_not_taken_over() {
         "a namespace that isn't ours is not deleted"
     );
     kube::kubectl(lab(), &["delete", "namespace", "tenant-squatted"]).unwrap();
+}
+
+#[test]
+fn a_database_whose_labels_were_taken_off_is_still_the_tenants() {
+    wait_ready("globex", MINUTE);
+    let namespace = namespace("globex");
+    let name = ["-n", namespace.as_str(), "clusters.postgresql.cnpg.io", "db"];
+    let before = kube::get(lab(), &name).unwrap();
+    let take_off = ["label", "freehold.dev/tenant-", "app.kubernetes.io/managed-by-"];
+    kube::kubectl(lab(), &[&take_off[..1], &name, &take_off[1..]].concat()).unwrap();
+    let after = kube::until("the labels to be back", MINUTE, || {
+        let object = kube::get(lab(), &name)?;
+        Ok((object["metadata"]["labels"]["freehold.dev/tenant"] == "globex").then_some(object))
+    })
+    .unwrap();
+    assert_eq!(
+        before["metadata"]["uid"], after["metadata"]["uid"],
+        "it is the same database"
+    );
+    let tenant = wait_ready("globex", MINUTE);
+    assert!(
+        !tenant["status"].to_string().contains("delete it"),
+        "nobody is told to delete it: {}",
+        tenant["status"]
+    );
+}
+
+#[test]
+fn a_namespace_that_was_deleted_by_hand_is_made_again_with_everything_in_it() {
+    let guest = Guest::ready("phoenix", 1);
+    let namespace = namespace(guest.0);
+    let before = kube::get(lab(), &["namespace", &namespace]).unwrap();
+    kube::kubectl(lab(), &["delete", "namespace", &namespace, "--timeout=180s"]).unwrap();
+    kube::until("another namespace", MINUTE, || {
+        let now = kube::get(lab(), &["namespace", &namespace])?;
+        Ok((now["metadata"]["uid"] != before["metadata"]["uid"]).then_some(()))
+    })
+    .unwrap();
+    kube::until("its Secrets to be minted anew", MINUTE, || {
+        Ok(kube::get(lab(), &["-n", &namespace, "secret", "owner", "edge-tls"]).ok())
+    })
+    .unwrap();
+    wait_ready(guest.0, 4 * MINUTE);
+    drop(owner(guest.0));
 }
