@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::net::{HOST_LINK, HTTPS_PORT, NODE_NET, unlink_host};
 use super::{Lab, host, shell};
 
-/// Free disk for a cold start: Go's and Cargo's caches, binaries, images, volumes (measured: 17 GiB).
+/// Free disk for a cold start: Go's and Cargo's caches, binaries, images, volumes (measured: 22 GiB).
 const DISK_GIB: u64 = 25;
 /// The idle lab takes under 3 GiB; linking Kubernetes takes about as much again.
 const MEMORY_GIB: u64 = 6;
