@@ -1,6 +1,5 @@
 //! Reading and writing the lab's cluster through `kubectl`, as its users do.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -140,10 +139,4 @@ pub fn kill(pids: &[i32]) {
             nix::sys::signal::Signal::SIGKILL,
         );
     }
-}
-
-/// A command for a manifest of the repository.
-pub fn apply_file(lab: &Lab, path: &str) -> Result<()> {
-    let mut command: Command = addons::kubectl(lab);
-    shell::capture(command.args(["apply", "-f"]).arg(lab.repo.join(path))).map(drop)
 }

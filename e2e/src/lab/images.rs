@@ -160,8 +160,7 @@ fn recipe(lab: &Lab, name: &str) -> Result<Recipe> {
     Ok(recipe)
 }
 
-/// Builds a crate of the workspace for an image. Versions of the sample product get target folders of
-/// their own, so that one doesn't undo the other's build.
+/// Builds a crate of the workspace for an image.
 fn cargo_build(lab: &Lab, package: &str, version: &str) -> Result<PathBuf> {
     let target = lab.repo.join("target");
     let mut command = Command::new("cargo");
