@@ -1,4 +1,5 @@
-//! The files that are generated from the types: `crds/*.yaml`, and the templates of the chart `freehold-crds`.
+//! The files that are generated from the types: `crds/*.yaml`, the templates of the chart `freehold-crds`, and the
+//! reference in `docs/reference`.
 //!
 //! In: the types. Out: paths below the repository's root, and their text. Nothing is written here.
 
@@ -6,7 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 
 use crate::yaml::{self, YamlError};
-use crate::{Release, Tenant, TenantClass};
+use crate::{HostnameClaim, Release, Settings, Tenant, TenantClass, TenantOperation, reference};
 
 const HEADER: &str = "# Generated from the types in crds/src by `cargo run -p freehold-crds -- --write`.\n";
 
@@ -22,7 +23,23 @@ pub struct GeneratedFile {
 /// Every generated file of this crate.
 pub fn generated_files() -> Result<Vec<GeneratedFile>, YamlError> {
     let mut files = Vec::new();
-    for definition in [Tenant::crd(), TenantClass::crd(), Release::crd()] {
+    let definitions = [
+        Tenant::crd(),
+        TenantClass::crd(),
+        Release::crd(),
+        TenantOperation::crd(),
+        HostnameClaim::crd(),
+    ];
+    files.push(GeneratedFile {
+        path: "docs/reference/api.md".to_owned(),
+        text: reference::page(&definitions),
+    });
+    let schema = serde_json::to_string_pretty(&schemars::schema_for!(Settings)).unwrap_or_default();
+    files.push(GeneratedFile {
+        path: "docs/reference/settings.schema.json".to_owned(),
+        text: format!("{schema}\n"),
+    });
+    for definition in definitions {
         let name = definition.metadata.name.clone().unwrap_or_default();
         let text = format!("{HEADER}{}", yaml::to_string(&definition)?);
         files.push(GeneratedFile {

@@ -9,22 +9,40 @@
 //! - `spec` belongs to the user, `status` to the operator.
 //! - Every field has a description: it is what `kubectl explain` prints.
 
+mod claim;
 mod class;
+mod duration;
 mod generated;
+mod operation;
 mod quantity;
+mod reference;
 mod release;
+mod settings;
 mod tenant;
 pub mod yaml;
 
+pub use claim::{ClaimState, HostnameClaim, HostnameClaimSpec};
 pub use class::{
-    Certificates, ClassDatabase, Gateway, LimitDefaults, Quota, TenantClass, TenantClassSpec, parse_lifetime,
+    Certificates, ClassDatabase, ClassDeletion, ClassEgress, ClassMaintenance, DELAY, Effect, Gateway,
+    LIFETIME, LimitDefaults, OPEN, Operator, Placement, Quota, TenantClass, TenantClassSpec, Toleration,
+    Window,
 };
+pub use duration::Span;
 pub use generated::{GeneratedFile, generated_files};
+pub use operation::{
+    DeletionOperation, Evidence, OperationType, Phase, TenantOperation, TenantOperationSpec,
+    TenantOperationStatus,
+};
 pub use quantity::{Amount, Quantity, Resources};
 pub use release::{Component, Hook, Hooks, Release, ReleaseSpec, Tier};
+pub use settings::{
+    RefreshSettings, ReleaseSettings, Settings, SsoSettings, SupportSettings, TenantSettings,
+};
 pub use tenant::{
-    Blocker, CertificateStatus, ComponentStatus, DesiredState, Edition, Owner, ReleaseReference, Tenant,
-    TenantDatabase, TenantSpec, TenantStatus,
+    Adoption, Blocker, CertificateStatus, ComponentStatus, DeletionPolicy, DesiredState, Edition, EgressPort,
+    EgressRule, Environment, Groups, Maintenance, OperationStatus, Owner, PasswordPolicy, Protocol,
+    ReleaseReference, Saml, SessionPolicy, Sso, Support, SupportConsent, Tenant, TenantDatabase, TenantSpec,
+    TenantStatus,
 };
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

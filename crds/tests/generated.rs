@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
-use freehold_crds::{Release, Tenant, TenantClass, generated_files, yaml};
+use freehold_crds::{HostnameClaim, Release, Tenant, TenantClass, TenantOperation, generated_files, yaml};
 use kube::CustomResourceExt;
 use serde_json::Value;
 
@@ -42,17 +42,23 @@ fn walk(schema: &Value, path: &str, visit: &mut dyn FnMut(&str, &Value)) {
 }
 
 fn schemas() -> Vec<(String, Value)> {
-    [Tenant::crd(), TenantClass::crd(), Release::crd()]
-        .into_iter()
-        .map(|definition| {
-            let kind = definition.spec.names.kind.clone();
-            let definition = serde_json::to_value(definition).unwrap();
-            (
-                kind,
-                definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone(),
-            )
-        })
-        .collect()
+    [
+        Tenant::crd(),
+        TenantClass::crd(),
+        Release::crd(),
+        TenantOperation::crd(),
+        HostnameClaim::crd(),
+    ]
+    .into_iter()
+    .map(|definition| {
+        let kind = definition.spec.names.kind.clone();
+        let definition = serde_json::to_value(definition).unwrap();
+        (
+            kind,
+            definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone(),
+        )
+    })
+    .collect()
 }
 
 #[test]
@@ -83,7 +89,12 @@ fn everything_in_a_spec_is_bounded() {
             &format!("{kind}.spec"),
             &mut |path, field| {
                 let bounded = match field["type"].as_str() {
-                    Some("string") => field["maxLength"].is_number() || field["enum"].is_array(),
+                    // An instant is bounded by its format.
+                    Some("string") => {
+                        field["maxLength"].is_number()
+                            || field["enum"].is_array()
+                            || field["format"] == "date-time"
+                    }
                     Some("array") => field["maxItems"].is_number(),
                     Some("integer") => field["minimum"].is_number() && field["maximum"].is_number(),
                     Some("object") if field["additionalProperties"].is_object() => {

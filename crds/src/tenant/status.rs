@@ -5,6 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{OperationType, Phase};
+
 /// What is so at the moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -16,6 +18,10 @@ pub struct TenantStatus {
     /// The namespace that holds everything of this tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+
+    /// Which life of a tenant of this name it is: what `adopt` takes, and what everything that holds data is marked with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
 
     /// Where the instance is reached.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,6 +51,10 @@ pub struct TenantStatus {
     /// The certificate at the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateStatus>,
+
+    /// The TenantOperation that runs or waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationStatus>,
 
     /// The release's components, in one line each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -91,4 +101,19 @@ pub struct ComponentStatus {
     pub available: i32,
     /// How many pods are wanted.
     pub wanted: i32,
+}
+
+/// An operation in one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationStatus {
+    /// The name of the TenantOperation in the operator's namespace.
+    pub name: String,
+    /// What it does.
+    pub r#type: OperationType,
+    /// How far it is.
+    pub phase: Phase,
+    /// The step that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
 }

@@ -1,0 +1,61 @@
+//! The database that tenants of a class get.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Quantity, Resources};
+
+/// The database that tenants of a class get.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("self.instances <= self.maxInstances")
+        .message("instances is more than maxInstances: lower the one or raise the other"),
+    validation = Rule::new("!has(self.maxStorageSize) || quantity(self.storageSize).compareTo(quantity(self.maxStorageSize)) <= 0")
+        .message("storageSize is more than maxStorageSize: lower the one or raise the other")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassDatabase {
+    /// The PostgreSQL image with tag and digest, `name:17@sha256:…`: the tag begins with the major version, which
+    /// CloudNativePG reads there.
+    #[schemars(
+        length(max = 300),
+        regex(pattern = "^[a-z0-9]([-a-z0-9._/:]*[a-z0-9])?:[0-9]+[-A-Za-z0-9._]*@sha256:[0-9a-f]{64}$")
+    )]
+    pub image: String,
+
+    /// How many instances: one primary, the others synchronous replicas.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 3))]
+    pub instances: i32,
+
+    /// How many instances a tenant may ask for at most.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 3))]
+    pub max_instances: i32,
+
+    /// Size of each instance's volume. Volumes can grow, never shrink.
+    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) >= 0")
+        .message("storageSize can't shrink: volumes keep their size; keep the old value or create another class"))]
+    pub storage_size: Quantity,
+
+    /// The largest volume that a tenant may ask for; no bound when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_storage_size: Option<Quantity>,
+
+    /// The StorageClass of the volumes; the cluster's default when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+
+    /// What each instance asks for and may use.
+    #[serde(default)]
+    pub resources: Resources,
+}
+
+fn one() -> i32 {
+    1
+}
+
+fn three() -> i32 {
+    3
+}

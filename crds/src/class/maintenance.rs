@@ -1,0 +1,71 @@
+//! When what restarts pods may be done.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Span;
+
+/// How long a window may be open: 15 minutes to a day.
+pub const OPEN: RangeInclusive<Duration> = Duration::from_secs(15 * 60)..=Duration::from_secs(24 * 3600);
+
+/// When what restarts pods may be done, for tenants that name no window of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassMaintenance {
+    /// The windows. Every day from 02:00 to 06:00 UTC when left out.
+    #[serde(default = "nightly")]
+    #[schemars(length(min = 1, max = 8))]
+    pub windows: Vec<Window>,
+}
+
+impl Default for ClassMaintenance {
+    fn default() -> Self {
+        Self { windows: nightly() }
+    }
+}
+
+fn nightly() -> Vec<Window> {
+    vec![Window {
+        rule: "FREQ=DAILY;BYHOUR=2;BYMINUTE=0;BYSECOND=0".to_owned(),
+        time_zone: utc(),
+        start: None,
+        duration: "4h".into(),
+    }]
+}
+
+/// A time that comes again, in which an instance may be changed in ways that restart its pods.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Window {
+    /// When it opens: a recurrence rule of RFC 5545 with FREQ=DAILY, WEEKLY, MONTHLY or YEARLY, for example
+    /// `FREQ=WEEKLY;BYDAY=SU;BYHOUR=3;BYMINUTE=0;BYSECOND=0`. One that can't be read stops upgrades, and nothing else.
+    #[schemars(length(min = 10, max = 250))]
+    pub rule: String,
+
+    /// The time zone in which the rule is read, by its IANA name, for example `Europe/Berlin`.
+    #[serde(default = "utc")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9_+/-]+$"))]
+    pub time_zone: String,
+
+    /// The first time, as local time `2026-01-04T03:00:00`: needed with INTERVAL or COUNT, and it gives the time of day
+    /// where the rule has no BYHOUR.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 19, max = 19),
+        regex(pattern = "^2[0-9]{3}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]$")
+    )]
+    pub start: Option<String>,
+
+    /// How long it is open, from `15m` to `24h`.
+    #[x_kube(validation = Rule::new("duration(self) >= duration('15m') && duration(self) <= duration('24h')")
+        .message("a window's duration must be between 15m and 24h"))]
+    pub duration: Span,
+}
+
+fn utc() -> String {
+    "Etc/UTC".to_owned()
+}

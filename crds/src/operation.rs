@@ -1,0 +1,125 @@
+//! `TenantOperation`: one act on a tenant that can't simply be repeated.
+//!
+//! Invariants: the spec is immutable; the step stands in the status, guarded by the resource version, before its effect;
+//! one runs at a time for a tenant. What is left is the history that an auditor reads.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::DeletionPolicy;
+
+/// One act on a tenant that can't simply be repeated, with how far it is and what was done.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "freehold.dev",
+    version = "v1alpha1",
+    kind = "TenantOperation",
+    plural = "tenantoperations",
+    singular = "tenantoperation",
+    shortname = "tnop",
+    namespaced,
+    status = "TenantOperationStatus",
+    doc = "One act on a tenant that can't simply be repeated, with how far it is and what was done. Made by the operator in its own namespace; what is left is the history.",
+    derive = "PartialEq",
+    printcolumn = r#"{"name":"Tenant","type":"string","jsonPath":".spec.tenant"}"#,
+    printcolumn = r#"{"name":"Type","type":"string","jsonPath":".spec.type"}"#,
+    printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Step","type":"string","jsonPath":".status.step"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[x_kube(
+    validation = Rule::new("self == oldSelf")
+        .message("a TenantOperation is immutable: another act is another object"),
+    validation = Rule::new("self.type != 'Deletion' || has(self.deletion)")
+        .message("an operation of type Deletion needs spec.deletion")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantOperationSpec {
+    /// The tenant's name.
+    #[schemars(length(min = 1, max = 63))]
+    pub tenant: String,
+
+    /// Which life of a tenant of that name is meant.
+    #[schemars(length(min = 1, max = 63))]
+    pub incarnation: String,
+
+    /// The tenant object's uid.
+    #[schemars(length(min = 1, max = 63))]
+    pub tenant_uid: String,
+
+    /// What is done.
+    pub r#type: OperationType,
+
+    /// What a deletion does with the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<DeletionOperation>,
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OperationType {
+    /// Takes the tenant down after its protection was switched off.
+    Deletion,
+}
+
+/// What a deletion does with the data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeletionOperation {
+    /// Kept or deleted, as it was asked for when the protection was switched off.
+    pub policy: DeletionPolicy,
+}
+
+/// How far an operation is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TenantOperationStatus {
+    /// Whether it waits, runs or has ended.
+    pub phase: Phase,
+    /// The step whose effects are under way: it was written before the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// When the first step was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// What was done, step by step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub evidence: Vec<Evidence>,
+}
+
+/// Where an operation stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Nothing was done yet.
+    #[default]
+    Pending,
+    Running,
+    Succeeded,
+    /// Given up before anything was done.
+    Cancelled,
+}
+
+impl Phase {
+    /// Whether nothing more happens.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Cancelled)
+    }
+}
+
+/// One step that was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// The step.
+    pub step: String,
+    /// When it was over.
+    pub at: Time,
+    /// What was done.
+    pub message: String,
+}
