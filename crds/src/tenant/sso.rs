@@ -22,11 +22,14 @@ pub struct Saml {
 
     /// Where users' browsers are sent to sign in. Freehold itself never opens it.
     #[schemars(length(min = 9, max = 1024))]
+    // On the text itself: what url() gives has no bound that the API server knows, and the definition is refused.
     #[x_kube(
-        validation = Rule::new("isURL(self) && url(self).getScheme() == 'https'")
+        validation = Rule::new("isURL(self) && self.startsWith('https://')")
             .message("sso.saml.endpoint is a URL that begins with https://"),
-        validation = Rule::new("!isURL(self) || (!isIP(url(self).getHostname()) && url(self).getHostname().contains('.') && !url(self).getHostname().endsWith('.svc') && !url(self).getHostname().endsWith('.cluster.local') && !url(self).getHostname().endsWith('.localhost'))")
-            .message("sso.saml.endpoint must name a public host: no address, no name of the cluster")
+        validation = Rule::new(r"!self.startsWith('https://') || self.matches('^https://([A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?\\.)+[A-Za-z]([-A-Za-z0-9]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?([/?#].*)?$')")
+            .message("sso.saml.endpoint must name a public host by its name in full: no address, no user name, no dot at its end"),
+        validation = Rule::new(r"!self.matches('^https://[^/?#]*\\.(?i:svc|cluster\\.local|localhost)([:/?#]|$)')")
+            .message("sso.saml.endpoint must name a public host: names that end in .svc, .cluster.local or .localhost are the cluster's own")
     )]
     pub endpoint: String,
 
