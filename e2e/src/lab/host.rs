@@ -51,12 +51,20 @@ fn start_nodes(lab: &Lab, nodes: u8, children: &mut Vec<Child>) -> Result<()> {
         match first {
             None => {
                 net::link_host(init)?;
+                start_internet(lab, init, children)?;
                 first = Some(init);
             }
             Some(first) => net::link_nodes(first, init)?,
         }
     }
     Ok(())
+}
+
+fn start_internet(lab: &Lab, first: u32, children: &mut Vec<Child>) -> Result<()> {
+    let child = spawn_node(lab, NodeId::OUTSIDE)?;
+    let outer = child.id();
+    children.push(child);
+    net::link_internet(first, first_process(outer)?)
 }
 
 /// `setpriv` ties the node's life to this process even when this one is killed, `unshare` ties the namespaces to its own.

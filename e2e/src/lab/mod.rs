@@ -11,6 +11,7 @@ pub mod forwarder;
 pub mod host;
 pub mod image;
 pub mod images;
+pub mod internet;
 pub mod layout;
 pub mod net;
 pub mod node;

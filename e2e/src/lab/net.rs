@@ -19,6 +19,12 @@ pub const DNS_SERVICE: &str = "10.96.0.10";
 pub const API_PORT: u16 = 6443;
 /// Where cloud providers have their metadata service; the lab has a listener there that no tenant may reach.
 pub const METADATA: &str = "169.254.169.254";
+/// Two hosts of the internet, as [`super::internet`] plays it (TEST-NET-3, RFC 5737). Pods that no policy holds back
+/// reach both, so a policy that lets one through can be told from one that lets everything through.
+pub const INTERNET: &str = "203.0.113.10";
+pub const INTERNET_OTHER: &str = "203.0.113.20";
+/// What the node routes there.
+pub const INTERNET_NET: &str = "203.0.113.0/24";
 /// The forwarder's port on the host's loopback, and the node port of the gateway that it forwards to.
 pub const HTTPS_PORT: u16 = 8443;
 pub const GATEWAY_NODE_PORT: u16 = 30443;
@@ -28,18 +34,33 @@ pub const GATEWAY_NODE_PORT: u16 = 30443;
 pub struct NodeId(pub u8);
 
 impl NodeId {
+    /// Not a node, but started and linked like one: the internet.
+    pub const OUTSIDE: NodeId = NodeId(0);
+
     pub fn name(self) -> String {
-        format!("node{}", self.0)
+        if self == Self::OUTSIDE {
+            "internet".into()
+        } else {
+            format!("node{}", self.0)
+        }
     }
 
     /// The node's address: 10.77.0.2 for the first, 10.77.0.6 for the second (each link is a /30).
     pub fn address(self) -> &'static str {
-        if self.0 == 1 { "10.77.0.2" } else { "10.77.0.6" }
+        match self.0 {
+            0 => "10.77.0.10",
+            1 => "10.77.0.2",
+            _ => "10.77.0.6",
+        }
     }
 
-    /// The other end of the node's link: the host for the first node, the first node for the second.
+    /// The other end of the node's link: the host for the first node, the first node for all others.
     pub fn peer(self) -> &'static str {
-        if self.0 == 1 { HOST_ADDRESS } else { "10.77.0.5" }
+        match self.0 {
+            0 => "10.77.0.9",
+            1 => HOST_ADDRESS,
+            _ => "10.77.0.5",
+        }
     }
 
     /// The pods' addresses on this node; fixed by `spec.podCIDR` when the node is registered.
@@ -87,6 +108,23 @@ pub fn link_nodes(first: u32, second: u32) -> Result<()> {
     in_node(second, &format!("address add {}/30 dev eth0", node.address()))?;
     in_node(second, "link set eth0 up")?;
     in_node(second, &format!("route add default via {}", node.peer()))
+}
+
+/// Links the first node with the internet, whose process is `outside`: every node's packets take this way.
+pub fn link_internet(first: u32, outside: u32) -> Result<()> {
+    let there = NodeId::OUTSIDE;
+    in_node(
+        first,
+        &format!("link add internet0 type veth peer name eth0 netns {outside}"),
+    )?;
+    in_node(first, &format!("address add {}/30 dev internet0", there.peer()))?;
+    in_node(first, "link set internet0 up")?;
+    in_node(
+        first,
+        &format!("route add {INTERNET_NET} via {}", there.address()),
+    )?;
+    in_node(outside, &format!("address add {}/30 dev eth0", there.address()))?;
+    in_node(outside, "link set eth0 up")
 }
 
 fn in_node(pid: u32, args: &str) -> Result<()> {

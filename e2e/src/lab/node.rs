@@ -15,6 +15,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::internet;
 use super::net::{METADATA, NodeId, ip};
 use super::parts::{self, Part};
 use super::{Lab, layout::INSIDE, shell};
@@ -25,6 +26,9 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Sets the node up and supervises it; returns only with an error.
 pub fn run(lab: &Path, node: NodeId) -> Result<()> {
+    if node == NodeId::OUTSIDE {
+        return internet::run();
+    }
     mounts(lab)?;
     wait_for_link()?;
     network(node)?;
@@ -60,8 +64,8 @@ fn mounts(lab: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The host moves the link in once this process runs.
-fn wait_for_link() -> Result<()> {
+/// The supervisor moves the link in once this process runs.
+pub(super) fn wait_for_link() -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while ip("-o link show eth0 up").map_or(true, |found| found.is_empty()) {
         if Instant::now() > deadline {
