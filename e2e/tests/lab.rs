@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use freehold_e2e::lab::enforcement::Unenforced;
 use freehold_e2e::lab::{Lab, cgroup, host, net, shell, up};
 use freehold_e2e::{kube, probe};
 use serde_json::json;
@@ -188,6 +189,54 @@ fn secrets_are_encrypted_in_etcd_and_the_audit_log_knows_who_read_them() {
     )
     .unwrap();
     kube::kubectl(&lab, &["delete", "secret/canary", "configmap/canary"]).unwrap();
+}
+
+/// A port of the internet's stand-in.
+fn internet(host: &str, port: u16) -> probe::Target {
+    let what = format!("{host}:{port}");
+    let host = host.into();
+    probe::Target { what, host, port }
+}
+
+#[test]
+fn the_internet_is_reached_by_whom_policies_let_and_by_all_when_nothing_enforces_them() {
+    let lab = Lab::of_this_checkout();
+    ok(&["up"]);
+    let image = ok(&["image", "postgresql"]).trim().to_string();
+    probe::start_control(&lab, &image).unwrap();
+    let policy = |name: &str, egress: serde_json::Value| {
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": name, "namespace": probe::CONTROL},
+            "spec": {"podSelector": {"matchLabels": {"held": name}}, "policyTypes": ["Egress"], "egress": egress}})
+    };
+    let one =
+        json!([{"to": [{"ipBlock": {"cidr": format!("{}/32", net::INTERNET)}}], "ports": [{"port": 443}]}]);
+    kube::apply(&lab, &[policy("everywhere", json!([])), policy("but-one", one)]).unwrap();
+    for pod in ["free", "everywhere", "but-one"] {
+        probe::start(&lab, probe::CONTROL, pod, &image, &json!({"held": pod})).unwrap();
+    }
+    let targets = [net::INTERNET, net::INTERNET_OTHER]
+        .map(|host| [internet(host, 443), internet(host, 80)])
+        .concat();
+    let reached = |pod: &str| -> Vec<bool> {
+        let found = probe::reach(&lab, probe::CONTROL, pod, &targets).unwrap();
+        found.iter().map(|f| f.reached).collect()
+    };
+    let held = || {
+        assert_eq!(reached("control"), [true; 4], "the node");
+        assert_eq!(reached("free"), [true; 4], "a pod without policies");
+        assert_eq!(reached("everywhere"), [false; 4], "a pod that may reach nothing");
+        assert_eq!(reached("but-one"), [true, false, false, false], "{targets:?}");
+    };
+    held();
+    {
+        let _open = Unenforced::start(&lab).unwrap();
+        for pod in ["everywhere", "but-one"] {
+            assert_eq!(reached(pod), [true; 4], "{pod} without enforcement");
+        }
+    }
+    held();
+    kube::kubectl(&lab, &["delete", "namespace", probe::CONTROL]).unwrap();
 }
 
 #[test]

@@ -7,6 +7,7 @@
 pub mod addons;
 pub mod builds;
 pub mod cgroup;
+pub mod enforcement;
 pub mod forwarder;
 pub mod host;
 pub mod image;

@@ -112,7 +112,8 @@ pub fn enter(lab: &Lab, node: NodeId) -> Result<Command> {
     Ok(command)
 }
 
-fn init_pid(lab: &Lab, node: NodeId) -> Option<u32> {
+/// The first process of a node, as the host counts.
+pub(super) fn init_pid(lab: &Lab, node: NodeId) -> Option<u32> {
     host::running(lab)?;
     fs::read_to_string(lab.cluster().join(node.name()).join("init.pid"))
         .ok()?
