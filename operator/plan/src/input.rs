@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use freehold_crds::{Release, Tenant, TenantClass};
-use jiff::Timestamp;
+use freehold_crds::{Release, Tenant, TenantClass, TenantOperationSpec, TenantOperationStatus};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::kind::Kind;
 use crate::object::Id;
@@ -35,6 +35,19 @@ pub struct Observed {
     pub refused: BTreeMap<Id, String>,
     /// Metadata of the minted Secrets.
     pub minted: Minted,
+    /// The TenantOperations that name this tenant, of every life, by name.
+    pub operations: BTreeMap<String, Operation>,
+    /// The namespace of another tenant whose database answers: what this one must not reach.
+    pub neighbour: Option<String>,
+}
+
+/// A TenantOperation as it was last seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operation {
+    pub resource_version: String,
+    pub created: Timestamp,
+    pub spec: TenantOperationSpec,
+    pub status: TenantOperationStatus,
 }
 
 impl Observed {
@@ -114,7 +127,37 @@ pub struct Config {
     pub database_operator_namespace: String,
     /// Addresses of the API server, which database pods must reach.
     pub api_server: Vec<Endpoint>,
+    /// Address ranges of the cluster itself, which no declared egress ever reaches.
+    pub cluster_cidrs: Vec<String>,
+    /// For how long a hostname that was given up is kept from others.
+    pub hostname_hold: SignedDuration,
+    /// How the isolation is verified; not at all when there is no image for it.
+    pub verification: Option<Verification>,
 }
+
+/// How the isolation is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// The image with `/freehold probe`: the operator's own.
+    pub image: String,
+    /// Where the unrestricted pods run that must reach the same targets.
+    pub namespace: String,
+    /// How often, at rest.
+    pub every: SignedDuration,
+    /// The cloud's metadata service as `address:port`, where there is one.
+    pub metadata: Option<String>,
+    /// Something outside of the cluster as `address:port`, where anything may be reached.
+    pub internet: Option<String>,
+}
+
+/// Private ranges (RFC 1918, RFC 6598, RFC 4193): where clusters have their nodes, pods and services.
+pub const PRIVATE: [&str; 5] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "fc00::/7",
+];
 
 impl Default for Config {
     fn default() -> Self {
@@ -125,6 +168,9 @@ impl Default for Config {
             keys_namespace: "freehold-keys".into(),
             database_operator_namespace: "cnpg-system".into(),
             api_server: Vec::new(),
+            cluster_cidrs: PRIVATE.map(str::to_owned).into(),
+            hostname_hold: SignedDuration::from_hours(720),
+            verification: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Kind {
     Namespace,
+    HostnameClaim,
     RoleBinding,
     ResourceQuota,
     LimitRange,
@@ -21,6 +22,7 @@ pub enum Kind {
     PodDisruptionBudget,
     Deployment,
     Job,
+    Pod,
 }
 
 /// Objects of a wave are written together, after those of the waves before it.
@@ -71,8 +73,9 @@ pub struct Row {
 
 impl Kind {
     /// Every kind, in the order in which it is written.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Namespace,
+        Self::HostnameClaim,
         Self::RoleBinding,
         Self::ResourceQuota,
         Self::LimitRange,
@@ -86,6 +89,7 @@ impl Kind {
         Self::PodDisruptionBudget,
         Self::Deployment,
         Self::Job,
+        Self::Pod,
     ];
 
     /// The kind's row of the table.
@@ -93,13 +97,22 @@ impl Kind {
         use Ending::{Kept, Pruned};
         match self {
             Self::Namespace => row("", "v1", "Namespace", "namespaces", Wave::Namespace, Kept),
+            // In the operator's own namespace, and left there as a tombstone.
+            Self::HostnameClaim => row(
+                "freehold.dev",
+                "v1alpha1",
+                "HostnameClaim",
+                "hostnameclaims",
+                Wave::Access,
+                Kept,
+            ),
             Self::RoleBinding => row(
                 "rbac.authorization.k8s.io",
                 "v1",
                 "RoleBinding",
                 "rolebindings",
                 Wave::Access,
-                Kept,
+                Pruned,
             ),
             Self::ResourceQuota => row("", "v1", "ResourceQuota", "resourcequotas", Wave::Policy, Pruned),
             Self::LimitRange => row("", "v1", "LimitRange", "limitranges", Wave::Policy, Pruned),
@@ -155,6 +168,8 @@ impl Kind {
             ),
             Self::Deployment => row("apps", "v1", "Deployment", "deployments", Wave::Workload, Pruned),
             Self::Job => row("batch", "v1", "Job", "jobs", Wave::Workload, Pruned),
+            // Only those that verify the isolation.
+            Self::Pod => row("", "v1", "Pod", "pods", Wave::Workload, Pruned),
         }
     }
 
@@ -200,6 +215,6 @@ mod tests {
             .into_iter()
             .filter(|kind| kind.row().ending == Ending::Kept)
             .collect();
-        assert_eq!(kept, [Kind::Namespace, Kind::RoleBinding, Kind::Cluster]);
+        assert_eq!(kept, [Kind::Namespace, Kind::HostnameClaim, Kind::Cluster]);
     }
 }

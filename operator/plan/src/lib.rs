@@ -26,62 +26,46 @@ mod summary;
 use std::collections::BTreeSet;
 
 use concern::namespace::{Holder, holder};
-use concern::{Scene, teardown, workload};
-use freehold_crds::TenantStatus;
+use concern::{Scene, class, deletion, teardown, workload};
+use freehold_crds::{OperationStatus, TenantStatus};
 
-pub use input::{Certificate, Config, Endpoint, Input, Minted, Observed, Slot, Stranger};
+pub use concern::hostnames::is_takeable;
+pub use input::{
+    Certificate, Config, Endpoint, Input, Minted, Observed, Operation, PRIVATE, Slot, Stranger, Verification,
+};
 pub use kind::{Ending, Kind, Row, Wave};
-pub use model::{Invalid, Model};
+pub use model::{Invalid, Model, incarnation};
 pub use object::{Id, Marks, Object, tenant_labels};
-pub use outcome::{Action, Event, Finalizer, Plan, Write};
+pub use outcome::{Action, Event, Finalizer, Plan, Record, Write};
 pub use seen::{Facts, Seen};
 
 use outcome::{APPLYING, Finding, Outcome, Wait};
 
 /// What is to be done for one tenant, and what is to be reported about it.
 pub fn plan(input: &Input<'_>) -> Plan {
-    if input.tenant.metadata.deletion_timestamp.is_some() {
+    if input.tenant.metadata.deletion_timestamp.is_some() && !has_finalizer(input) {
+        return Plan {
+            status: input.tenant.status.clone().unwrap_or_default(),
+            ..Plan::default()
+        };
+    }
+    let taken = class::taken(input);
+    let class = taken.as_ref().map(|taken| &taken.spec);
+    let delay = model::deletion_delay(class);
+    if deletion::is_released(input, delay) {
         return ending(input);
     }
-    let model = Model::read(input);
+    let model = Model::read(input, class);
     let mut outcome = concern::namespace::plan(input);
-    let blocked = matches!(holder(input), Holder::Stranger | Holder::Ending);
-    let base = TenantStatus {
-        observed_generation: input.tenant.metadata.generation,
-        namespace: (holder(input) != Holder::Stranger).then(|| model::namespace(input.tenant).to_string()),
-        ..TenantStatus::default()
-    };
-    let status = match &model {
-        Err(invalid) => {
-            outcome.waits.push(Wait {
-                reason: invalid.reason(),
-                message: invalid.to_string(),
-                unblocked_by: invalid.unblocked_by(),
-                stalls: true,
-            });
-            // The last good objects stay.
-            outcome.keep.extend(input.observed.objects.keys().cloned());
-            outcome
-                .objects
-                .retain(|object| input.observed.objects.contains_key(&object.id));
-            let certificate = (holder(input) == Holder::Us).then(|| {
-                outcome.add(concern::tls::renew_alone(input));
-                concern::tls::status(input)
-            });
-            let previous = input.tenant.status.clone().unwrap_or_default();
-            TenantStatus {
-                url: previous.url,
-                version: previous.version,
-                certificate: certificate.flatten(),
-                ..base
-            }
-        }
-        Ok(model) if blocked => TenantStatus {
+    outcome.add(deletion::plan(input, delay));
+    let status = match (&model, &taken) {
+        (Ok(model), _) if concern::namespace::is_blocked(input) => TenantStatus {
             url: Some(model.url.clone()),
-            ..base
+            ..base(input)
         },
-        Ok(model) => {
+        (Ok(model), Some(taken)) => {
             let scene = Scene { model, input };
+            outcome.add(class::plan(scene, taken));
             outcome.add(concerns(scene));
             strangers(input, &mut outcome);
             refused(input, &mut outcome);
@@ -91,11 +75,57 @@ pub fn plan(input: &Input<'_>) -> Plan {
                 version: workload::serving_version(&scene),
                 certificate: concern::tls::status(input),
                 components: workload::components(&scene),
-                ..base
+                ..base(input)
             }
         }
+        (Err(invalid), _) => invalid_spec(input, invalid, &mut outcome),
+        // Without a class there is no model.
+        (Ok(_), None) => base(input),
     };
     assemble(input, outcome, status, model.as_ref().ok())
+}
+
+/// What the status says whatever the spec does.
+fn base(input: &Input<'_>) -> TenantStatus {
+    let ours = !matches!(holder(input), Holder::Stranger | Holder::Earlier);
+    let operation = deletion::announced(input).filter(|(_, operation)| !operation.status.phase.is_over());
+    TenantStatus {
+        observed_generation: input.tenant.metadata.generation,
+        namespace: ours.then(|| model::namespace(input.tenant).to_string()),
+        incarnation: ours.then(|| incarnation(input)),
+        operation: operation.map(|(name, operation)| OperationStatus {
+            name: name.to_owned(),
+            r#type: operation.spec.r#type,
+            phase: operation.status.phase,
+            step: operation.status.step.clone(),
+        }),
+        ..TenantStatus::default()
+    }
+}
+
+/// The last good objects stay, and the certificate is renewed.
+fn invalid_spec(input: &Input<'_>, invalid: &Invalid, outcome: &mut Outcome) -> TenantStatus {
+    outcome.waits.push(Wait {
+        reason: invalid.reason(),
+        message: invalid.to_string(),
+        unblocked_by: invalid.unblocked_by(),
+        stalls: true,
+    });
+    outcome.keep.extend(input.observed.objects.keys().cloned());
+    outcome
+        .objects
+        .retain(|object| input.observed.objects.contains_key(&object.id));
+    let certificate = (holder(input) == Holder::Us).then(|| {
+        outcome.add(concern::tls::renew_alone(input));
+        concern::tls::status(input)
+    });
+    let previous = input.tenant.status.clone().unwrap_or_default();
+    TenantStatus {
+        url: previous.url,
+        version: previous.version,
+        certificate: certificate.flatten(),
+        ..base(input)
+    }
 }
 
 fn concerns(scene: Scene<'_>) -> Outcome {
@@ -103,7 +133,9 @@ fn concerns(scene: Scene<'_>) -> Outcome {
     for concern in [
         concern::quota::plan,
         concern::isolation::plan,
+        concern::hostnames::plan,
         concern::settings::plan,
+        concern::maintenance::plan,
         concern::database::plan,
         concern::migration::plan,
         concern::tls::plan,
@@ -113,12 +145,19 @@ fn concerns(scene: Scene<'_>) -> Outcome {
         outcome.add(concern(scene));
     }
     workload::hold_back(&scene, &mut outcome);
+    outcome.add(concern::verification::plan(scene));
     outcome
 }
 
 /// What others planted under our names is neither overwritten nor merged.
 fn strangers(input: &Input<'_>, outcome: &mut Outcome) {
-    for (id, stranger) in &input.observed.strangers {
+    // A claim that somebody else holds is told by its hostname.
+    let strangers = input
+        .observed
+        .strangers
+        .iter()
+        .filter(|(id, _)| id.kind != Kind::HostnameClaim);
+    for (id, stranger) in strangers {
         outcome.objects.retain(|object| object.id != *id);
         outcome.waits.push(Wait {
             reason: "ObjectNotOurs",
@@ -157,6 +196,8 @@ fn applying(input: &Input<'_>, outcome: &mut Outcome) {
             Kind::Deployment => workload::TOPIC,
             Kind::Cluster => concern::database::TOPIC,
             Kind::Gateway | Kind::HttpRoute => concern::gateway::TOPIC,
+            // Nothing can be served before.
+            Kind::HostnameClaim => concern::hostnames::TOPIC,
             _ => continue,
         };
         if is_there(input, object) {
@@ -193,6 +234,7 @@ fn assemble(
         mut objects,
         keep,
         actions,
+        records,
         mut findings,
         waits,
         wake,
@@ -211,6 +253,7 @@ fn assemble(
     Plan {
         prune,
         actions,
+        records,
         conditions: status.conditions.clone(),
         events: report::events(input, &status),
         finalizer: if has_finalizer(input) {
@@ -229,7 +272,8 @@ fn pruned(input: &Input<'_>, objects: &[Object], keep: &BTreeSet<Id>) -> Vec<Id>
     let namespace = model::namespace(input.tenant);
     let seen = input.observed.objects.iter();
     seen.filter(|(id, seen)| {
-        id.namespace == namespace.as_str()
+        // The unrestricted pods of the verification run elsewhere.
+        (id.namespace == namespace.as_str() || id.kind == Kind::Pod)
             && id.kind.row().ending == Ending::Pruned
             && !seen.ending
             && !keep.contains(id)
@@ -249,45 +293,40 @@ fn has_finalizer(input: &Input<'_>) -> bool {
         .any(|name| name == names::FINALIZER)
 }
 
-/// The plan of a tenant that was deleted.
+/// The plan of a tenant that was deleted, and may be.
 fn ending(input: &Input<'_>) -> Plan {
-    if !has_finalizer(input) {
-        return Plan {
-            status: input.tenant.status.clone().unwrap_or_default(),
-            ..Plan::default()
-        };
-    }
     let teardown::Teardown {
         prune,
-        actions,
         finalizer,
-        wait,
-        finding,
+        outcome,
     } = teardown::plan(input);
-    let mut status = TenantStatus {
-        observed_generation: input.tenant.metadata.generation,
-        namespace: input
-            .tenant
-            .status
-            .as_ref()
-            .and_then(|status| status.namespace.clone()),
-        ..TenantStatus::default()
-    };
-    let reconciling = Finding::new(
+    let Outcome {
+        objects,
+        keep: _,
+        actions,
+        records,
+        mut findings,
+        waits,
+        wake,
+    } = outcome;
+    let mut status = base(input);
+    findings.push(Finding::new(
         "Reconciling",
         true,
         "TearingDown",
         "the tenant is being taken down",
-    );
-    status.conditions = report::conditions(input, finding.into_iter().chain([reconciling]).collect());
-    status.blockers = report::blockers(input, wait.into_iter().collect());
+    ));
+    status.conditions = report::conditions(input, findings);
+    status.blockers = report::blockers(input, waits);
     Plan {
+        objects,
         prune,
         actions,
+        records,
         conditions: status.conditions.clone(),
         events: report::events(input, &status),
         finalizer,
+        wake,
         status,
-        ..Plan::default()
     }
 }

@@ -5,12 +5,15 @@
 use std::time::Duration;
 
 use freehold_crds::{
-    ClassDatabase, Component, Gateway, Hook, LimitDefaults, Quantity, Quota, Resources, Tenant, Tier,
-    parse_lifetime,
+    ClassDatabase, ClassDeletion, ClassEgress, Component, DELAY, DesiredState, Gateway, Hook, LIFETIME,
+    LimitDefaults, Placement, Quantity, Quota, Resources, Tenant, TenantClassSpec, Tier,
 };
 
+use crate::concern::maintenance::{self, Hours};
 use crate::input::Input;
+use crate::kind::Kind;
 use crate::names::{NamespaceName, WorkloadName};
+use crate::seen::Facts;
 
 /// A tenant as it is to be.
 #[derive(Clone, Debug)]
@@ -29,9 +32,15 @@ pub struct Model<'a> {
     pub database: Database<'a>,
     pub gateway: &'a Gateway,
     pub gateway_port: u16,
-    pub quota: Option<&'a Quota>,
+    pub quota: Option<Quota>,
     pub limits: Option<&'a LimitDefaults>,
+    pub placement: &'a Placement,
+    pub egress: &'a ClassEgress,
     pub certificate_lifetime: Duration,
+    /// No pod is to run.
+    pub suspended: bool,
+    /// Whether what restarts pods may be done now; an error when a window can't be read.
+    pub hours: Result<Hours, String>,
 }
 
 /// A component with its name.
@@ -87,6 +96,10 @@ pub enum Invalid {
     Hostname,
     #[error("{0} is an address, not a hostname")]
     Address(String),
+    #[error("the TenantClass {class} does not allow {what}")]
+    NotAllowed { class: String, what: String },
+    #[error("sso.saml.signingCertificate is no certificate: {0}")]
+    Sso(String),
 }
 
 impl Invalid {
@@ -98,6 +111,8 @@ impl Invalid {
             Self::Version { .. } | Self::Web(_) | Self::Port { .. } | Self::Hook(_) => "InvalidRelease",
             Self::Lifetime(_) => "InvalidClass",
             Self::Hostname | Self::Address(_) => "InvalidTenant",
+            Self::NotAllowed { .. } => "NotAllowedByClass",
+            Self::Sso(_) => "InvalidSso",
         }
     }
 
@@ -116,6 +131,13 @@ impl Invalid {
             Self::Address(_) => {
                 "name hostnames only in spec.hostnames: the last part begins with a letter".to_owned()
             }
+            Self::NotAllowed { class, what } => {
+                format!("ask for less in the tenant's spec, or let the TenantClass {class} allow {what}")
+            }
+            Self::Sso(_) => {
+                "put the identity provider's signing certificate, in PEM form, into sso.saml.signingCertificate"
+                    .to_owned()
+            }
         }
     }
 }
@@ -123,12 +145,12 @@ impl Invalid {
 impl<'a> Model<'a> {
     /// Reads the wire types. Everything that the schema can refuse, it has refused already; what is left is what only
     /// two objects together show, and objects older than the schema.
-    pub fn read(input: &Input<'a>) -> Result<Self, Invalid> {
+    ///
+    /// `class` is the one that holds for this tenant: as it was last taken over, which need not be as it is now.
+    pub fn read(input: &Input<'a>, class: Option<&'a TenantClassSpec>) -> Result<Self, Invalid> {
         let tenant = input.tenant;
         let spec = &tenant.spec;
-        let class = input
-            .class
-            .ok_or_else(|| Invalid::ClassNotFound(spec.class_name.clone()))?;
+        let class = class.ok_or_else(|| Invalid::ClassNotFound(spec.class_name.clone()))?;
         let release = input
             .release
             .ok_or_else(|| Invalid::ReleaseNotFound(spec.release.name.clone()))?;
@@ -156,12 +178,16 @@ impl<'a> Model<'a> {
         let migrate = hook
             .map(|hook| migration(hook, &components).ok_or_else(|| Invalid::Hook(release_name())))
             .transpose()?;
-        let gateway_port = u16::try_from(class.spec.gateway.port).unwrap_or(443);
+        let gateway_port = u16::try_from(class.gateway.port).unwrap_or(443);
         let hostname = spec.hostnames.first().ok_or(Invalid::Hostname)?;
         if let Some(address) = spec.hostnames.iter().find(|name| is_address(name)) {
             return Err(Invalid::Address(address.clone()));
         }
-        let lifetime = &class.spec.certificates.lifetime;
+        allowed(tenant, class)?;
+        if let Some(sso) = &spec.sso {
+            certificate(&sso.saml.signing_certificate).map_err(Invalid::Sso)?;
+        }
+        let lifetime = &class.certificates.lifetime;
         let over = spec.database.as_ref();
         Ok(Self {
             name: tenant.metadata.name.as_deref().unwrap_or_default(),
@@ -176,27 +202,146 @@ impl<'a> Model<'a> {
             web_port,
             migrate,
             database: Database {
-                class: &class.spec.database,
+                class: &class.database,
                 instances: over
                     .and_then(|over| over.instances)
-                    .unwrap_or(class.spec.database.instances),
+                    .unwrap_or(class.database.instances),
                 storage_size: over
                     .and_then(|over| over.storage_size.as_ref())
-                    .unwrap_or(&class.spec.database.storage_size),
+                    .unwrap_or(&class.database.storage_size),
             },
-            gateway: &class.spec.gateway,
+            gateway: &class.gateway,
             gateway_port,
-            quota: class.spec.quota.as_ref(),
-            limits: class.spec.limits.as_ref(),
-            certificate_lifetime: parse_lifetime(lifetime)
-                .ok_or_else(|| Invalid::Lifetime(lifetime.clone()))?,
+            quota: quota(class.quota.as_ref(), spec.quota.as_ref()),
+            limits: class.limits.as_ref(),
+            placement: &class.placement,
+            egress: &class.egress,
+            certificate_lifetime: lifetime
+                .within(*LIFETIME.start(), *LIFETIME.end())
+                .ok_or_else(|| Invalid::Lifetime(lifetime.0.clone()))?,
+            suspended: spec.desired_state == DesiredState::Suspended,
+            hours: maintenance::hours(
+                spec.maintenance
+                    .as_ref()
+                    .map_or(&class.maintenance.windows, |own| &own.windows),
+                input.now,
+            ),
         })
     }
+}
+
+/// How long after its protection was switched off a tenant may be deleted.
+pub fn deletion_delay(class: Option<&TenantClassSpec>) -> Duration {
+    let delay = class.map_or_else(
+        || ClassDeletion::default().delay,
+        |class| class.deletion.delay.clone(),
+    );
+    delay.within(*DELAY.start(), *DELAY.end()).unwrap_or(*DELAY.end())
+}
+
+/// What the tenant asks for lies within what its class allows.
+fn allowed(tenant: &Tenant, class: &TenantClassSpec) -> Result<(), Invalid> {
+    let spec = &tenant.spec;
+    let refuse = |what: String| {
+        Err(Invalid::NotAllowed {
+            class: spec.class_name.clone(),
+            what,
+        })
+    };
+    if !class.editions.is_empty() && !class.editions.contains(&spec.edition) {
+        return refuse(format!("the edition {:?}", spec.edition));
+    }
+    if !class.regions.is_empty() && !class.regions.contains(&spec.region) {
+        return refuse(format!("the region {}", spec.region));
+    }
+    let database = spec.database.as_ref();
+    if let Some(instances) = database.and_then(|database| database.instances)
+        && instances > class.database.max_instances
+    {
+        return refuse(format!("{instances} database instances"));
+    }
+    let size = database.and_then(|database| database.storage_size.as_ref());
+    if let (Some(size), Some(most)) = (size, &class.database.max_storage_size)
+        && is_more(size, most)
+    {
+        return refuse(format!("a database volume of {}", size.0));
+    }
+    let none = Quota::default();
+    let most = class.max_quota.as_ref().unwrap_or(&none);
+    let asked = spec.quota.as_ref().unwrap_or(&none);
+    for (what, asked, most) in [
+        ("CPU", &asked.cpu, &most.cpu),
+        ("memory", &asked.memory, &most.memory),
+        ("storage", &asked.storage, &most.storage),
+    ] {
+        if let Some(asked) = asked
+            && most.as_ref().is_none_or(|most| is_more(asked, most))
+        {
+            return refuse(format!("a quota of {} {what}", asked.0));
+        }
+    }
+    if let Some(asked) = asked.pods
+        && most.pods.is_none_or(|most| asked > most)
+    {
+        return refuse(format!("a quota of {asked} pods"));
+    }
+    Ok(())
+}
+
+/// Two quantities that can't be compared count as too much.
+fn is_more(asked: &Quantity, most: &Quantity) -> bool {
+    asked.amount().is_none() || asked.amount() > most.amount()
+}
+
+/// The class's quota with the tenant's overrides.
+fn quota(class: Option<&Quota>, tenant: Option<&Quota>) -> Option<Quota> {
+    let Some(tenant) = tenant else {
+        return class.cloned();
+    };
+    let class = class.cloned().unwrap_or_default();
+    Some(Quota {
+        cpu: tenant.cpu.clone().or(class.cpu),
+        memory: tenant.memory.clone().or(class.memory),
+        storage: tenant.storage.clone().or(class.storage),
+        pods: tenant.pods.or(class.pods),
+    })
+}
+
+/// Whether a text is one certificate.
+fn certificate(pem: &str) -> Result<(), String> {
+    let (rest, block) =
+        x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|error| error.to_string())?;
+    if rest.iter().any(|byte| !byte.is_ascii_whitespace()) {
+        return Err("there is more than one block".to_owned());
+    }
+    block.parse_x509().map(drop).map_err(|error| error.to_string())
 }
 
 /// The namespace of a tenant, known even when nothing else of it is.
 pub fn namespace(tenant: &Tenant) -> NamespaceName {
     NamespaceName::of(tenant.metadata.name.as_deref().unwrap_or_default())
+}
+
+/// Which life of a tenant of that name this is: what the namespace says that it holds; else what it is to take over; else
+/// its own, which is named after the uid that the API server minted.
+pub fn incarnation(input: &Input<'_>) -> String {
+    let tenant = input.tenant;
+    let uid = tenant.metadata.uid.clone().unwrap_or_default();
+    let namespace = namespace(tenant);
+    let seen = input.observed.get(Kind::Namespace, "", namespace.as_str());
+    if let Some(Facts::Namespace {
+        tenant_uid,
+        incarnation: Some(life),
+    }) = seen.map(|seen| &seen.facts)
+        && tenant_uid.as_ref() == Some(&uid)
+    {
+        return life.clone();
+    }
+    tenant
+        .spec
+        .adopt
+        .as_ref()
+        .map_or(uid, |adopt| adopt.incarnation.clone())
 }
 
 /// No top-level domain begins with a digit; `10.1.2.3` would be certified as an address and never as the name it is not.

@@ -73,6 +73,19 @@ name!(
     JobName
 );
 
+name!(
+    /// A claim on a hostname, in the operator's namespace: a hash, so that two claims on one name are one object.
+    ClaimName
+);
+name!(
+    /// A TenantOperation, in the operator's namespace.
+    OperationName
+);
+name!(
+    /// A pod that verifies the isolation.
+    ProbeName
+);
+
 impl NamespaceName {
     pub fn of(tenant: &str) -> Self {
         Self(fit(format!("tenant-{tenant}"), LABEL_MAX))
@@ -112,6 +125,31 @@ impl JobName {
     }
 }
 
+impl ClaimName {
+    pub fn of(hostname: &str) -> Self {
+        let long = [digest(&["hostname", hostname]), digest(&[hostname, "hostname"])].concat();
+        Self(format!("hostname-{long}"))
+    }
+}
+
+impl OperationName {
+    /// One name for each act in the life of an incarnation: `number` counts those before it.
+    pub fn of(tenant: &str, act: &str, incarnation: &str, number: usize) -> Self {
+        let hash = &digest(&[act, incarnation, &number.to_string()])[..10];
+        Self(format!(
+            "{}-{hash}",
+            fit(format!("{tenant}-{act}"), LABEL_MAX - 11)
+        ))
+    }
+}
+
+impl ProbeName {
+    /// One for each run and each place from which it tries.
+    pub fn of(place: &str, tenant: &str, run: &str) -> Self {
+        Self(fit(format!("verify-{place}-{tenant}-{run}"), LABEL_MAX))
+    }
+}
+
 /// The CloudNativePG Cluster; its Services and Secrets derive from it (`db-rw`, `db-app`, `db-ca`).
 pub const DATABASE: &str = "db";
 /// The Secret with the database's application account, made by CloudNativePG.
@@ -126,12 +164,21 @@ pub const AUTHORITY_BUNDLE: &str = "ca";
 pub const EDGE_CERTIFICATE: &str = "edge-tls";
 /// The Secret with the account owner's one-time token.
 pub const OWNER_TOKEN: &str = "owner";
+/// The ConfigMap with the class as it was last taken over.
+pub const CLASS: &str = "class";
+/// The ConfigMap with what the last verification of the isolation found.
+pub const ISOLATION: &str = "isolation";
 /// The tenant's Gateway.
 pub const GATEWAY: &str = "edge";
 /// The ServiceAccount of the release's jobs.
 pub const HOOKS: &str = "hooks";
 /// The RoleBinding that lets the operator write in the tenant's namespace.
 pub const OPERATOR_BINDING: &str = "freehold";
+
+/// The RoleBinding of the customer's administrators.
+pub const ADMINISTRATORS_BINDING: &str = "customer-administrators";
+/// The RoleBinding of the customer's viewers.
+pub const VIEWERS_BINDING: &str = "customer-viewers";
 
 /// The mark of everything that Freehold declares.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -144,8 +191,15 @@ pub const TIER_LABEL: &str = "freehold.dev/tier";
 /// Names the component on its pods; Deployments, Services and budgets select by it alone. A selector is immutable, so
 /// nothing that a release may change is in it.
 pub const COMPONENT: &str = "freehold.dev/component";
-/// On the namespace: the uid of the tenant that it was made for.
+/// On the namespace and on all that holds keys: which life of a tenant of that name it belongs to. It is the uid of the
+/// Tenant in its first life, which the API server minted; a Tenant that adopts goes on with it.
+pub const INCARNATION: &str = "freehold.dev/incarnation";
+/// On the namespace: the uid of the Tenant that holds it now.
 pub const TENANT_UID: &str = "freehold.dev/tenant-uid";
+/// On a namespace whose tenant was deleted and whose data was kept: since when.
+pub const RETAINED_AT: &str = "freehold.dev/retained-at";
+/// Tells CloudNativePG to stop the pods of a cluster and to keep its volumes.
+pub const HIBERNATION: &str = "cnpg.io/hibernation";
 /// On every declared object: a digest of what was asked for, so that a field that is no longer wanted is noticed.
 pub const DECLARED: &str = "freehold.dev/declared";
 /// On the Tenant: held until all its children are gone.

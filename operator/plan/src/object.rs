@@ -107,6 +107,27 @@ impl Object {
         Self { id, body }
     }
 
+    /// An object as it was seen, with a few annotations more: for what must be changed without knowing what made it.
+    pub fn of_live(id: Id, live: &Value, annotations: &[(&str, &str)]) -> Self {
+        let metadata = &live["metadata"];
+        let texts = |key: &str| -> BTreeMap<String, String> {
+            let map = metadata[key].as_object().into_iter().flatten();
+            map.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+                .collect()
+        };
+        let mut marks = Marks {
+            labels: texts("labels"),
+            annotations: texts("annotations"),
+        };
+        marks.annotations.remove(DECLARED);
+        for (key, value) in annotations {
+            marks = marks.annotation(key, value);
+        }
+        let mut content = live.as_object().cloned().unwrap_or_default();
+        content.remove("metadata");
+        Self::declare(id, marks, &Value::Object(content))
+    }
+
     /// Whether what was seen has everything that is wanted.
     pub fn is_settled(&self, live: &Value) -> bool {
         let wanted = self.body.as_object().into_iter().flatten();

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use freehold_crds::{Condition, TenantStatus};
+use freehold_crds::{Condition, TenantOperationSpec, TenantOperationStatus, TenantStatus};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -20,6 +20,8 @@ pub struct Plan {
     pub prune: Vec<Id>,
     /// To be done by the shell with randomness or with keys.
     pub actions: Vec<Action>,
+    /// Records to be written before anything else.
+    pub records: Vec<Record>,
     pub conditions: Vec<Condition>,
     pub events: Vec<Event>,
     pub finalizer: Finalizer,
@@ -44,8 +46,21 @@ pub enum Action {
     /// Make the token with which the account owner signs in for the first time.
     #[serde(rename_all = "camelCase")]
     MintOwner { namespace: String },
-    /// Delete the authority's Secret: the tenant ends.
+    /// Delete the authority's Secret: the tenant ends, and its data with it.
     ForgetAuthority,
+}
+
+/// A write of a TenantOperation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A create; one of that name that is there already is this one.
+    Create { name: String, spec: TenantOperationSpec },
+    /// The status as a whole, only onto this resource version: a leader that slept meanwhile is refused.
+    Advance {
+        name: String,
+        resource_version: String,
+        status: TenantOperationStatus,
+    },
 }
 
 /// What becomes of the finalizer on the tenant.
@@ -56,7 +71,7 @@ pub enum Finalizer {
     Keep,
     /// Before anything is created.
     Add,
-    /// After everything is gone.
+    /// After everything is gone, or kept as it was asked for.
     Remove,
 }
 
@@ -97,6 +112,7 @@ pub struct Outcome {
     /// Already there, and to be left as they are.
     pub keep: BTreeSet<Id>,
     pub actions: Vec<Action>,
+    pub records: Vec<Record>,
     pub findings: Vec<Finding>,
     pub waits: Vec<Wait>,
     pub wake: Option<Timestamp>,
@@ -115,6 +131,7 @@ impl Outcome {
             objects,
             keep,
             actions,
+            records,
             findings,
             waits,
             wake,
@@ -122,8 +139,14 @@ impl Outcome {
         self.objects.extend(objects);
         self.keep.extend(keep);
         self.actions.extend(actions);
+        self.records.extend(records);
         self.findings.extend(findings);
         self.waits.extend(waits);
+        self.wake_at(wake);
+    }
+
+    /// Changes its mind at this instant, if at none before it.
+    pub fn wake_at(&mut self, wake: Option<Timestamp>) {
         self.wake = [self.wake, wake].into_iter().flatten().min();
     }
 }
@@ -138,6 +161,8 @@ pub struct Finding {
     pub truth: Option<bool>,
     pub reason: &'static str,
     pub message: String,
+    /// Whether the tenant is not Ready without it.
+    pub counts: bool,
 }
 
 impl Finding {
@@ -147,6 +172,21 @@ impl Finding {
             truth: Some(truth),
             reason,
             message: message.into(),
+            counts: true,
+        }
+    }
+
+    /// One that says something beside the point: the tenant is Ready whatever it is.
+    pub fn aside(
+        topic: &'static str,
+        truth: Option<bool>,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            truth,
+            counts: false,
+            ..Self::new(topic, true, reason, message)
         }
     }
 }

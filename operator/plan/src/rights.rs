@@ -1,6 +1,6 @@
 //! The operator's rights, from the table of managed kinds. The chart's roles are generated from this.
 //!
-//! Invariants: no wildcard, no `escalate`, no cluster-wide read of Secrets; `bind` for the one named ClusterRole.
+//! Invariants: no wildcard, no `escalate`, no cluster-wide read of Secrets; `bind` for three named ClusterRoles.
 
 use std::fmt::Write as _;
 
@@ -32,8 +32,12 @@ fn rule(
     }
 }
 
-/// The one ClusterRole that the operator may bind.
+/// The ClusterRole that the operator binds for itself in each tenant's namespace.
 pub const TENANT_ROLE: &str = "freehold-tenant";
+/// The ClusterRole of a customer's administrators, bound in their tenant's namespace.
+pub const ADMINISTRATOR_ROLE: &str = "freehold-customer-administrator";
+/// The ClusterRole of a customer's viewers, bound in their tenant's namespace.
+pub const VIEWER_ROLE: &str = "freehold-customer-viewer";
 
 /// What the operator may do in the whole cluster.
 pub fn cluster_wide() -> Vec<Rule> {
@@ -41,7 +45,7 @@ pub fn cluster_wide() -> Vec<Rule> {
         rule(
             "its own kinds: read what is wanted",
             "freehold.dev",
-            &["tenants", "tenantclasses", "releases"],
+            &["tenants", "tenantclasses", "releases", "tenantoperations"],
             &[],
             &["list", "watch"],
         ),
@@ -69,10 +73,10 @@ pub fn cluster_wide() -> Vec<Rule> {
             &["get", "create", "patch"],
         ),
         rule(
-            "that binding names this role and no other",
+            "its bindings name these roles and no other; admission limits them to namespaces that it made",
             "rbac.authorization.k8s.io",
             &["clusterroles"],
-            &[TENANT_ROLE],
+            &[TENANT_ROLE, ADMINISTRATOR_ROLE, VIEWER_ROLE],
             &["bind"],
         ),
     ];
@@ -86,11 +90,28 @@ pub fn cluster_wide() -> Vec<Rule> {
 
 /// What the operator may do in a tenant's namespace, through its binding there.
 pub fn in_tenant_namespaces() -> Vec<Rule> {
-    let kinds = Kind::ALL
-        .into_iter()
-        .filter(|kind| !matches!(kind, Kind::Namespace | Kind::RoleBinding));
+    let kinds = Kind::ALL.into_iter().filter(|kind| {
+        !matches!(
+            kind,
+            Kind::Namespace | Kind::HostnameClaim | Kind::RoleBinding | Kind::Pod
+        )
+    });
     let verbs = &["get", "create", "patch", "delete"];
     let mut rules = grouped(kinds.collect(), "what a tenant consists of", verbs);
+    rules.push(rule(
+        "the customer's access ends",
+        "rbac.authorization.k8s.io",
+        &["rolebindings"],
+        &[],
+        &["delete"],
+    ));
+    rules.push(rule(
+        "short-lived pods that verify the isolation",
+        "",
+        &["pods"],
+        &[],
+        &["get", "create", "delete"],
+    ));
     rules.push(rule(
         "key material that it mints, by name",
         "",
@@ -119,9 +140,75 @@ pub fn in_keys_namespace() -> Vec<Rule> {
     )]
 }
 
+/// What the operator may do where the unrestricted pods of the verification run.
+pub fn in_probes_namespace() -> Vec<Rule> {
+    vec![rule(
+        "unrestricted pods, beside which a blocked connection means something",
+        "",
+        &["pods"],
+        &[],
+        &["get", "create", "delete"],
+    )]
+}
+
+/// What a customer's viewers see in their tenant's namespace: no Secrets, and nothing to change.
+pub fn of_viewers() -> Vec<Rule> {
+    const SEE: &[&str] = &["get", "list", "watch"];
+    let see = |group, resources| rule("what their instance consists of", group, resources, &[], SEE);
+    vec![
+        see(
+            "",
+            &[
+                "configmaps",
+                "events",
+                "limitranges",
+                "persistentvolumeclaims",
+                "pods",
+                "resourcequotas",
+                "services",
+            ],
+        ),
+        see("apps", &["deployments", "replicasets"]),
+        see("batch", &["jobs"]),
+        see("events.k8s.io", &["events"]),
+        see("gateway.networking.k8s.io", &["gateways", "httproutes"]),
+        see("networking.k8s.io", &["networkpolicies"]),
+        see("policy", &["poddisruptionbudgets"]),
+        see("postgresql.cnpg.io", &["clusters"]),
+    ]
+}
+
+/// What a customer's administrators may do beyond seeing. Freehold's own namespaced kinds join here as they come.
+pub fn of_administrators() -> Vec<Rule> {
+    let mut rules = of_viewers();
+    rules.push(rule("what their instance says", "", &["pods/log"], &[], &["get"]));
+    rules
+}
+
 /// What the operator may do in its own namespace.
 pub fn in_own_namespace() -> Vec<Rule> {
     vec![
+        rule(
+            "one claim for each hostname",
+            "freehold.dev",
+            &["hostnameclaims"],
+            &[],
+            &["get", "create", "patch"],
+        ),
+        rule(
+            "the record of acts that can't be repeated",
+            "freehold.dev",
+            &["tenantoperations"],
+            &[],
+            &["create"],
+        ),
+        rule(
+            "how far they are",
+            "freehold.dev",
+            &["tenantoperations/status"],
+            &[],
+            &["patch"],
+        ),
         rule(
             "leader election",
             "coordination.k8s.io",
@@ -164,6 +251,8 @@ pub fn chart_template() -> String {
     let roles = [
         ("ClusterRole", "freehold", "", cluster_wide()),
         ("ClusterRole", TENANT_ROLE, "", in_tenant_namespaces()),
+        ("ClusterRole", ADMINISTRATOR_ROLE, "", of_administrators()),
+        ("ClusterRole", VIEWER_ROLE, "", of_viewers()),
         (
             "Role",
             "freehold-keys",
@@ -172,7 +261,13 @@ pub fn chart_template() -> String {
         ),
         (
             "Role",
-            "freehold-election",
+            "freehold-probes",
+            "{{ .Values.verification.namespace }}",
+            in_probes_namespace(),
+        ),
+        (
+            "Role",
+            "freehold-own",
             "{{ .Release.Namespace }}",
             in_own_namespace(),
         ),
@@ -238,7 +333,9 @@ mod tests {
             cluster_wide(),
             in_tenant_namespaces(),
             in_keys_namespace(),
+            in_probes_namespace(),
             in_own_namespace(),
+            of_administrators(),
             in_default_namespace(),
         ]
         .concat()
@@ -254,7 +351,26 @@ mod tests {
                 "{rule:?}"
             );
             assert!(
-                !rule.verbs.contains(&"bind") || rule.names == [TENANT_ROLE],
+                !rule.verbs.contains(&"bind") || rule.names == [TENANT_ROLE, ADMINISTRATOR_ROLE, VIEWER_ROLE],
+                "{rule:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn customers_change_nothing_and_see_no_secret() {
+        for rule in [of_viewers(), of_administrators()].concat() {
+            let verbs = ["get", "list", "watch"];
+            assert!(rule.verbs.iter().all(|verb| verbs.contains(verb)), "{rule:?}");
+            let resources = [
+                "secrets",
+                "pods/exec",
+                "pods/portforward",
+                "pods/attach",
+                "serviceaccounts/token",
+            ];
+            assert!(
+                !resources.iter().any(|resource| rule.resources.contains(resource)),
                 "{rule:?}"
             );
         }

@@ -5,7 +5,8 @@
 use serde_json::{Map, Value};
 
 use crate::kind::Kind;
-use crate::names::{FREEHOLD, TENANT_UID};
+use crate::names::{FREEHOLD, HIBERNATION, INCARNATION, TENANT_UID};
+use jiff::Timestamp;
 
 /// An object as it was last seen.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +28,23 @@ pub enum Facts {
     #[default]
     None,
     Namespace {
-        /// The tenant that it was made for; none on one that Freehold did not make.
+        /// The tenant that holds it; none on one that Freehold did not make.
         tenant_uid: Option<String>,
+        /// Which life of the tenant it belongs to.
+        incarnation: Option<String>,
+    },
+    Claim {
+        hostname: String,
+        tenant: String,
+        incarnation: String,
+        /// None while it is held.
+        given_up_at: Option<Timestamp>,
+    },
+    Pod {
+        /// All of its containers have ended.
+        over: bool,
+        /// What the first container left as its last word.
+        told: Option<String>,
     },
     Deployment {
         /// The release's version that the pods run, once the roll-out is through.
@@ -48,6 +64,8 @@ pub enum Facts {
         ready: bool,
         /// Its controller has seen the last change, as far as it says.
         current: bool,
+        /// Its pods are stopped, and its volumes kept.
+        hibernated: bool,
         instances: i32,
         ready_instances: i32,
         phase: String,
@@ -109,6 +127,22 @@ fn facts(kind: Kind, object: &Value) -> Facts {
     match kind {
         Kind::Namespace => Facts::Namespace {
             tenant_uid: text(object, &["metadata", "annotations", TENANT_UID]),
+            incarnation: text(object, &["metadata", "annotations", INCARNATION]),
+        },
+        Kind::HostnameClaim => Facts::Claim {
+            hostname: text(object, &["spec", "hostname"]).unwrap_or_default(),
+            tenant: text(object, &["spec", "tenant"]).unwrap_or_default(),
+            incarnation: text(object, &["spec", "incarnation"]).unwrap_or_default(),
+            given_up_at: text(object, &["spec", "givenUpAt"]).and_then(|at| at.parse().ok()),
+        },
+        Kind::Pod => Facts::Pod {
+            over: matches!(
+                text(object, &["status", "phase"]).as_deref(),
+                Some("Succeeded" | "Failed")
+            ),
+            told: at(object, &["status", "containerStatuses"])
+                .get(0)
+                .and_then(|status| text(status, &["state", "terminated", "message"])),
         },
         Kind::Deployment => deployment(object),
         Kind::Job => job(object),
@@ -178,6 +212,7 @@ fn database(object: &Value) -> Facts {
     Facts::Database {
         ready: ready && ready_instances >= instances,
         current: is_current(object, conditions, "Ready"),
+        hibernated: condition(conditions, HIBERNATION).0,
         instances,
         ready_instances,
         phase: text(object, &["status", "phase"]).unwrap_or_default(),

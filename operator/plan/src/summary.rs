@@ -3,7 +3,7 @@
 //! `Ready`, `Reconciling` and `Stalled` follow kstatus. `Serving` is told from what runs, apart from `UpToDate`: a failed
 //! upgrade whose old version still serves is not an outage.
 
-use crate::concern::{gateway, migration, tls, workload};
+use crate::concern::{class, gateway, migration, tls, workload};
 use crate::input::Input;
 use crate::model::Model;
 use crate::outcome::{APPLYING, Finding, Wait};
@@ -18,7 +18,7 @@ pub fn summarise(
     let stalled = waits.iter().find(|wait| wait.stalls);
     // What is waited for without stalling keeps a tenant from being what was asked for, too.
     let wait = stalled.or(waits.first());
-    let ready = ready(findings, wait);
+    let ready = ready(model, findings, wait);
     let reconciling = if ready.truth == Some(true) || stalled.is_some() {
         Finding::new("Reconciling", false, "Idle", "nothing is under way")
     } else {
@@ -29,15 +29,23 @@ pub fn summarise(
         reconciling,
         stalls(stalled),
         serving(input, model),
-        up_to_date(findings, wait),
+        up_to_date(input, model, findings, wait),
     ]
 }
 
-fn ready(findings: &[Finding], wait: Option<&Wait>) -> Finding {
-    let lacking = findings.iter().find(|finding| finding.truth != Some(true));
+fn ready(model: Option<&Model<'_>>, findings: &[Finding], wait: Option<&Wait>) -> Finding {
+    let lacking = findings
+        .iter()
+        .find(|finding| finding.counts && finding.truth != Some(true));
     match (wait, lacking) {
         (Some(wait), _) => Finding::new("Ready", false, wait.reason, wait.message.clone()),
         (None, Some(lacking)) => Finding::new("Ready", false, lacking.reason, lacking.message.clone()),
+        (None, None) if model.is_some_and(|model| model.suspended) => Finding::new(
+            "Ready",
+            true,
+            "Suspended",
+            "nothing runs, as it was asked for; the data is kept",
+        ),
         (None, None) => Finding::new("Ready", true, "Ready", "everything runs as it was asked for"),
     }
 }
@@ -58,6 +66,9 @@ fn stalls(stalled: Option<&Wait>) -> Finding {
 }
 
 fn serving(input: &Input<'_>, model: Option<&Model<'_>>) -> Finding {
+    if model.is_some_and(|model| model.suspended) {
+        return Finding::new("Serving", false, "Suspended", "spec.desiredState is Suspended");
+    }
     match (workload::serves(input, model), gateway::routed(input)) {
         (true, true) if tls::is_expired(input) => Finding::new(
             "Serving",
@@ -76,17 +87,36 @@ fn serving(input: &Input<'_>, model: Option<&Model<'_>>) -> Finding {
     }
 }
 
-fn up_to_date(findings: &[Finding], wait: Option<&Wait>) -> Finding {
+fn up_to_date(
+    input: &Input<'_>,
+    model: Option<&Model<'_>>,
+    findings: &[Finding],
+    wait: Option<&Wait>,
+) -> Finding {
+    const TOPIC: &str = "UpToDate";
+    if let Some(wait) = wait {
+        return Finding::new(TOPIC, false, wait.reason, wait.message.clone());
+    }
+    let drift = findings
+        .iter()
+        .find(|finding| finding.topic == class::TOPIC && finding.truth == Some(false));
+    if let Some(drift) = drift {
+        return Finding::new(TOPIC, false, drift.reason, drift.message.clone());
+    }
+    if model.is_some_and(|model| model.suspended && workload::runs_another(input, model)) {
+        let message = "what was asked for is installed when the tenant is active again";
+        return Finding::new(TOPIC, false, "Suspended", message);
+    }
     let holds = |topic: &str| findings.iter().any(|f| f.topic == topic && f.truth == Some(true));
     let applied = findings.iter().all(|f| f.reason != APPLYING);
-    match (applied && holds(workload::TOPIC) && holds(migration::TOPIC), wait) {
-        (_, Some(wait)) => Finding::new("UpToDate", false, wait.reason, wait.message.clone()),
-        (true, None) => Finding::new("UpToDate", true, "UpToDate", "what runs is what was asked for"),
-        (false, None) => Finding::new(
-            "UpToDate",
+    if applied && holds(workload::TOPIC) && holds(migration::TOPIC) {
+        Finding::new(TOPIC, true, "UpToDate", "what runs is what was asked for")
+    } else {
+        Finding::new(
+            TOPIC,
             false,
             "RollingOut",
             "what was asked for is being rolled out",
-        ),
+        )
     }
 }

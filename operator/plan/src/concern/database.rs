@@ -7,13 +7,13 @@ use freehold_crds::Amount;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 
 use super::Scene;
-use super::pod::requirements;
+use super::pod::{requirements, tolerations};
 use crate::foreign::cloudnative_pg::{
     Affinity, Bootstrap, Cluster, ClusterSpec, InheritedMetadata, InitDb, Postgresql, Probe, Probes, Storage,
     Synchronous,
 };
 use crate::kind::Kind;
-use crate::names::{DATABASE, TENANT_LABEL, TIER_LABEL};
+use crate::names::{DATABASE, HIBERNATION, TENANT_LABEL, TIER_LABEL};
 use crate::object::Object;
 use crate::outcome::{APPLYING, Finding, Outcome, Wait};
 use crate::seen::{Facts, Seen};
@@ -27,16 +27,20 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     let cluster = Cluster {
         spec: spec(&scene, size),
     };
+    let mut marks = scene.marks();
+    if scene.model.suspended {
+        marks = marks.annotation(HIBERNATION, "on");
+    }
     outcome.objects.push(Object::declare(
         scene.id(Kind::Cluster, DATABASE),
-        scene.marks(),
+        marks,
         &cluster,
     ));
-    outcome.findings.push(finding(seen));
+    outcome.findings.push(finding(seen, scene.model.suspended));
     outcome
 }
 
-fn finding(seen: Option<&Seen>) -> Finding {
+fn finding(seen: Option<&Seen>, suspended: bool) -> Finding {
     let Some(Seen {
         facts:
             Facts::Database {
@@ -45,12 +49,28 @@ fn finding(seen: Option<&Seen>) -> Finding {
                 ready_instances,
                 phase,
                 current,
+                hibernated,
             },
         ..
     }) = seen
     else {
         return Finding::new(TOPIC, false, "Creating", "the database is being created");
     };
+    match (suspended, hibernated) {
+        (true, true) => {
+            return Finding::new(
+                TOPIC,
+                true,
+                "Hibernated",
+                "the database sleeps, its volumes are kept",
+            );
+        }
+        (true, false) => {
+            return Finding::new(TOPIC, false, "Hibernating", "the database is being stopped");
+        }
+        (false, true) => return Finding::new(TOPIC, false, "Waking", "the database is being started"),
+        (false, false) => {}
+    }
     if *ready && !*current {
         return Finding::new(
             TOPIC,
@@ -103,7 +123,7 @@ fn storage_size(scene: &Scene<'_>, seen: Option<&Seen>) -> (String, Outcome) {
 }
 
 fn spec(scene: &Scene<'_>, size: String) -> ClusterSpec {
-    let database = &scene.model.database;
+    let (database, placement) = (&scene.model.database, scene.model.placement);
     let labels = [(TENANT_LABEL, scene.model.name), (TIER_LABEL, TIER)];
     ClusterSpec {
         image_name: database.class.image.clone(),
@@ -133,7 +153,10 @@ fn spec(scene: &Scene<'_>, size: String) -> ClusterSpec {
             topology_key: "kubernetes.io/hostname",
             // `required` would leave replicas pending on a cluster with fewer nodes than instances.
             pod_anti_affinity_type: "preferred",
+            node_selector: placement.node_selector.clone(),
+            tolerations: tolerations(placement),
         },
+        priority_class_name: placement.priority_class_name.clone(),
         // Without managed-by: CloudNativePG's objects are not ours to prune.
         inherited_metadata: InheritedMetadata {
             labels: labels

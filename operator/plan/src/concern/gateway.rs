@@ -1,6 +1,6 @@
 //! How users get in: one Gateway and one HTTPRoute to the web component.
 
-use super::Scene;
+use super::{Scene, hostnames};
 use crate::foreign::gateway_api::{
     AllowedRoutes, Backend, From, Gateway, GatewaySpec, HttpRoute, HttpRouteSpec, Listener, Named, Rule, Tls,
 };
@@ -17,7 +17,15 @@ pub const TOPIC: &str = "RouteReady";
 const ROUTE: &str = "web";
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
-    let hostnames = &scene.model.tenant.spec.hostnames;
+    let hostnames = hostnames::held(&scene);
+    if hostnames.is_empty() {
+        // Nothing is served under a name that isn't ours; what is there already goes on.
+        return Outcome {
+            keep: [scene.id(Kind::Gateway, GATEWAY), scene.id(Kind::HttpRoute, ROUTE)].into(),
+            findings: vec![finding(&scene)],
+            ..Outcome::default()
+        };
+    }
     let gateway = Gateway {
         spec: GatewaySpec {
             gateway_class_name: scene.model.gateway.class_name.clone(),
@@ -34,7 +42,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     let route = HttpRoute {
         spec: HttpRouteSpec {
             parent_refs: vec![Named { name: GATEWAY.into() }],
-            hostnames: hostnames.clone(),
+            hostnames: hostnames.iter().map(|name| (*name).to_owned()).collect(),
             rules: vec![Rule {
                 backend_refs: vec![backend],
             }],

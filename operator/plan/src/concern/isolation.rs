@@ -1,12 +1,14 @@
 //! Who may talk to whom. Everything is denied in both directions; then the least that works.
 //!
 //! In: the release's tiers and ports, the gateway, the API server's addresses. Out: NetworkPolicies.
-//! Invariant: no rule names another tenant, no rule has an address range except the API server's, and only database
-//! pods reach those.
+//! Invariants: no rule names another tenant; only database pods reach the API server; declared egress never reaches
+//! link-local addresses (cloud metadata), loopback or the cluster's own ranges, however wide it is.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use freehold_crds::Tier;
+use freehold_crds::{EgressPort, Tier};
+use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
     NetworkPolicyPort, NetworkPolicySpec,
@@ -20,7 +22,7 @@ use super::workload;
 use crate::kind::Kind;
 use crate::names::{DATABASE, TIER_LABEL};
 use crate::object::Object;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Wait};
 
 const POSTGRESQL: u16 = 5432;
 /// CloudNativePG's instance manager: its operator asks it for the status, and instances ask each other.
@@ -28,7 +30,18 @@ const INSTANCE_MANAGER: u16 = 8000;
 /// CloudNativePG's own label on every pod of a cluster, jobs included.
 const CLUSTER_LABEL: &str = "cnpg.io/cluster";
 
+/// Ranges that no declared egress reaches: link-local (RFC 3927, RFC 4291), loopback, IPv4 in IPv6's clothes.
+const NEVER: [&str; 5] = [
+    "169.254.0.0/16",
+    "127.0.0.0/8",
+    "fe80::/10",
+    "::1/128",
+    "::ffff:0:0/96",
+];
+
 pub fn plan(scene: Scene<'_>) -> Outcome {
+    let (declared, waits) = declared(&scene);
+    let outwards = |first: NetworkPolicyEgressRule| std::iter::once(first).chain(declared.clone()).collect();
     let ports = |tier: Tier| -> Vec<u16> { workload::ports(&scene, tier).into_iter().collect() };
     let (web, application) = (ports(Tier::Web), ports(Tier::Application));
     let gateway = NetworkPolicyPeer {
@@ -50,13 +63,13 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             "application",
             tier(tier_label(Tier::Application)),
             vec![from(vec![pods(tier(tier_label(Tier::Web)))], &application)],
-            vec![to_database()],
+            outwards(to_database()),
         ),
         (
             "worker",
             tier(tier_label(Tier::Worker)),
             vec![],
-            vec![to_database()],
+            outwards(to_database()),
         ),
         ("hook", tier(HOOK), vec![], vec![to_database()]),
         (
@@ -79,7 +92,93 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         );
         Object::declare(scene.id(Kind::NetworkPolicy, name), scene.marks(), &policy)
     });
-    Outcome::of(objects.into())
+    Outcome {
+        waits,
+        ..Outcome::of(objects.into())
+    }
+}
+
+/// The egress that the tenant declares and its class allows, without what it never reaches. What is not allowed is left
+/// out and said.
+fn declared(scene: &Scene<'_>) -> (Vec<NetworkPolicyEgressRule>, Vec<Wait>) {
+    let mut rules = Vec::new();
+    let mut waits = Vec::new();
+    for rule in &scene.model.tenant.spec.egress {
+        match destination(scene, &rule.cidr) {
+            Ok(block) => rules.push(NetworkPolicyEgressRule {
+                to: Some(vec![NetworkPolicyPeer {
+                    ip_block: Some(block),
+                    ..NetworkPolicyPeer::default()
+                }]),
+                ports: Some(rule.ports.iter().filter_map(declared_port).collect()),
+            }),
+            Err(why) => waits.push(Wait {
+                reason: "EgressNotAllowed",
+                message: format!("the egress to {} is left out: {why}", rule.cidr),
+                unblocked_by:
+                    "name another range in spec.egress, or let the TenantClass allow it in egress.allowed"
+                        .to_owned(),
+                stalls: true,
+            }),
+        }
+    }
+    (rules, waits)
+}
+
+fn declared_port(declared: &EgressPort) -> Option<NetworkPolicyPort> {
+    Some(port(
+        declared.protocol.as_str(),
+        u16::try_from(declared.port).ok()?,
+    ))
+}
+
+fn destination(scene: &Scene<'_>, cidr: &str) -> Result<IPBlock, String> {
+    let net: IpNet = cidr.parse().map_err(|_| "it is no address range".to_owned())?;
+    let allowed = scene
+        .model
+        .egress
+        .allowed
+        .iter()
+        .filter_map(|range| range.parse::<IpNet>().ok());
+    if !allowed.clone().any(|range| range.contains(&net)) {
+        return Err("the class does not allow it".to_owned());
+    }
+    let own = scene.input.config.cluster_cidrs.iter().map(String::as_str);
+    let mut except = Vec::new();
+    for never in NEVER
+        .into_iter()
+        .chain(own)
+        .filter_map(|range| range.parse::<IpNet>().ok())
+    {
+        if never.contains(&net) {
+            return Err(format!(
+                "{never} is never reachable: it is link-local, loopback or the cluster's own"
+            ));
+        }
+        if net.contains(&never) {
+            except.push(never);
+        }
+    }
+    let except: Vec<String> = IpNet::aggregate(&except)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    Ok(IPBlock {
+        cidr: net.to_string(),
+        except: (!except.is_empty()).then_some(except),
+    })
+}
+
+/// Whether the tenant declared that a tier may reach an address and port.
+pub fn may_reach(scene: &Scene<'_>, address: IpAddr, port: u16) -> bool {
+    let mut rules = scene.model.tenant.spec.egress.iter();
+    rules.any(|rule| {
+        let within = destination(scene, &rule.cidr).is_ok_and(|block| {
+            let holds = |range: &str| range.parse::<IpNet>().is_ok_and(|net| net.contains(&address));
+            holds(&block.cidr) && !block.except.iter().flatten().any(|range| holds(range))
+        });
+        within && rule.ports.iter().any(|declared| declared.port == i32::from(port))
+    })
 }
 
 fn database_ingress(scene: &Scene<'_>) -> Vec<NetworkPolicyIngressRule> {

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Scene;
 use super::pod::{self, HOOK, Told};
+use super::workload;
 use crate::kind::Kind;
 use crate::model::Migration;
 use crate::names::{HOOKS, JobName, TENANT_LABEL, TIER_LABEL};
@@ -67,7 +68,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     let id = scene.id(Kind::Job, name.as_str());
     if scene.input.observed.objects.contains_key(&id) {
         outcome.keep.insert(id);
-    } else if !another_runs(&scene) {
+    } else if may_start(&scene) {
         outcome
             .objects
             .push(Object::declare(id, marks(&scene), &job(&scene, migration)));
@@ -79,6 +80,12 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             true,
             "Migrated",
             format!("the schema is at version {version}"),
+        ),
+        Progress::Running if scene.model.suspended => Finding::aside(
+            TOPIC,
+            Some(false),
+            "Suspended",
+            format!("the schema is brought to version {version} when the tenant is active again"),
         ),
         Progress::Running => Finding::new(TOPIC, false, "Migrating", format!("{name} has not finished")),
         Progress::Failed(why) => {
@@ -97,6 +104,12 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         }
     });
     outcome
+}
+
+/// Not while the database sleeps, and an upgrade not while no window can be read: a first installation needs none.
+fn may_start(scene: &Scene<'_>) -> bool {
+    let upgrade = workload::runs_another(scene.input, scene.model);
+    !scene.model.suspended && (scene.model.hours.is_ok() || !upgrade) && !another_runs(scene)
 }
 
 /// Whether a migration of another release has not ended yet: it is pruned, and ours waits, because two at once would meet
@@ -143,6 +156,7 @@ fn job(scene: &Scene<'_>, migration: &Migration<'_>) -> Job {
             database: true,
             owner: false,
         },
+        scene.model.placement,
     );
     spec.restart_policy = Some("Never".to_owned());
     Job {

@@ -2,9 +2,13 @@
 //! on the order in which the others are asked.
 
 pub mod access;
+pub mod class;
 pub mod database;
+pub mod deletion;
 pub mod gateway;
+pub mod hostnames;
 pub mod isolation;
+pub mod maintenance;
 pub mod migration;
 pub mod namespace;
 pub mod pod;
@@ -12,6 +16,7 @@ pub mod quota;
 pub mod settings;
 pub mod teardown;
 pub mod tls;
+pub mod verification;
 pub mod workload;
 
 use crate::input::Input;

@@ -1,13 +1,15 @@
-//! The tenant's namespace: Pod Security `restricted`, and the uid of the tenant that it was made for.
+//! The tenant's namespace: Pod Security `restricted`, the incarnation whose data is in it, and the uid of the Tenant that
+//! holds it.
 //!
-//! Invariant: a namespace that exists without that uid is never adopted, and nothing is written into it.
+//! Invariant: a namespace that exists without that uid is never written into, unless its incarnation is the one that the
+//! tenant is told to adopt. Its holder is gone then: names of Tenants are unique, and this one has that name.
 
 use k8s_openapi::api::core::v1::Namespace;
 
 use crate::input::Input;
 use crate::kind::Kind;
-use crate::model::namespace;
-use crate::names::TENANT_UID;
+use crate::model::{incarnation, namespace};
+use crate::names::{INCARNATION, TENANT_UID};
 use crate::object::{Id, Marks, Object};
 use crate::outcome::{Finding, Outcome, Wait};
 use crate::seen::Facts;
@@ -22,7 +24,11 @@ pub enum Holder {
     /// None is there.
     Nobody,
     Us,
-    /// Ours, and on its way out.
+    /// An earlier tenant's, and this one is told to take it over.
+    Adoptable,
+    /// An earlier tenant's.
+    Earlier,
+    /// Ours, or to be taken over, and on its way out.
     Ending,
     Stranger,
 }
@@ -36,15 +42,32 @@ pub fn holder(input: &Input<'_>) -> Holder {
     let Some(seen) = input.observed.objects.get(&id) else {
         return Holder::Nobody;
     };
-    match &seen.facts {
-        Facts::Namespace { tenant_uid } if *tenant_uid == input.tenant.metadata.uid => {
-            if seen.ending {
-                Holder::Ending
-            } else {
-                Holder::Us
-            }
-        }
-        _ => Holder::Stranger,
+    let Facts::Namespace {
+        tenant_uid,
+        incarnation,
+    } = &seen.facts
+    else {
+        return Holder::Stranger;
+    };
+    let adopts = input.tenant.spec.adopt.as_ref().map(|adopt| &adopt.incarnation);
+    let holder = if *tenant_uid == input.tenant.metadata.uid {
+        Holder::Us
+    } else if incarnation.is_some() && incarnation.as_ref() == adopts {
+        Holder::Adoptable
+    } else if incarnation.is_some() {
+        return Holder::Earlier;
+    } else {
+        return Holder::Stranger;
+    };
+    if seen.ending { Holder::Ending } else { holder }
+}
+
+/// Whether the namespace is somebody else's, or ending: then nothing is written into it.
+pub fn is_blocked(input: &Input<'_>) -> bool {
+    match holder(input) {
+        Holder::Us | Holder::Adoptable => false,
+        Holder::Nobody => input.tenant.spec.adopt.is_some(),
+        Holder::Earlier | Holder::Ending | Holder::Stranger => true,
     }
 }
 
@@ -63,11 +86,16 @@ pub fn plan(input: &Input<'_>) -> Outcome {
     let id = id(input);
     match holder(input) {
         Holder::Stranger => stranger(input, &id),
+        Holder::Earlier => earlier(input, &id),
         Holder::Ending => ending(&id),
-        Holder::Nobody | Holder::Us => {
+        Holder::Nobody if input.tenant.spec.adopt.is_some() => nothing_to_adopt(input, &id),
+        Holder::Nobody | Holder::Us | Holder::Adoptable => {
             let mut outcome = Outcome::of(vec![declare(input, id)]);
             outcome.findings.push(match holder(input) {
                 Holder::Us => Finding::new(TOPIC, true, "Ready", "the namespace is there"),
+                Holder::Adoptable => {
+                    Finding::new(TOPIC, false, "Adopting", "the namespace is being taken over")
+                }
                 _ => Finding::new(TOPIC, false, "Creating", "the namespace is being created"),
             });
             outcome
@@ -77,10 +105,12 @@ pub fn plan(input: &Input<'_>) -> Outcome {
 
 fn declare(input: &Input<'_>, id: Id) -> Object {
     let tenant = input.tenant.metadata.name.as_deref().unwrap_or_default();
-    let mut marks = Marks::of(tenant).annotation(
-        TENANT_UID,
-        input.tenant.metadata.uid.as_deref().unwrap_or_default(),
-    );
+    let mut marks = Marks::of(tenant)
+        .annotation(
+            TENANT_UID,
+            input.tenant.metadata.uid.as_deref().unwrap_or_default(),
+        )
+        .annotation(INCARNATION, &incarnation(input));
     for mode in ["enforce", "audit", "warn"] {
         marks = marks
             .label(&format!("pod-security.kubernetes.io/{mode}"), "restricted")
@@ -115,6 +145,60 @@ fn stranger(input: &Input<'_>, id: &Id) -> Outcome {
             .map(|stranger| stranger.look_again),
         ..Outcome::default()
     }
+}
+
+fn blocked(reason: &'static str, message: String, unblocked_by: String) -> Outcome {
+    Outcome {
+        findings: vec![Finding::new(TOPIC, false, reason, message.clone())],
+        waits: vec![Wait {
+            reason,
+            message,
+            unblocked_by,
+            stalls: true,
+        }],
+        ..Outcome::default()
+    }
+}
+
+fn earlier(input: &Input<'_>, id: &Id) -> Outcome {
+    let seen = input.observed.objects.get(id).map(|seen| &seen.facts);
+    let life = match seen {
+        Some(Facts::Namespace { incarnation, .. }) => incarnation.clone().unwrap_or_default(),
+        _ => String::new(),
+    };
+    blocked(
+        "NamespaceOfEarlierTenant",
+        format!(
+            "the namespace {} holds the data of an earlier tenant of this name, incarnation {life}",
+            id.name
+        ),
+        format!(
+            "set spec.adopt.incarnation to {life} to go on with that data; or delete the namespace {} and all that is \
+             in it; or give the tenant another name",
+            id.name
+        ),
+    )
+}
+
+fn nothing_to_adopt(input: &Input<'_>, id: &Id) -> Outcome {
+    let life = input
+        .tenant
+        .spec
+        .adopt
+        .as_ref()
+        .map(|adopt| adopt.incarnation.clone())
+        .unwrap_or_default();
+    blocked(
+        "NothingToAdopt",
+        format!(
+            "there is no namespace {} with the incarnation {life} that is to be adopted",
+            id.name
+        ),
+        format!(
+            "restore the namespace {} with its annotations, or remove spec.adopt to begin anew",
+            id.name
+        ),
+    )
 }
 
 fn ending(id: &Id) -> Outcome {

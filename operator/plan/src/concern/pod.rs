@@ -1,10 +1,10 @@
 //! What every pod of the product has in common: the restricted security context, and one volume with all that it is told.
 
-use freehold_crds::{Quantity, Resources, Tier};
+use freehold_crds::{Placement, Quantity, Resources, Tier};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapProjection, Container, EmptyDirVolumeSource, KeyToPath, PodSecurityContext,
     PodSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretProjection, SecurityContext,
-    Volume, VolumeMount, VolumeProjection,
+    Toleration, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 
@@ -35,8 +35,24 @@ pub fn tier_label(tier: Tier) -> &'static str {
 }
 
 /// A pod of one container. The caller adds probes, ports and the restart policy.
-pub fn spec(service_account: &str, container: Container, told: Told) -> PodSpec {
+pub fn spec(service_account: &str, container: Container, told: Told, placement: &Placement) -> PodSpec {
     PodSpec {
+        volumes: Some(vec![told_volume(told), temporary()]),
+        ..bare(service_account, container, placement)
+    }
+}
+
+/// The same without any volume.
+pub fn bare(service_account: &str, container: Container, placement: &Placement) -> PodSpec {
+    let Placement {
+        node_selector,
+        tolerations: taints,
+        priority_class_name,
+    } = placement;
+    PodSpec {
+        node_selector: (!node_selector.is_empty()).then(|| node_selector.clone()),
+        tolerations: (!taints.is_empty()).then(|| tolerations(placement)),
+        priority_class_name: priority_class_name.clone(),
         service_account_name: Some(service_account.to_owned()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -52,9 +68,20 @@ pub fn spec(service_account: &str, container: Container, told: Told) -> PodSpec 
             ..PodSecurityContext::default()
         }),
         containers: vec![container],
-        volumes: Some(vec![told_volume(told), temporary()]),
         ..PodSpec::default()
     }
+}
+
+/// The class's tolerations in the API's form.
+pub fn tolerations(placement: &Placement) -> Vec<Toleration> {
+    let wire = |given: &freehold_crds::Toleration| Toleration {
+        key: Some(given.key.clone()),
+        operator: Some(given.operator.as_str().to_owned()),
+        value: given.value.clone(),
+        effect: given.effect.map(|effect| effect.as_str().to_owned()),
+        toleration_seconds: None,
+    };
+    placement.tolerations.iter().map(wire).collect()
 }
 
 /// The container, without what only some have.
@@ -72,17 +99,22 @@ pub fn container(name: &str, image: &str, args: &[String], resources: &Resources
         args: Some(args.to_vec()),
         resources: Some(requirements(resources, |value| Wire(value.0.clone()))),
         volume_mounts: Some(vec![mount("freehold", TOLD, true), mount("tmp", "/tmp", false)]),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            run_as_non_root: Some(true),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".into()]),
-                add: None,
-            }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(confined()),
         ..Container::default()
+    }
+}
+
+/// What the Pod Security standard `restricted` asks of a container, and a root file system that can't be written.
+pub fn confined() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        run_as_non_root: Some(true),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".into()]),
+            add: None,
+        }),
+        ..SecurityContext::default()
     }
 }
 

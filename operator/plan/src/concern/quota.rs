@@ -16,7 +16,7 @@ use crate::outcome::Outcome;
 const NAME: &str = "tenant";
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
-    let quota = scene.model.quota.map(|quota| {
+    let quota = scene.model.quota.as_ref().map(|quota| {
         let spec = ResourceQuotaSpec {
             hard: Some(hard(quota)),
             ..ResourceQuotaSpec::default()

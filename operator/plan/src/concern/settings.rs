@@ -1,12 +1,11 @@
 //! What the product must know, as one file: `settings.json`. Its checksum stands on the pods, so that a change rolls them.
 //!
-//! Invariant: no secret is in it.
+//! Its form is `freehold_crds::Settings`. Invariant: no secret is in it.
 
-use std::collections::BTreeMap;
-
-use freehold_crds::Edition;
+use freehold_crds::{
+    RefreshSettings, ReleaseSettings, Settings, SsoSettings, SupportSettings, TenantSettings,
+};
 use k8s_openapi::api::core::v1::ConfigMap;
-use serde::Serialize;
 
 use super::Scene;
 use crate::kind::Kind;
@@ -18,54 +17,6 @@ use crate::outcome::Outcome;
 /// The file's name, and the key in the ConfigMap.
 pub const FILE: &str = "settings.json";
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Settings<'a> {
-    tenant: TenantSettings<'a>,
-    url: &'a str,
-    release: ReleaseSettings<'a>,
-    /// Where each component is found inside the namespace.
-    services: BTreeMap<&'a str, String>,
-    session: Session,
-    password: Password,
-    refresh: Refresh,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TenantSettings<'a> {
-    name: &'a str,
-    display_name: &'a str,
-    owner: &'a str,
-    edition: Edition,
-    seats: i32,
-}
-
-#[derive(Serialize)]
-struct ReleaseSettings<'a> {
-    product: &'a str,
-    version: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Session {
-    idle_minutes: u32,
-    max_hours: u32,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Password {
-    min_length: u32,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Refresh {
-    idle_minutes: u32,
-}
-
 /// The file's text.
 pub fn text(model: &Model<'_>) -> String {
     let spec = &model.tenant.spec;
@@ -74,28 +25,37 @@ pub fn text(model: &Model<'_>) -> String {
             "http://{}.{}.svc.cluster.local:{}",
             part.name, model.namespace, part.port?
         );
-        Some((part.component.name.as_str(), url))
+        Some((part.component.name.clone(), url))
     });
     let settings = Settings {
         tenant: TenantSettings {
-            name: model.name,
-            display_name: &spec.display_name,
-            owner: &spec.owner.email,
+            name: model.name.to_owned(),
+            display_name: spec.display_name.clone(),
+            owner: spec.owner.email.clone(),
+            owner_name: spec.owner.name.clone(),
             edition: spec.edition,
             seats: spec.seats,
+            region: spec.region.clone(),
+            environment: spec.environment,
         },
-        url: &model.url,
+        url: model.url.clone(),
         release: ReleaseSettings {
-            product: model.product,
+            product: model.product.to_owned(),
             version: model.version.to_string(),
         },
         services: services.collect(),
-        session: Session {
-            idle_minutes: 30,
-            max_hours: 12,
+        session: spec.session.clone(),
+        password: spec.password.clone(),
+        sso: spec.sso.as_ref().map(|sso| SsoSettings {
+            entity_id: sso.saml.entity_id.clone(),
+            endpoint: sso.saml.endpoint.clone(),
+            signing_certificate: sso.saml.signing_certificate.clone(),
+            alternate_id: sso.saml.alternate_id.clone(),
+        }),
+        support: SupportSettings {
+            consent: spec.support.consent,
         },
-        password: Password { min_length: 12 },
-        refresh: Refresh { idle_minutes: 25 },
+        refresh: RefreshSettings { idle_minutes: 25 },
     };
     // Strings and numbers only: this can't fail.
     serde_json::to_string(&settings).unwrap_or_default()

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::Scene;
+use super::{Scene, hostnames as claims};
 use crate::input::{Certificate, Input, Slot};
 use crate::kind::Kind;
 use crate::model::namespace;
@@ -48,7 +48,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         }
         Slot::Absent => {
             outcome.actions.push(Action::MintAuthority);
-            outcome.actions.push(mint_edge(&scene));
+            outcome.actions.extend(mint_edge(&scene));
         }
         Slot::Present(authority) => {
             outcome.objects.push(bundle(&scene, authority));
@@ -99,7 +99,7 @@ pub fn is_expired(input: &Input<'_>) -> bool {
 fn edge(scene: &Scene<'_>, authority: &Certificate, outcome: &mut Outcome) {
     let Slot::Present(edge) = &scene.input.observed.minted.edge else {
         if matches!(scene.input.observed.minted.edge, Slot::Absent | Slot::Broken) {
-            outcome.actions.push(mint_edge(scene));
+            outcome.actions.extend(mint_edge(scene));
         }
         return;
     };
@@ -107,7 +107,7 @@ fn edge(scene: &Scene<'_>, authority: &Certificate, outcome: &mut Outcome) {
     if is_valid_for(scene, edge, authority) && scene.input.now < renew_at {
         outcome.wake = Some(renew_at);
     } else {
-        outcome.actions.push(mint_edge(scene));
+        outcome.actions.extend(mint_edge(scene));
     }
 }
 
@@ -174,18 +174,20 @@ fn finding(scene: &Scene<'_>) -> Finding {
 }
 
 fn hostnames(scene: &Scene<'_>) -> Vec<String> {
-    let mut names = scene.model.tenant.spec.hostnames.clone();
+    let mut names: Vec<String> = claims::held(scene).into_iter().map(str::to_owned).collect();
     names.sort();
     names.dedup();
     names
 }
 
-fn mint_edge(scene: &Scene<'_>) -> Action {
-    Action::MintEdge {
+/// None while no hostname is ours.
+fn mint_edge(scene: &Scene<'_>) -> Option<Action> {
+    let dns_names = hostnames(scene);
+    (!dns_names.is_empty()).then(|| Action::MintEdge {
         namespace: scene.model.namespace.as_str().to_owned(),
-        dns_names: hostnames(scene),
+        dns_names,
         lifetime_seconds: scene.model.certificate_lifetime.as_secs(),
-    }
+    })
 }
 
 /// The authority's certificate for people: `curl --cacert`.

@@ -57,7 +57,7 @@ pub fn components(scene: &Scene<'_>) -> Vec<ComponentStatus> {
         ComponentStatus {
             name: part.component.name.clone(),
             available,
-            wanted: part.component.replicas,
+            wanted: replicas(scene, part),
         }
     };
     scene.model.components.iter().map(status).collect()
@@ -117,6 +117,15 @@ pub fn serves(input: &Input<'_>, model: Option<&Model<'_>>) -> bool {
     !running.is_empty() && running.into_iter().all(available)
 }
 
+/// How many pods a component is to have.
+fn replicas(scene: &Scene<'_>, part: &Part<'_>) -> i32 {
+    if scene.model.suspended {
+        0
+    } else {
+        part.component.replicas
+    }
+}
+
 fn facts<'a>(scene: &'a Scene<'_>, part: &Part<'_>) -> Option<&'a Facts> {
     scene
         .seen(Kind::Deployment, part.name.as_str())
@@ -151,6 +160,9 @@ fn finding(scene: &Scene<'_>) -> Finding {
             _ => waiting.push(format!("{name} not yet created")),
         }
     }
+    if scene.model.suspended {
+        return suspended(scene);
+    }
     if waiting.is_empty() {
         Finding::new(TOPIC, true, "Ready", format!("all components run {wanted}"))
     } else {
@@ -159,6 +171,32 @@ fn finding(scene: &Scene<'_>) -> Finding {
             false,
             "RollingOut",
             format!("waiting for {wanted}: {}", waiting.join(", ")),
+        )
+    }
+}
+
+/// A suspended tenant is as it is to be when no pod runs; another version waits until it wakes.
+fn suspended(scene: &Scene<'_>) -> Finding {
+    let running = scene.input.observed.objects.iter().filter(|(id, seen)| {
+        id.kind == Kind::Deployment
+            && !matches!(
+                seen.facts,
+                Facts::Deployment {
+                    settled: true,
+                    wanted: 0,
+                    ..
+                }
+            )
+    });
+    let names: Vec<&str> = running.map(|(id, _)| id.name.as_str()).collect();
+    if names.is_empty() {
+        Finding::new(TOPIC, true, "Suspended", "no pod of the product runs")
+    } else {
+        Finding::new(
+            TOPIC,
+            false,
+            "Suspending",
+            format!("still running: {}", names.join(", ")),
         )
     }
 }
@@ -197,8 +235,12 @@ fn component(scene: &Scene<'_>, part: &Part<'_>) -> Outcome {
 
 /// Until the schema is ready for the new version, what another version needs to run stays as it is: its Deployments and
 /// what is around them. What is missing is made, but no Deployment: its image would meet the old schema.
+///
+/// Held back too as long as no window can be read, and while the tenant is suspended, but for the number of pods.
 pub fn hold_back(scene: &Scene<'_>, outcome: &mut Outcome) {
-    if migration::progress(scene) == Progress::Done || others(scene.input, scene.model).next().is_none() {
+    let upgrades = scene.model.hours.is_ok() && !scene.model.suspended;
+    let goes_on = upgrades && migration::progress(scene) == Progress::Done;
+    if goes_on || others(scene.input, scene.model).next().is_none() {
         return;
     }
     let observed = &scene.input.observed.objects;
@@ -214,6 +256,29 @@ pub fn hold_back(scene: &Scene<'_>, outcome: &mut Outcome) {
     outcome
         .keep
         .extend(observed.keys().filter(|id| belongs(id)).cloned());
+    if scene.model.suspended {
+        outcome.objects.extend(asleep(scene));
+    }
+}
+
+/// The Deployments as they are, without pods: what runs need not be what is wanted.
+fn asleep(scene: &Scene<'_>) -> Vec<Object> {
+    let deployments = scene.input.observed.objects.iter().filter(|(id, seen)| {
+        id.kind == Kind::Deployment && id.namespace == scene.model.namespace.as_str() && !seen.ending
+    });
+    deployments
+        .filter(|(_, seen)| seen.live["spec"]["replicas"] != 0)
+        .map(|(id, seen)| {
+            let mut live = seen.live.clone();
+            live["spec"]["replicas"] = 0.into();
+            Object::of_live(id.clone(), &live, &[])
+        })
+        .collect()
+}
+
+/// Whether anything runs that an upgrade would replace.
+pub fn runs_another(input: &Input<'_>, model: &Model<'_>) -> bool {
+    others(input, model).next().is_some()
 }
 
 /// The Deployments that run another version than the one that is wanted.
@@ -300,7 +365,7 @@ fn deployment(scene: &Scene<'_>, part: &Part<'_>) -> Deployment {
         max_unavailable: Some(IntOrString::Int(0)),
     };
     let spec = DeploymentSpec {
-        replicas: Some(part.component.replicas),
+        replicas: Some(replicas(scene, part)),
         selector: selector(part),
         strategy: Some(DeploymentStrategy {
             type_: Some("RollingUpdate".into()),
@@ -351,7 +416,7 @@ fn template(scene: &Scene<'_>, part: &Part<'_>) -> PodTemplateSpec {
         database: part.uses_database(),
         owner: component.tier == Tier::Application,
     };
-    let mut spec = pod::spec(part.name.as_str(), container, told);
+    let mut spec = pod::spec(part.name.as_str(), container, told, scene.model.placement);
     spec.termination_grace_period_seconds = Some(GRACE);
     spec.topology_spread_constraints = Some(vec![TopologySpreadConstraint {
         max_skew: 1,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
 use serde::Serialize;
 
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +22,8 @@ pub struct ClusterSpec {
     pub primary_update_strategy: &'static str,
     pub primary_update_method: &'static str,
     pub affinity: Affinity,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
     pub inherited_metadata: InheritedMetadata,
     /// Seconds.
     pub failover_delay: i32,
@@ -64,6 +66,10 @@ pub struct Affinity {
     pub enable_pod_anti_affinity: bool,
     pub topology_key: &'static str,
     pub pod_anti_affinity_type: &'static str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -1,0 +1,191 @@
+//! One hostname belongs to one tenant of the cluster: a claim for each, in the operator's namespace.
+//!
+//! In: the claims that are known. Out: claims to take, to keep and to give up. A create that meets another's claim is
+//! refused by the API server itself, which is what makes a name unique. Invariant: nothing is served under a name whose
+//! claim was not seen in our hands.
+
+use freehold_crds::{ClaimState, HostnameClaimSpec};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Serialize;
+
+use super::Scene;
+use crate::input::Input;
+use crate::kind::Kind;
+use crate::model::incarnation;
+use crate::names::{ClaimName, GATEWAY};
+use crate::object::{Id, Marks, Object};
+use crate::outcome::{Finding, Outcome, Wait};
+use crate::seen::{Facts, Seen};
+
+pub const TOPIC: &str = "HostnamesClaimed";
+
+#[derive(Serialize)]
+struct Claim {
+    spec: HostnameClaimSpec,
+}
+
+/// The claims of the names that are asked for; those that are no longer are given up.
+pub fn plan(scene: Scene<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut missing = Vec::new();
+    for hostname in &scene.model.tenant.spec.hostnames {
+        let id = id(scene.input, hostname);
+        if scene.input.observed.strangers.contains_key(&id) || is_anothers(scene.input, &id) {
+            outcome.waits.push(taken(hostname));
+            let stranger = scene.input.observed.strangers.get(&id);
+            outcome.wake_at(stranger.map(|stranger| stranger.look_again));
+            missing.push(hostname.as_str());
+            continue;
+        }
+        if !is_held(scene.input, &id) {
+            missing.push(hostname.as_str());
+        }
+        outcome.objects.push(claim(scene.input, id, hostname, None));
+    }
+    let wanted: Vec<Id> = scene
+        .model
+        .tenant
+        .spec
+        .hostnames
+        .iter()
+        .map(|name| id(scene.input, name))
+        .collect();
+    outcome.objects.extend(given_up(scene.input, &wanted));
+    outcome.findings.push(if missing.is_empty() {
+        Finding::new(TOPIC, true, "Claimed", "every hostname belongs to this tenant")
+    } else {
+        let message = format!("not yet this tenant's: {}", missing.join(", "));
+        Finding::new(TOPIC, false, "Claiming", message)
+    });
+    outcome
+}
+
+/// The names that are asked for and are ours; also one that is served already, as long as nobody else's claim on it is
+/// known: a claim that somebody deleted is taken again, and users need not notice.
+pub fn held<'a>(scene: &Scene<'a>) -> Vec<&'a str> {
+    let input = scene.input;
+    let listeners = scene
+        .seen(Kind::Gateway, GATEWAY)
+        .map(|seen| &seen.live["spec"]["listeners"]);
+    let is_served = |name: &str| {
+        let mut listeners = listeners.and_then(|all| all.as_array()).into_iter().flatten();
+        listeners.any(|listener| listener["hostname"] == name)
+    };
+    let is_free =
+        |id: &Id| !input.observed.strangers.contains_key(id) && !input.observed.objects.contains_key(id);
+    let names = scene.model.tenant.spec.hostnames.iter().map(String::as_str);
+    names
+        .filter(|name| {
+            let id = id(input, name);
+            is_held(input, &id) || (is_served(name) && is_free(&id))
+        })
+        .collect()
+}
+
+/// Claims of this tenant on other names than these, as given up. They stay as tombstones.
+pub fn given_up(input: &Input<'_>, wanted: &[Id]) -> Vec<Object> {
+    let ours = input
+        .observed
+        .objects
+        .iter()
+        .filter(|(id, _)| id.kind == Kind::HostnameClaim);
+    let unwanted = ours.filter(|(id, _)| !wanted.contains(id) && is_held(input, id));
+    unwanted
+        .filter_map(|(id, seen)| match &seen.facts {
+            Facts::Claim { hostname, .. } => Some(claim(input, id.clone(), hostname, Some(input.now))),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Whether a claim that is known may be taken by this tenant: its own, one that a tenant of its name gave up, or one that
+/// was given up long ago.
+pub fn is_takeable(
+    facts: &Facts,
+    tenant: &str,
+    incarnation: &str,
+    hold: jiff::SignedDuration,
+    now: Timestamp,
+) -> bool {
+    let Facts::Claim {
+        tenant: holder,
+        incarnation: life,
+        given_up_at,
+        ..
+    } = facts
+    else {
+        return false;
+    };
+    let over = |at: &Timestamp| at.checked_add(hold).is_ok_and(|until| until <= now);
+    (life == incarnation && holder == tenant)
+        || given_up_at
+            .as_ref()
+            .is_some_and(|at| holder == tenant || over(at))
+}
+
+fn is_anothers(input: &Input<'_>, id: &Id) -> bool {
+    let config = input.config;
+    seen(input, id).is_some_and(|seen| {
+        !is_takeable(
+            &seen.facts,
+            name(input),
+            &incarnation(input),
+            config.hostname_hold,
+            input.now,
+        )
+    })
+}
+
+fn is_held(input: &Input<'_>, id: &Id) -> bool {
+    seen(input, id).is_some_and(|seen| {
+        matches!(&seen.facts, Facts::Claim { tenant, incarnation: life, given_up_at: None, .. }
+            if tenant == name(input) && *life == incarnation(input))
+    })
+}
+
+fn seen<'a>(input: &'a Input<'_>, id: &Id) -> Option<&'a Seen> {
+    input.observed.objects.get(id)
+}
+
+fn name<'a>(input: &'a Input<'_>) -> &'a str {
+    input.tenant.metadata.name.as_deref().unwrap_or_default()
+}
+
+fn id(input: &Input<'_>, hostname: &str) -> Id {
+    Id {
+        kind: Kind::HostnameClaim,
+        namespace: input.config.operator_namespace.clone(),
+        name: ClaimName::of(hostname).as_str().to_owned(),
+    }
+}
+
+fn claim(input: &Input<'_>, id: Id, hostname: &str, given_up_at: Option<Timestamp>) -> Object {
+    let spec = HostnameClaimSpec {
+        hostname: hostname.to_owned(),
+        tenant: name(input).to_owned(),
+        incarnation: incarnation(input),
+        state: if given_up_at.is_some() {
+            ClaimState::GivenUp
+        } else {
+            ClaimState::Held
+        },
+        given_up_at: given_up_at
+            .and_then(|at| Timestamp::from_second(at.as_second()).ok())
+            .map(Time),
+    };
+    Object::declare(id, Marks::of(name(input)), &Claim { spec })
+}
+
+/// Who holds it is not said: the customer of one tenant need not learn of another.
+fn taken(hostname: &str) -> Wait {
+    Wait {
+        reason: "HostnameTaken",
+        message: format!("the hostname {hostname} belongs to another tenant, or did until a short while ago"),
+        unblocked_by: format!(
+            "name another hostname; `kubectl get hostnameclaims -A` shows who holds {hostname}, and deleting a claim \
+             that was given up sets its name free"
+        ),
+        stalls: true,
+    }
+}

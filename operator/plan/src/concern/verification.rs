@@ -1,0 +1,451 @@
+//! Whether the isolation holds, tried by packets: short-lived pods with each tier's labels, but outside of its Services,
+//! try to reach what no tenant may reach; an unrestricted one must reach the same targets in the same run.
+//!
+//! In: the policies, what the pods told, the record of the last run. Out: the pods of a run, the record, the condition. A run
+//! stands in the record before its first pod; what was found stands there after its last. Invariant: True needs that every
+//! pod told that everything was blocked and that the unrestricted one reached it all; one that got through is False; all
+//! else is Unknown.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use freehold_crds::{Placement, Resources, Tier};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec};
+use serde::{Deserialize, Serialize};
+
+use super::pod::{self, HOOK, tier_label};
+use super::{Scene, isolation, workload};
+use crate::input::Verification;
+use crate::kind::Kind;
+use crate::names::{DATABASE, ISOLATION, ProbeName, TIER_LABEL, digest};
+use crate::object::{Id, Object};
+use crate::outcome::{Finding, Outcome, Wait};
+use crate::seen::Facts;
+
+pub const TOPIC: &str = "IsolationVerified";
+const KEY: &str = "record.json";
+/// A run that takes longer is given up.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(120);
+/// When a run that proved nothing, or that found a hole, is repeated.
+const AGAIN: SignedDuration = SignedDuration::from_mins(10);
+const CONTROL: &str = "control";
+const DATABASE_TIER: &str = "database";
+const NEIGHBOUR: &str = "another tenant's database";
+const API_SERVER: &str = "the API server";
+const METADATA: &str = "the metadata service";
+const INTERNET: &str = "the internet";
+
+/// What stands in the ConfigMap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Log {
+    /// The run that is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<Run>,
+    /// The last one that is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<Last>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Run {
+    started_at: Timestamp,
+    /// Digest of the policies that are tried.
+    policies: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    neighbour: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Last {
+    at: Timestamp,
+    policies: String,
+    /// None when nothing was proved.
+    isolated: Option<bool>,
+    /// In words.
+    message: String,
+    /// By place and target: reached or blocked.
+    found: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// One line of what a pod tells, as `freehold probe` writes it.
+#[derive(Debug, Deserialize)]
+struct Told {
+    target: String,
+    reached: bool,
+}
+
+/// A place from which is tried, and what must not be reached from there.
+struct Place {
+    name: &'static str,
+    forbidden: Vec<&'static str>,
+}
+
+pub fn plan(scene: Scene<'_>) -> Outcome {
+    let Some(config) = &scene.input.config.verification else {
+        let message = "the operator was started without an image for it";
+        return Outcome {
+            findings: vec![Finding::aside(TOPIC, None, "NotConfigured", message)],
+            ..Outcome::default()
+        };
+    };
+    let log = read(&scene);
+    let policies = policies(&scene);
+    let mut outcome = Outcome::default();
+    let mut next = log.clone();
+    match &log.run {
+        Some(run) => {
+            let until = run.started_at.checked_add(PATIENCE).unwrap_or(Timestamp::MAX);
+            let told = told(&scene, config, run);
+            if told.values().all(Option::is_some) || scene.input.now >= until {
+                next.last = Some(judge(&scene, config, run, &told));
+                next.run = None;
+            } else {
+                // A pod is immutable: one that is there is left as it is.
+                let (there, missing): (Vec<Object>, _) = pods(&scene, config, run)
+                    .into_iter()
+                    .partition(|pod| scene.input.observed.objects.contains_key(&pod.id));
+                outcome.keep.extend(there.into_iter().map(|pod| pod.id));
+                outcome.objects.extend(missing);
+                outcome.wake_at(Some(until));
+            }
+        }
+        None => match due(&scene, config, log.last.as_ref(), &policies) {
+            Some(at) if at <= scene.input.now => {
+                next.run = may_run(&scene).then(|| Run {
+                    started_at: seconds(scene.input.now),
+                    policies,
+                    neighbour: scene.input.observed.neighbour.clone(),
+                });
+            }
+            later => outcome.wake_at(later),
+        },
+    }
+    if next != Log::default() {
+        outcome.objects.push(record(&scene, &next));
+    }
+    report(&next, &mut outcome);
+    outcome
+}
+
+/// When the next run is due; at once when there was none, or when the policies are others now.
+fn due(scene: &Scene<'_>, config: &Verification, last: Option<&Last>, policies: &str) -> Option<Timestamp> {
+    let Some(last) = last.filter(|last| last.policies == policies) else {
+        return Some(Timestamp::MIN);
+    };
+    let every = match last.isolated {
+        Some(true) => config.every - jitter(scene, config.every),
+        _ => AGAIN,
+    };
+    last.at.checked_add(every).ok()
+}
+
+/// Up to a tenth earlier, by a hash of the uid: not all tenants at the same time.
+fn jitter(scene: &Scene<'_>, every: SignedDuration) -> SignedDuration {
+    let hash = u16::from_str_radix(&digest(&[scene.model.uid, TOPIC])[..4], 16).unwrap_or_default();
+    SignedDuration::from_secs(every.as_secs() / 10 * i64::from(hash) / i64::from(u16::MAX))
+}
+
+/// Not before the tenant serves: its own start comes first, and policies that are being written prove nothing.
+fn may_run(scene: &Scene<'_>) -> bool {
+    let observed = &scene.input.observed.objects;
+    let stands = |object: &Object| {
+        observed
+            .get(&object.id)
+            .is_some_and(|seen| object.is_settled(&seen.live))
+    };
+    !scene.model.suspended
+        && workload::serves(scene.input, Some(scene.model))
+        && isolation::plan(*scene).objects.iter().all(stands)
+}
+
+fn policies(scene: &Scene<'_>) -> String {
+    let bodies: Vec<String> = isolation::plan(*scene)
+        .objects
+        .iter()
+        .map(|object| object.body.to_string())
+        .collect();
+    let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
+    digest(&bodies)
+}
+
+/// The tiers of this release, its jobs, and the database, which alone may reach the API server.
+fn places(scene: &Scene<'_>, config: &Verification) -> Vec<Place> {
+    let tiers = [Tier::Web, Tier::Application, Tier::Worker];
+    let used = tiers.into_iter().filter(|tier| {
+        scene
+            .model
+            .components
+            .iter()
+            .any(|part| part.component.tier == *tier)
+    });
+    let open = |tier| {
+        let address = config
+            .internet
+            .as_deref()
+            .and_then(|target| target.parse::<SocketAddr>().ok());
+        matches!(tier, Tier::Application | Tier::Worker)
+            && address.is_some_and(|address| isolation::may_reach(scene, address.ip(), address.port()))
+    };
+    let mut places: Vec<Place> = used
+        .map(|tier| Place {
+            name: tier_label(tier),
+            forbidden: if open(tier) {
+                vec![NEIGHBOUR, API_SERVER, METADATA]
+            } else {
+                vec![NEIGHBOUR, API_SERVER, METADATA, INTERNET]
+            },
+        })
+        .collect();
+    if scene.model.migrate.is_some() {
+        places.push(Place {
+            name: HOOK,
+            forbidden: vec![NEIGHBOUR, API_SERVER, METADATA, INTERNET],
+        });
+    }
+    places.push(Place {
+        name: DATABASE_TIER,
+        forbidden: vec![NEIGHBOUR, METADATA, INTERNET],
+    });
+    places
+}
+
+/// What is tried in a run, with its address.
+fn targets(config: &Verification, run: &Run) -> Vec<(&'static str, String)> {
+    let neighbour = run
+        .neighbour
+        .as_ref()
+        .map(|namespace| format!("{DATABASE}-rw.{namespace}.svc.cluster.local:5432"));
+    [
+        (NEIGHBOUR, neighbour),
+        (
+            API_SERVER,
+            Some("kubernetes.default.svc.cluster.local:443".to_owned()),
+        ),
+        (METADATA, config.metadata.clone()),
+        (INTERNET, config.internet.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(what, address)| Some((what, address?)))
+    .collect()
+}
+
+/// What each pod of a run told, if it did.
+fn told(
+    scene: &Scene<'_>,
+    config: &Verification,
+    run: &Run,
+) -> BTreeMap<String, Option<BTreeMap<String, bool>>> {
+    let mut names: Vec<&str> = places(scene, config).iter().map(|place| place.name).collect();
+    names.push(CONTROL);
+    let word = |name: &str| {
+        let id = probe(scene, config, run, name);
+        let seen = scene.input.observed.objects.get(&id)?;
+        match &seen.facts {
+            Facts::Pod {
+                over: true,
+                told: Some(text),
+            } => {
+                let lines: Vec<Told> = serde_json::from_str(text).unwrap_or_default();
+                Some(
+                    lines
+                        .into_iter()
+                        .map(|line| (line.target, line.reached))
+                        .collect(),
+                )
+            }
+            // It ended without a word: it will say nothing more.
+            Facts::Pod {
+                over: true,
+                told: None,
+            } => Some(BTreeMap::new()),
+            _ => None,
+        }
+    };
+    names
+        .into_iter()
+        .map(|name| (name.to_owned(), word(name)))
+        .collect()
+}
+
+fn judge(
+    scene: &Scene<'_>,
+    config: &Verification,
+    run: &Run,
+    told: &BTreeMap<String, Option<BTreeMap<String, bool>>>,
+) -> Last {
+    let targets = targets(config, run);
+    let reached = |place: &str, what: &str| told.get(place)?.as_ref()?.get(what).copied();
+    let mut holes = Vec::new();
+    let mut doubts = Vec::new();
+    for place in places(scene, config) {
+        for (what, _) in targets.iter().filter(|(what, _)| place.forbidden.contains(what)) {
+            match reached(place.name, what) {
+                Some(true) => holes.push(format!("the tier {} reaches {what}", place.name)),
+                Some(false) => {}
+                None => doubts.push(format!("the tier {} did not tell about {what}", place.name)),
+            }
+        }
+    }
+    for (what, _) in &targets {
+        match reached(CONTROL, what) {
+            Some(true) => {}
+            Some(false) => doubts.push(format!("the unrestricted pod does not reach {what} either")),
+            None => doubts.push(format!("the unrestricted pod did not tell about {what}")),
+        }
+    }
+    let (isolated, message) = if !holes.is_empty() {
+        (Some(false), holes.join("; "))
+    } else if !doubts.is_empty() {
+        (None, doubts.join("; "))
+    } else {
+        let names: Vec<&str> = targets.iter().map(|(what, _)| *what).collect();
+        (Some(true), format!("no tier reaches {}", names.join(", ")))
+    };
+    let word = |reached: &bool| if *reached { "reached" } else { "blocked" }.to_owned();
+    let found = told.iter().map(|(place, found)| {
+        let found = found
+            .iter()
+            .flatten()
+            .map(|(what, reached)| (what.clone(), word(reached)));
+        (place.clone(), found.collect())
+    });
+    Last {
+        at: seconds(scene.input.now),
+        policies: run.policies.clone(),
+        isolated,
+        message,
+        found: found.collect(),
+    }
+}
+
+fn report(log: &Log, outcome: &mut Outcome) {
+    let Some(last) = &log.last else {
+        let message = "the first verification follows when the tenant serves";
+        outcome
+            .findings
+            .push(Finding::aside(TOPIC, None, "NotYetVerified", message));
+        return;
+    };
+    let at = last.at;
+    outcome.findings.push(match last.isolated {
+        Some(true) => Finding::aside(TOPIC, Some(true), "Verified", format!("at {at}: {}", last.message)),
+        None => Finding::aside(TOPIC, None, "Inconclusive", format!("at {at}: {}", last.message)),
+        Some(false) => {
+            outcome.waits.push(Wait {
+                reason: "IsolationBroken",
+                message: format!("at {at}: {}", last.message),
+                unblocked_by: "use a network plug-in that enforces NetworkPolicies in both directions; tried again every 10 \
+                               minutes, and after each change of the policies"
+                    .to_owned(),
+                stalls: true,
+            });
+            Finding::aside(TOPIC, Some(false), "IsolationBroken", format!("at {at}: {}", last.message))
+        }
+    });
+}
+
+fn read(scene: &Scene<'_>) -> Log {
+    let seen = scene.seen(Kind::ConfigMap, ISOLATION);
+    let text = seen.and_then(|seen| seen.live["data"][KEY].as_str());
+    text.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
+fn record(scene: &Scene<'_>, log: &Log) -> Object {
+    let text = serde_json::to_string(log).unwrap_or_default();
+    let map = ConfigMap {
+        data: Some([(KEY.to_owned(), text)].into()),
+        ..ConfigMap::default()
+    };
+    Object::declare(scene.id(Kind::ConfigMap, ISOLATION), scene.marks(), &map)
+}
+
+fn probe(scene: &Scene<'_>, config: &Verification, run: &Run, place: &str) -> Id {
+    let hash = &digest(&[scene.model.uid, &run.started_at.to_string()])[..8];
+    let name = ProbeName::of(place, scene.model.name, hash);
+    let id = scene.id(Kind::Pod, name.as_str());
+    if place == CONTROL {
+        Id {
+            namespace: config.namespace.clone(),
+            ..id
+        }
+    } else {
+        id
+    }
+}
+
+fn pods(scene: &Scene<'_>, config: &Verification, run: &Run) -> Vec<Object> {
+    let container = container(config, &targets(config, run));
+    let of_tier = |place: &Place| {
+        let mut marks = scene.marks();
+        marks = if place.name == DATABASE_TIER {
+            // The policies of the database select by CloudNativePG's own label.
+            marks.label("cnpg.io/cluster", DATABASE)
+        } else {
+            marks.label(TIER_LABEL, place.name)
+        };
+        let pod = Pod {
+            spec: Some(short(pod::bare(
+                "default",
+                container.clone(),
+                scene.model.placement,
+            ))),
+            ..Pod::default()
+        };
+        Object::declare(probe(scene, config, run, place.name), marks, &pod)
+    };
+    let mut objects: Vec<Object> = places(scene, config).iter().map(of_tier).collect();
+    // On the node's own network: from any other place the targets' own policies would stop it, as they should.
+    let unrestricted = PodSpec {
+        host_network: Some(true),
+        dns_policy: Some("ClusterFirstWithHostNet".to_owned()),
+        ..short(pod::bare("default", container, &Placement::default()))
+    };
+    let pod = Pod {
+        spec: Some(unrestricted),
+        ..Pod::default()
+    };
+    objects.push(Object::declare(
+        probe(scene, config, run, CONTROL),
+        scene.marks(),
+        &pod,
+    ));
+    objects
+}
+
+fn short(spec: PodSpec) -> PodSpec {
+    PodSpec {
+        restart_policy: Some("Never".to_owned()),
+        active_deadline_seconds: Some(60),
+        termination_grace_period_seconds: Some(0),
+        ..spec
+    }
+}
+
+fn container(config: &Verification, targets: &[(&'static str, String)]) -> Container {
+    let mut args = vec!["probe".to_owned()];
+    for (what, address) in targets {
+        args.extend(["--target".to_owned(), format!("{what}={address}")]);
+    }
+    let resources = Resources {
+        cpu_request: Some("5m".into()),
+        memory_request: Some("16Mi".into()),
+        cpu_limit: None,
+        memory_limit: Some("64Mi".into()),
+    };
+    Container {
+        security_context: Some(pod::confined()),
+        command: Some(vec!["/freehold".to_owned()]),
+        volume_mounts: None,
+        ..pod::container("probe", &config.image, &args, &resources)
+    }
+}
+
+/// The API server keeps whole seconds.
+fn seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
