@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use freehold_e2e::lab::cel::cel_cost;
 use freehold_e2e::lab::enforcement::Unenforced;
 use freehold_e2e::lab::{Lab, cgroup, host, net, shell, up};
 use freehold_e2e::{kube, probe};
@@ -189,6 +190,26 @@ fn secrets_are_encrypted_in_etcd_and_the_audit_log_knows_who_read_them() {
     )
     .unwrap();
     kube::kubectl(&lab, &["delete", "secret/canary", "configmap/canary"]).unwrap();
+}
+
+#[test]
+fn what_a_tenant_costs_to_validate_is_known() {
+    let lab = Lab::of_this_checkout();
+    ok(&["up"]);
+    let crd = lab.repo.join("crds/tenants.freehold.dev.yaml");
+    let sample = lab.repo.join("manifests/samples/tenant-acme.yaml");
+    // Not by the API server, which doesn't know the kind before Freehold is installed.
+    let local = ["annotate", "--local", "-o", "json", "lab=test", "-f"];
+    let text = kube::kubectl(&lab, &[&local, &[sample.to_str().unwrap()][..]].concat()).unwrap();
+    let tenant: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let (created, budget) = cel_cost(&lab, &crd, &tenant, None).unwrap();
+    let (updated, _) = cel_cost(&lab, &crd, &tenant, Some(&tenant)).unwrap();
+    println!("create {created}, update {updated} of {budget}");
+    assert!(0 < created && created < updated && updated < budget / 100);
+    let mut refused = tenant.clone();
+    refused["metadata"]["name"] = "a.dot".into();
+    let told = cel_cost(&lab, &crd, &refused, None).unwrap_err().to_string();
+    assert!(told.contains("no dot"), "{told}");
 }
 
 /// A port of the internet's stand-in.

@@ -6,6 +6,7 @@
 
 pub mod addons;
 pub mod builds;
+pub mod cel;
 pub mod cgroup;
 pub mod enforcement;
 pub mod forwarder;
