@@ -1,9 +1,11 @@
 //! The lab, the demo and the end-to-end tests of Freehold. `cargo xtask` is the way in; the tests use the same pieces.
 
 pub mod demo;
+pub mod fault_proxy;
 pub mod http;
 pub mod install;
 pub mod kube;
 pub mod lab;
+pub mod operator;
 pub mod probe;
 pub mod suite;
