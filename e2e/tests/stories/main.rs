@@ -4,6 +4,7 @@
 
 mod faults;
 mod isolation;
+mod kills;
 mod leaving;
 mod operator;
 mod serving;

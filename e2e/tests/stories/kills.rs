@@ -1,0 +1,106 @@
+//! The operator may die after any of its writes, knowing of it or not: the next one finishes what it began.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use freehold_e2e::fault_proxy::Fault;
+use freehold_e2e::kube;
+use freehold_e2e::operator::{self, StandIn};
+
+use crate::stage::{Guest, MINUTE, lab, namespace, wait_ready};
+
+/// How long nothing is written before it counts as rest, and how soon that must be.
+const REST: Duration = Duration::from_secs(10);
+const SETTLED: Duration = Duration::from_secs(40);
+
+#[test]
+fn the_operator_killed_after_each_of_its_writes_finishes_all_the_same() {
+    for tenant in ["acme", "globex"] {
+        wait_ready(tenant, MINUTE);
+    }
+    let stand_in = StandIn::start(lab(), &operator::binary(lab()).unwrap(), &[]).unwrap();
+    for fault in [Fault::KillAfterAnswer, Fault::LoseAnswer] {
+        // Nothing is under way from before: what is killed is about this tenant.
+        rest(&stand_in);
+        let guest = Guest::absent("hydra");
+        during(&stand_in, fault, "created", || {
+            guest.apply(1);
+            wait_ready(guest.0, 10 * MINUTE);
+        });
+        let (made, model) = (inventory("hydra"), inventory("acme"));
+        assert_eq!(made, model, "all that a tenant has, and nothing twice");
+        let gone = namespace(guest.0);
+        during(&stand_in, fault, "deleted", || drop(Guest::absent("hydra")));
+        assert!(kube::get(lab(), &["tenant", "hydra"]).is_err());
+        assert!(kube::get(lab(), &["namespace", &gone]).is_err());
+        assert_eq!(keys("hydra"), 0, "its authority's key is gone");
+    }
+}
+
+/// Does something while the operator is killed at each of its writes, then waits for rest.
+fn during(stand_in: &StandIn<'_>, fault: Fault, what: &str, act: impl FnOnce()) {
+    let (begin, kills, writes) = (
+        Instant::now(),
+        stand_in.proxy.kills(),
+        stand_in.proxy.writes().len(),
+    );
+    stand_in
+        .proxy
+        .injure(stand_in.process.clone(), move |_| Some(fault));
+    act();
+    let took = begin.elapsed();
+    rest(stand_in);
+    stand_in.proxy.heal();
+    println!(
+        "{fault:?}: {what} after {:.1} s with {} kills at {} writes, then none in {} s",
+        took.as_secs_f64(),
+        stand_in.proxy.kills() - kills,
+        stand_in.proxy.writes().len() - writes,
+        REST.as_secs(),
+    );
+    assert!(stand_in.proxy.kills() - kills > 5, "each write was to kill it");
+}
+
+/// Waits until the operator, alive, has written nothing for a while.
+fn rest(stand_in: &StandIn<'_>) {
+    let begin = Instant::now();
+    let rested = kube::until("the operator to rest", SETTLED, || {
+        let last = stand_in
+            .proxy
+            .writes()
+            .last()
+            .map_or(begin, |write| write.at.max(begin));
+        Ok((last.elapsed() >= REST && stand_in.process.is_running()).then_some(()))
+    });
+    rested.unwrap_or_else(|error| {
+        let writes = stand_in.proxy.writes();
+        let last: Vec<String> = writes
+            .iter()
+            .rev()
+            .take(20)
+            .rev()
+            .map(ToString::to_string)
+            .collect();
+        panic!("{error:#}; its last writes:\n{}", last.join("\n"))
+    });
+}
+
+/// What the operator keeps for a tenant: every object with the tenant's label that it wrote itself, by kind and name.
+fn inventory(tenant: &str) -> BTreeSet<String> {
+    let kinds = "deployments,services,jobs,configmaps,secrets,serviceaccounts,networkpolicies,resourcequotas,\
+        limitranges,rolebindings,poddisruptionbudgets,gateways,httproutes,clusters.postgresql.cnpg.io";
+    let label = format!("freehold.dev/tenant={tenant}");
+    let found = kube::get(lab(), &["-n", &namespace(tenant), kinds, "-l", &label]).unwrap();
+    let objects = found["items"].as_array().unwrap().iter();
+    let name = |object: &serde_json::Value| format!("{} {}", object["kind"], object["metadata"]["name"]);
+    let mut all: BTreeSet<String> = objects.map(name).collect();
+    all.insert(format!("{} keys", keys(tenant)));
+    all
+}
+
+/// How many of the Secrets with authorities' keys are a tenant's.
+fn keys(tenant: &str) -> usize {
+    let label = format!("freehold.dev/tenant={tenant}");
+    let found = kube::get(lab(), &["-n", "freehold-keys", "secrets", "-l", &label]).unwrap();
+    found["items"].as_array().unwrap().len()
+}
