@@ -1,5 +1,6 @@
 //! The lab, the demo and the end-to-end tests of Freehold. `cargo xtask` is the way in; the tests use the same pieces.
 
+pub mod coverage;
 pub mod demo;
 pub mod fault_proxy;
 pub mod http;

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use freehold_e2e::lab::net::NodeId;
 use freehold_e2e::lab::{Lab, host, node, status, up};
-use freehold_e2e::{demo, suite};
+use freehold_e2e::{coverage, demo, suite};
 
 /// A real cluster on this machine, the demo on it, and all tests.
 #[derive(Debug, Parser)]
@@ -66,6 +66,15 @@ enum Cmd {
         #[arg(long, conflicts_with = "story")]
         offline: bool,
     },
+    /// Show how many lines of the product the unit tests run, and with --with-lab the stories too
+    Coverage {
+        /// Run stories against an instrumented operator as well
+        #[arg(long)]
+        with_lab: bool,
+        /// Fail if less than this percentage of all lines is covered
+        #[arg(long, value_name = "PERCENT")]
+        fail_under: Option<f64>,
+    },
     #[command(hide = true)]
     Host {
         #[arg(long)]
@@ -114,6 +123,7 @@ fn run() -> Result<()> {
         Cmd::Image { name } => up::image(&lab, &name),
         Cmd::Demo => demo::run(&lab),
         Cmd::Test { story, offline } => suite::run(&lab, story.as_deref(), offline),
+        Cmd::Coverage { with_lab, fail_under } => coverage::run(&lab, with_lab, fail_under),
         Cmd::Host { dir, nodes } => host::run(&Lab::at(&dir), nodes),
         Cmd::Node { dir, index } => node::run(&dir, NodeId(index)),
     }
