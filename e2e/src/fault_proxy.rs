@@ -7,6 +7,8 @@
 //!
 //! Not passed: upgrades (exec, port-forward), which an operator has no use for.
 
+mod write;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::fs::File;
@@ -24,7 +26,7 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, Uri, server};
+use hyper::{Request, Response, StatusCode, Uri, server};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -35,56 +37,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
+pub use self::write::{Fault, Victim, Write};
 use crate::lab::{Lab, shell};
 
 /// How long the client has an answer before it is killed for it: it has read it, and got no further, because
 /// nothing that it asks for meanwhile is answered.
 const READ: Duration = Duration::from_millis(25);
-
-/// What is done to one write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The write is done, the client has its answer, and is killed.
-    KillAfterAnswer,
-    /// The write is done, and the client is killed before it has the answer.
-    LoseAnswer,
-    /// The write is not done; the client gets this status, with `Retry-After` in seconds if given.
-    Refuse { status: u16, retry_after: Option<u32> },
-    /// The write is not done; the client's connection is reset.
-    Reset,
-}
-
-/// One write of the client. Leases and events are none: they are passed, neither counted nor injured.
-#[derive(Debug, Clone)]
-pub struct Write {
-    /// From 1.
-    pub number: usize,
-    pub verb: Method,
-    /// Without the query.
-    pub path: String,
-    pub at: Instant,
-    pub fault: Option<Fault>,
-    /// What the API server (or the fault) answered; none as long as it didn't, or if it couldn't be reached.
-    pub status: Option<u16>,
-}
-
-impl fmt::Display for Write {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>4} {} {} -> ", self.number, self.verb, self.path)?;
-        match self.status {
-            Some(status) => write!(f, "{status}")?,
-            None => f.write_str("no answer")?,
-        }
-        self.fault.map_or(Ok(()), |fault| write!(f, " {fault:?}"))
-    }
-}
-
-/// The process behind the requests.
-pub trait Victim: Send + Sync {
-    /// Ends it at once; when this returns it is gone.
-    fn kill(&self);
-    fn start(&self) -> Result<()>;
-}
 
 /// Says which writes are injured, and how.
 type Rule = dyn Fn(&Write) -> Option<Fault> + Send + Sync;
@@ -275,7 +233,7 @@ impl Shared {
             return Answer::Never;
         }
         let (mut parts, body) = request.into_parts();
-        let counted = is_counted(&parts);
+        let counted = write::is_counted(&parts);
         if let Err(error) = self.redirect(&mut parts) {
             return Answer::Given(failure(StatusCode::BAD_GATEWAY, None, &format!("{error:#}")));
         }
@@ -403,17 +361,6 @@ impl Shared {
             let _ = tokio::task::spawn_blocking(next).await;
         });
     }
-}
-
-/// Whether it changes something that counts. A lease is renewed and events are told whatever happens.
-fn is_counted(parts: &Parts) -> bool {
-    let writes = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(&parts.method);
-    let uncounted = |segment: &str| matches!(segment, "leases" | "events");
-    let dry = parts
-        .uri
-        .query()
-        .is_some_and(|query| query.contains("dryRun=All"));
-    writes && !dry && !parts.uri.path().split('/').any(uncounted)
 }
 
 /// A refusal in the API server's form.
