@@ -10,6 +10,7 @@
 //! - Nothing outside the tenant's own namespace (and its cluster-wide name) is written or deleted.
 //! - No secret is ever in a plan.
 
+mod clock;
 mod concern;
 pub mod foreign;
 mod input;
@@ -25,6 +26,7 @@ mod summary;
 
 use std::collections::BTreeSet;
 
+use clock::soon;
 use concern::namespace::{Holder, holder};
 use concern::{Scene, class, deletion, teardown, workload};
 use freehold_crds::{OperationStatus, TenantStatus};
@@ -216,12 +218,6 @@ fn applying(input: &Input<'_>, outcome: &mut Outcome) {
 fn is_there(input: &Input<'_>, object: &Object) -> bool {
     let seen = input.observed.objects.get(&object.id);
     seen.is_some_and(|seen| !seen.ending && object.is_settled(&seen.live))
-}
-
-/// The next instant of a fixed grid, so that it is the same one until then.
-fn soon(now: jiff::Timestamp) -> Option<jiff::Timestamp> {
-    const GRID: i64 = 5;
-    jiff::Timestamp::from_second((now.as_second().div_euclid(GRID) + 1) * GRID).ok()
 }
 
 fn assemble(

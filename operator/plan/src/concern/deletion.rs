@@ -11,6 +11,7 @@ use freehold_crds::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::clock::{soon, stamp};
 use crate::input::{Input, Operation};
 use crate::model::incarnation;
 use crate::names::OperationName;
@@ -63,6 +64,7 @@ pub fn plan(input: &Input<'_>, delay: Duration) -> Outcome {
     let finding = match pending {
         Some((name, operation)) if !fits(operation) => {
             outcome.records.push(cancel(input, name, operation));
+            outcome.wake_at(soon(input.now));
             if protected {
                 shut()
             } else {
@@ -152,7 +154,7 @@ fn cancel(input: &Input<'_>, name: &str, operation: &Operation) -> Record {
         resource_version: operation.resource_version.clone(),
         status: TenantOperationStatus {
             phase: Phase::Cancelled,
-            finished_at: jiff::Timestamp::from_second(input.now.as_second()).ok().map(Time),
+            finished_at: Some(Time(stamp(input.now))),
             ..operation.status.clone()
         },
     }

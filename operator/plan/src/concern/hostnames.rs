@@ -2,7 +2,7 @@
 //!
 //! In: the claims that are known. Out: claims to take, to keep and to give up. A create that meets another's claim is
 //! refused by the API server itself, which is what makes a name unique. Invariant: nothing is served under a name whose
-//! claim was not seen in our hands.
+//! claim another holds.
 
 use freehold_crds::{ClaimState, HostnameClaimSpec};
 use jiff::Timestamp;
@@ -10,10 +10,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 
 use super::Scene;
+use crate::clock::{soon, stamp};
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::model::incarnation;
-use crate::names::{ClaimName, GATEWAY};
+use crate::names::ClaimName;
 use crate::object::{Id, Marks, Object};
 use crate::outcome::{Finding, Outcome, Wait};
 use crate::seen::{Facts, Seen};
@@ -29,74 +30,61 @@ struct Claim {
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     let mut missing = Vec::new();
+    let held = held(&scene);
+    let mut wanted = Vec::new();
     for hostname in &scene.model.tenant.spec.hostnames {
         let id = id(scene.input, hostname);
-        if scene.input.observed.strangers.contains_key(&id) || is_anothers(scene.input, &id) {
+        wanted.push(id.clone());
+        if held.contains(&hostname.as_str()) {
+            outcome.objects.push(claim(scene.input, id, hostname, None));
+        } else {
             outcome.waits.push(taken(hostname));
             let stranger = scene.input.observed.strangers.get(&id);
             outcome.wake_at(stranger.map(|stranger| stranger.look_again));
             missing.push(hostname.as_str());
-            continue;
         }
-        if !is_held(scene.input, &id) {
-            missing.push(hostname.as_str());
-        }
-        outcome.objects.push(claim(scene.input, id, hostname, None));
     }
-    let wanted: Vec<Id> = scene
-        .model
-        .tenant
-        .spec
-        .hostnames
-        .iter()
-        .map(|name| id(scene.input, name))
-        .collect();
-    outcome.objects.extend(given_up(scene.input, &wanted));
+    outcome.add(given_up(scene.input, &wanted));
     outcome.findings.push(if missing.is_empty() {
         Finding::new(TOPIC, true, "Claimed", "every hostname belongs to this tenant")
     } else {
-        let message = format!("not yet this tenant's: {}", missing.join(", "));
-        Finding::new(TOPIC, false, "Claiming", message)
+        let message = format!("not this tenant's: {}", missing.join(", "));
+        Finding::new(TOPIC, false, "HostnameTaken", message)
     });
     outcome
 }
 
-/// The names that are asked for and are ours; also one that is served already, as long as nobody else's claim on it is
-/// known: a claim that somebody deleted is taken again, and users need not notice.
+/// The names that are asked for and that nobody else is known to hold. Their claims are written before anything is served
+/// under them, and a claim that turns out to be another's ends the pass.
 pub fn held<'a>(scene: &Scene<'a>) -> Vec<&'a str> {
     let input = scene.input;
-    let listeners = scene
-        .seen(Kind::Gateway, GATEWAY)
-        .map(|seen| &seen.live["spec"]["listeners"]);
-    let is_served = |name: &str| {
-        let mut listeners = listeners.and_then(|all| all.as_array()).into_iter().flatten();
-        listeners.any(|listener| listener["hostname"] == name)
-    };
-    let is_free =
-        |id: &Id| !input.observed.strangers.contains_key(id) && !input.observed.objects.contains_key(id);
+    let is_free = |id: &Id| !input.observed.strangers.contains_key(id) && !is_anothers(input, id);
     let names = scene.model.tenant.spec.hostnames.iter().map(String::as_str);
-    names
-        .filter(|name| {
-            let id = id(input, name);
-            is_held(input, &id) || (is_served(name) && is_free(&id))
-        })
-        .collect()
+    names.filter(|name| is_free(&id(input, name))).collect()
 }
 
 /// Claims of this tenant on other names than these, as given up. They stay as tombstones.
-pub fn given_up(input: &Input<'_>, wanted: &[Id]) -> Vec<Object> {
+pub fn given_up(input: &Input<'_>, wanted: &[Id]) -> Outcome {
     let ours = input
         .observed
         .objects
         .iter()
         .filter(|(id, _)| id.kind == Kind::HostnameClaim);
     let unwanted = ours.filter(|(id, _)| !wanted.contains(id) && is_held(input, id));
-    unwanted
-        .filter_map(|(id, seen)| match &seen.facts {
-            Facts::Claim { hostname, .. } => Some(claim(input, id.clone(), hostname, Some(input.now))),
-            _ => None,
-        })
-        .collect()
+    let mut outcome = Outcome::of(
+        unwanted
+            .filter_map(|(id, seen)| match &seen.facts {
+                Facts::Claim { hostname, .. } => {
+                    Some(claim(input, id.clone(), hostname, Some(stamp(input.now))))
+                }
+                _ => None,
+            })
+            .collect(),
+    );
+    if !outcome.objects.is_empty() {
+        outcome.wake_at(soon(input.now));
+    }
+    outcome
 }
 
 /// Whether a claim that is known may be taken by this tenant: its own, one that a tenant of its name gave up, or one that

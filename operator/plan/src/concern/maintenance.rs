@@ -56,9 +56,9 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
 
 /// How far a rule is looked through: the next time a yearly one comes, and a leap day.
 const AHEAD_DAYS: i64 = 4 * 366 + 1;
-/// From when a rule without a start of its own counts, before the instant that is asked about: longer than a year, so
-/// that a yearly rule has an occurrence in it.
-const BEHIND_DAYS: i64 = 400;
+/// From when a rule without a start of its own counts, before the instant that is asked about: longer than any window is
+/// open. Such a rule says by itself on which days it comes, so nothing hangs on this.
+const BEHIND_DAYS: i64 = 3;
 /// More occurrences than a daily rule has in that time.
 const MANY: u16 = 4000;
 
@@ -128,6 +128,13 @@ fn rule(window: &Window, now: Timestamp) -> Result<RRuleSet, String> {
         _ => return Err("FREQ must be DAILY, WEEKLY, MONTHLY or YEARLY".to_owned()),
     }
     let counts = part("COUNT").is_some() || part("INTERVAL").is_some_and(|every| every != "1");
+    let says = |keys: &[&str]| keys.iter().any(|key| part(key).is_some());
+    let anchored = match part("FREQ") {
+        Some("DAILY") => true,
+        Some("WEEKLY") => says(&["BYDAY"]),
+        Some("MONTHLY") => says(&["BYDAY", "BYMONTHDAY"]),
+        _ => says(&["BYYEARDAY"]) || (says(&["BYMONTH", "BYWEEKNO"]) && says(&["BYDAY", "BYMONTHDAY"])),
+    };
     let zone: chrono_tz::Tz = window
         .time_zone
         .parse()
@@ -137,6 +144,9 @@ fn rule(window: &Window, now: Timestamp) -> Result<RRuleSet, String> {
         Some(start) => NaiveDateTime::parse_from_str(start, "%Y-%m-%dT%H:%M:%S")
             .map_err(|_| format!("{start} is no local time like 2026-01-04T03:00:00"))?,
         None if counts => return Err("with INTERVAL or COUNT it needs a start".to_owned()),
+        None if !anchored => {
+            return Err("it needs a start, or must say on which days it comes (BYDAY)".to_owned());
+        }
         None => {
             let then = DateTime::from_timestamp(now.as_second() - BEHIND_DAYS * 86_400, 0);
             let day = then.map(|then| then.with_timezone(&zone).date_naive());
@@ -310,6 +320,9 @@ mod tests {
             ("FREQ=DAILY;BYHOUR=25", "Etc/UTC"),
             ("FREQ=DAILY;INTERVAL=3", "Etc/UTC"),
             ("FREQ=WEEKLY;BYDAY=XX", "Etc/UTC"),
+            ("FREQ=WEEKLY", "Etc/UTC"),
+            ("FREQ=MONTHLY", "Etc/UTC"),
+            ("FREQ=YEARLY;BYMONTH=1", "Etc/UTC"),
             ("DTSTART:20260101T000000Z\nRRULE:FREQ=DAILY", "Etc/UTC"),
             ("FREQ=DAILY", "Mars/Olympus"),
             ("FREQ=DAILY;FREQ=DAILY;;;=", "Etc/UTC"),

@@ -7,12 +7,12 @@
 //! Invariant: nothing is deleted that was not made for this life of the tenant.
 
 use freehold_crds::{DeletionPolicy, Evidence, Phase, TenantOperationStatus};
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::deletion::announced;
 use super::hostnames;
 use super::namespace::{Holder, holder, id};
+use crate::clock::{soon, stamp};
 use crate::input::{Input, Operation, Slot};
 use crate::kind::Kind;
 use crate::model::namespace;
@@ -210,7 +210,7 @@ fn effects(input: &Input<'_>, step: Step) -> Teardown {
             ..Teardown::default()
         },
         Step::Hostnames => Teardown {
-            outcome: Outcome::of(hostnames::given_up(input, &[])),
+            outcome: hostnames::given_up(input, &[]),
             ..Teardown::default()
         },
     }
@@ -231,7 +231,9 @@ fn hibernation(input: &Input<'_>, ours: bool) -> Teardown {
             let asleep = Object::of_live(id.clone(), &seen.live, &[(HIBERNATION, "on")]);
             step.outcome.objects.push(asleep);
         } else if !matches!(seen.facts, Facts::Database { hibernated: true, .. }) {
-            step.outcome.waits.push(wait(Step::Hibernation, std::slice::from_ref(id)));
+            step.outcome
+                .waits
+                .push(wait(Step::Hibernation, std::slice::from_ref(id)));
         }
     }
     step
@@ -246,7 +248,7 @@ fn retention(input: &Input<'_>, ours: bool) -> Vec<Object> {
     if seen.live["metadata"]["annotations"][RETAINED_AT].is_string() {
         return Vec::new();
     }
-    let now = seconds(input.now).to_string();
+    let now = stamp(input.now).to_string();
     vec![Object::of_live(id, &seen.live, &[(RETAINED_AT, &now)])]
 }
 
@@ -266,7 +268,7 @@ fn advance(
     over: Option<Step>,
     next: Option<Step>,
 ) -> Record {
-    let now = Time(seconds(input.now));
+    let now = Time(stamp(input.now));
     let mut status = TenantOperationStatus {
         phase: if next.is_some() {
             Phase::Running
@@ -306,6 +308,9 @@ fn wait(step: Step, left: &[Id]) -> Wait {
 }
 
 fn told(input: &Input<'_>, step: Step, mut teardown: Teardown) -> Teardown {
+    if !teardown.outcome.records.is_empty() || !teardown.outcome.objects.is_empty() {
+        teardown.outcome.wake_at(soon(input.now));
+    }
     let left = teardown.prune.clone();
     let ending = |id: &Id| input.observed.objects.get(id).is_some_and(|seen| seen.ending);
     teardown.prune.retain(|id| !ending(id));
@@ -323,9 +328,4 @@ fn told(input: &Input<'_>, step: Step, mut teardown: Teardown) -> Teardown {
         .findings
         .push(Finding::new("Ready", false, "TearingDown", message));
     teardown
-}
-
-/// The API server keeps whole seconds.
-fn seconds(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pod::{self, HOOK, tier_label};
 use super::{Scene, isolation, workload};
+use crate::clock::{soon, stamp};
 use crate::input::Verification;
 use crate::kind::Kind;
 use crate::names::{DATABASE, ISOLATION, ProbeName, TIER_LABEL, digest};
@@ -116,13 +117,16 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         None => match due(&scene, config, log.last.as_ref(), &policies) {
             Some(at) if at <= scene.input.now => {
                 next.run = may_run(&scene).then(|| Run {
-                    started_at: seconds(scene.input.now),
+                    started_at: stamp(scene.input.now),
                     policies,
                     neighbour: scene.input.observed.neighbour.clone(),
                 });
             }
             later => outcome.wake_at(later),
         },
+    }
+    if next != log {
+        outcome.wake_at(soon(scene.input.now));
     }
     if next != Log::default() {
         outcome.objects.push(record(&scene, &next));
@@ -314,7 +318,7 @@ fn judge(
         (place.clone(), found.collect())
     });
     Last {
-        at: seconds(scene.input.now),
+        at: stamp(scene.input.now),
         policies: run.policies.clone(),
         isolated,
         message,
@@ -443,9 +447,4 @@ fn container(config: &Verification, targets: &[(&'static str, String)]) -> Conta
         volume_mounts: None,
         ..pod::container("probe", &config.image, &args, &resources)
     }
-}
-
-/// The API server keeps whole seconds.
-fn seconds(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }

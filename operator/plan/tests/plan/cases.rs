@@ -23,6 +23,7 @@ fn a_new_tenant() {
     insta::assert_snapshot!(check(&given::new("acme")), @r#"
     finalizer add
     create Namespace tenant-acme
+    create HostnameClaim freehold-system/hostname-086f5e4486fe7d3c7a5c49c6e60fdd25
     create RoleBinding tenant-acme/freehold
     create ResourceQuota tenant-acme/tenant
     create NetworkPolicy tenant-acme/allow-dns
@@ -35,6 +36,7 @@ fn a_new_tenant() {
     create ServiceAccount tenant-acme/api
     create ServiceAccount tenant-acme/hooks
     create ServiceAccount tenant-acme/web
+    create ConfigMap tenant-acme/class
     create ConfigMap tenant-acme/settings
     create Cluster tenant-acme/db
     create Service tenant-acme/api
@@ -63,7 +65,7 @@ fn a_ready_tenant_needs_nothing() {
     Stalled=False Progressing: nothing waits for anybody's deed
     Serving=True Serving: users are served
     UpToDate=True UpToDate: what runs is what was asked for
-    wake 2027-01-19T22:14:07Z
+    wake 2027-01-15T13:55:01Z
     "#);
 }
 
@@ -91,14 +93,19 @@ fn a_release_that_is_gone_leaves_what_serves_as_it_is() {
     Serving=True Serving: users are served
     UpToDate=False ReleaseNotFound: the Release board-1.0.0 does not exist
     blocked by ReleaseNotFound; create the Release board-1.0.0, or name another in spec.release.name
-    wake 2027-01-19T22:14:07Z
+    wake 2027-01-19T23:41:04Z
     "#);
 }
 
 #[test]
 fn a_certificate_is_renewed_without_a_release_and_without_a_class() {
     let mut given = settled().given;
-    given.now = freehold_plan::plan(&given.input()).wake.unwrap();
+    given.now = freehold_plan::plan(&given.input())
+        .status
+        .certificate
+        .unwrap()
+        .renew_at
+        .0;
     given.release = None;
     given.class = None;
     let plan = freehold_plan::plan(&given.input());
@@ -120,6 +127,7 @@ fn a_certificate_is_renewed_without_a_release_and_without_a_class() {
 #[test]
 fn nobody_is_served_with_an_expired_certificate() {
     let mut given = settled().given;
+    given.config.verification = None;
     given.observed.minted.authority = Slot::Foreign;
     let plan = freehold_plan::plan(&given.input());
     let end = given.observed.minted.edge.present().unwrap().not_after;
@@ -163,11 +171,11 @@ fn a_namespace_of_an_earlier_tenant_of_that_name_is_never_adopted() {
     let mut given = settled().given;
     given.tenant.metadata.uid = Some("another".into());
     insta::assert_snapshot!(check(&given), @r#"
-    Ready=False NamespaceNotOurs: the namespace tenant-acme exists and was not made for this tenant
-    Stalled=True NamespaceNotOurs: unblocked by: look what is in the namespace tenant-acme; delete it, or give the tenant another name
+    Ready=False NamespaceOfEarlierTenant: the namespace tenant-acme holds the data of an earlier tenant of this name, incarnation aaaaaaaa-0000-4000-8000-000000000001
+    Stalled=True NamespaceOfEarlierTenant: unblocked by: set spec.adopt.incarnation to aaaaaaaa-0000-4000-8000-000000000001 to go on with that data; or delete the namespace tenant-acme and all that is in it; or give the tenant another name
     Serving=False NoPods: a tier has no pod that can answer
-    UpToDate=False NamespaceNotOurs: the namespace tenant-acme exists and was not made for this tenant
-    blocked by NamespaceNotOurs; look what is in the namespace tenant-acme; delete it, or give the tenant another name
+    UpToDate=False NamespaceOfEarlierTenant: the namespace tenant-acme holds the data of an earlier tenant of this name, incarnation aaaaaaaa-0000-4000-8000-000000000001
+    blocked by NamespaceOfEarlierTenant; set spec.adopt.incarnation to aaaaaaaa-0000-4000-8000-000000000001 to go on with that data; or delete the namespace tenant-acme and all that is in it; or give the tenant another name
     "#);
 }
 
@@ -239,7 +247,7 @@ fn storage_never_shrinks() {
     Serving=True Serving: users are served
     UpToDate=False StorageCannotShrink: the database's volumes have 1Gi; 512Mi is asked for
     blocked by StorageCannotShrink; set spec.database.storageSize of the tenant to 1Gi or more
-    wake 2027-01-19T22:14:07Z
+    wake 2027-01-15T13:55:01Z
     "#);
 }
 
@@ -318,7 +326,7 @@ fn an_authority_of_another_tenant_is_never_used() {
     Serving=True Serving: users are served
     UpToDate=False SecretNotOurs: the Secret for ca exists and was not minted for this tenant
     blocked by SecretNotOurs; look where that Secret comes from, and delete it
-    wake 2027-01-22T08:00:00Z
+    wake 2027-01-15T13:55:01Z
     "#);
 }
 
@@ -358,6 +366,7 @@ fn the_settings_file_is_what_the_product_expects() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap(), @r#"
     {
       "password": {
+        "lockoutAttempts": 10,
         "minLength": 12
       },
       "refresh": {
@@ -375,11 +384,16 @@ fn the_settings_file_is_what_the_product_expects() {
         "idleMinutes": 30,
         "maxHours": 12
       },
+      "support": {
+        "consent": "OnRequest"
+      },
       "tenant": {
         "displayName": "Acme",
         "edition": "Standard",
+        "environment": "Production",
         "name": "acme",
         "owner": "owner@acme.example",
+        "region": "eu-central",
         "seats": 5
       },
       "url": "https://acme.example"

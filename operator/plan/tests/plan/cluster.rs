@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use freehold_crds::DeletionPolicy;
 use freehold_plan::{
-    Action, Certificate, Finalizer, Id, Kind, Minted, Object, Plan, Seen, Slot, Wave, Write,
+    Action, Certificate, Finalizer, Id, Kind, Minted, Object, Operation, Plan, Record, Seen, Slot, Stranger,
+    Wave, Write, is_takeable,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -24,6 +26,23 @@ pub struct Cluster {
     pub log: Vec<String>,
     /// Migrations end badly.
     pub broken_migration: bool,
+    /// What an unrestricted pod, and what a tier's pod reaches.
+    pub network: Network,
+    /// Claims of other tenants on hostnames, by the name of the claim.
+    pub others: BTreeMap<String, Value>,
+    operations: BTreeMap<String, Operation>,
+}
+
+/// What packets do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    Enforced,
+    /// Policies are ignored.
+    Open,
+    /// Nothing gets anywhere.
+    Dead,
+    /// Pods never end.
+    Stuck,
 }
 
 impl Cluster {
@@ -37,7 +56,42 @@ impl Cluster {
             gone: false,
             log: Vec::new(),
             broken_migration: false,
+            network: Network::Enforced,
+            others: BTreeMap::new(),
+            operations: BTreeMap::new(),
         }
+    }
+
+    /// The Tenant is another now, of the same name: what is in the cluster stays.
+    pub fn succeed(&mut self, given: Given) {
+        self.given = given;
+        self.gone = false;
+    }
+
+    /// Somebody deletes the tenant.
+    pub fn delete(&mut self) {
+        let now = self.given.now.to_string();
+        self.given.tenant.metadata.deletion_timestamp = Some(crate::given::typed(now.into()));
+    }
+
+    /// Protection is switched off, and the delay passes.
+    pub fn release(&mut self, policy: DeletionPolicy) {
+        self.given.tenant.spec.deletion_protection = false;
+        self.given.tenant.spec.deletion_policy = policy;
+        self.settle();
+        self.given.now += SignedDuration::from_hours(1);
+        self.settle();
+    }
+
+    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.operations.values()
+    }
+
+    pub fn body(&self, kind: Kind, name: &str) -> Option<&Value> {
+        let mut objects = self.objects.iter();
+        objects
+            .find(|(id, _)| id.kind == kind && id.name == name)
+            .map(|(_, body)| body)
     }
 
     /// What the watches would have brought.
@@ -45,6 +99,13 @@ impl Cluster {
         let seen = |(id, body): (&Id, &Value)| (id.clone(), Seen::reduce(id.kind, body.clone()).unwrap());
         self.given.observed.objects = self.objects.iter().map(seen).collect();
         self.given.observed.minted = self.minted.clone();
+        self.given.observed.operations = self.operations.clone();
+        self.given.observed.neighbour = Some("tenant-globex".into());
+        let now = self.given.now;
+        self.given
+            .observed
+            .strangers
+            .retain(|_, stranger| stranger.look_again > now);
     }
 
     pub fn ids(&self) -> impl Iterator<Item = &Id> {
@@ -72,6 +133,11 @@ impl Cluster {
             self.given.tenant.metadata.finalizers = Some(vec![freehold_plan::names::FINALIZER.into()]);
             self.log.push("finalizer added".into());
         }
+        for record in &plan.records {
+            if budget.spend() {
+                self.record(record);
+            }
+        }
         let observed = self.given.observed.clone();
         let writes = plan.writes(&observed);
         for wave in Wave::ALL {
@@ -82,8 +148,8 @@ impl Cluster {
             }
             for write in &writes {
                 let (Write::Create(object) | Write::Apply(object, _)) = write;
-                if object.id.kind.row().wave == wave && budget.spend() {
-                    self.write(object);
+                if object.id.kind.row().wave == wave && budget.spend() && !self.write(object) {
+                    return;
                 }
             }
         }
@@ -105,7 +171,63 @@ impl Cluster {
         }
     }
 
-    fn write(&mut self, object: &Object) {
+    fn record(&mut self, record: &Record) {
+        self.version += 1;
+        let resource_version = self.version.to_string();
+        match record {
+            Record::Create { name, spec } => {
+                let policy = spec.deletion.as_ref().map(|deletion| deletion.policy);
+                self.log.push(format!("announce {:?} {policy:?}", spec.r#type));
+                let operation = Operation {
+                    resource_version,
+                    created: self.given.now,
+                    spec: spec.clone(),
+                    status: Default::default(),
+                };
+                self.operations.entry(name.clone()).or_insert(operation);
+            }
+            Record::Advance {
+                name,
+                resource_version: seen,
+                status,
+            } => {
+                let operation = self.operations.get_mut(name).unwrap();
+                assert_eq!(&operation.resource_version, seen, "a step onto another version");
+                let step = status.step.as_deref().unwrap_or("");
+                self.log.push(format!("step {:?} {step}", status.phase));
+                operation.status = status.clone();
+                operation.resource_version = resource_version;
+            }
+        }
+    }
+
+    /// Whether another's claim stands where ours should.
+    fn is_contested(&mut self, object: &Object) -> bool {
+        let Some(other) = self.others.get(&object.id.name) else {
+            return false;
+        };
+        let seen = Seen::reduce(Kind::HostnameClaim, other.clone()).unwrap();
+        let life = freehold_plan::incarnation(&self.given.input());
+        let tenant = self.given.tenant.metadata.name.clone().unwrap();
+        let hold = self.given.config.hostname_hold;
+        if is_takeable(&seen.facts, &tenant, &life, hold, self.given.now) {
+            let other = self.others.remove(&object.id.name).unwrap();
+            self.objects.insert(object.id.clone(), other);
+            return true;
+        }
+        let look_again = self.given.now + SignedDuration::from_secs(30);
+        self.given
+            .observed
+            .strangers
+            .insert(object.id.clone(), Stranger { look_again });
+        true
+    }
+
+    /// Gives whether the pass goes on.
+    fn write(&mut self, object: &Object) -> bool {
+        if object.id.kind == Kind::HostnameClaim && self.is_contested(object) {
+            return false;
+        }
         self.version += 1;
         let mut body = object.body.clone();
         match self.objects.get(&object.id) {
@@ -125,6 +247,7 @@ impl Cluster {
         }
         body["metadata"]["resourceVersion"] = self.version.to_string().into();
         self.objects.insert(object.id.clone(), body);
+        true
     }
 
     fn mint(&mut self, action: &Action) {
@@ -173,8 +296,15 @@ impl Cluster {
             .objects
             .iter()
             .any(|(id, body)| id.kind == Kind::Job && body["status"]["succeeded"] == 1);
+        let network = self.network;
         for (id, body) in &mut self.objects {
             body["status"] = match id.kind {
+                Kind::Pod => pod(id, body, network),
+                Kind::Cluster if body["metadata"]["annotations"]["cnpg.io/hibernation"] == "on" => {
+                    json!({"readyInstances": 0, "conditions": [
+                        {"type": "Ready", "status": "False"}, {"type": "cnpg.io/hibernation", "status": "True"},
+                    ]})
+                }
                 Kind::Cluster => {
                     json!({"readyInstances": body["spec"]["instances"], "conditions": [{"type": "Ready", "status": "True"}]})
                 }
@@ -215,6 +345,7 @@ impl Cluster {
             .collect();
         self.objects
             .retain(|id, body| !ending(body) && !namespaces.contains(&id.namespace));
+
         if !namespaces.is_empty() {
             self.minted.edge = Slot::Absent;
             self.minted.owner = Slot::Absent;
@@ -241,6 +372,31 @@ impl Cluster {
     pub fn sleep_until(&mut self, then: Timestamp) {
         self.given.now = then;
     }
+}
+
+/// A probe tells what it reached.
+fn pod(id: &Id, body: &Value, network: Network) -> Value {
+    let free = id.name.starts_with("verify-control");
+    let reached = match network {
+        Network::Stuck => return json!({"phase": "Pending"}),
+        Network::Dead => false,
+        Network::Open => true,
+        Network::Enforced => free,
+    };
+    let args = body["spec"]["containers"][0]["args"].as_array().unwrap();
+    let targets = args.iter().filter_map(|arg| arg.as_str()?.split_once('='));
+    // The database's pods may reach the API server.
+    let told = |what: &str| {
+        reached
+            || (network == Network::Enforced
+                && id.name.starts_with("verify-database")
+                && what == "the API server")
+    };
+    let told: Vec<Value> = targets
+        .map(|(what, _)| json!({"target": what, "reached": told(what)}))
+        .collect();
+    let message = Value::from(told).to_string();
+    json!({"phase": "Succeeded", "containerStatuses": [{"state": {"terminated": {"message": message}}}]})
 }
 
 struct Budget {

@@ -1,12 +1,16 @@
 //! Tenants, classes and releases to plan for.
 
 use freehold_crds::{Release, Tenant, TenantClass};
-use freehold_plan::{Config, Endpoint, Input, Observed};
+use freehold_plan::{Config, Endpoint, Input, Observed, Verification};
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// An instant of no meaning.
 pub const NOON: i64 = 1_800_000_000;
+
+/// The uid of every tenant here.
+pub const UID: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 
 /// Everything that a plan is asked about, as values.
 #[derive(Clone, Debug)]
@@ -73,11 +77,11 @@ pub fn tenant(name: &str) -> Tenant {
     typed(json!({
         "apiVersion": "freehold.dev/v1alpha1", "kind": "Tenant",
         "metadata": {
-            "name": name, "uid": format!("uid-of-{name}"), "generation": 1, "resourceVersion": "1",
+            "name": name, "uid": UID, "generation": 1, "resourceVersion": "1",
         },
         "spec": {
             "displayName": "Acme", "owner": {"email": "owner@acme.example"}, "seats": 5,
-            "className": "standard", "release": {"name": "board-1.0.0"},
+            "region": "eu-central", "className": "standard", "release": {"name": "board-1.0.0"},
             "hostnames": [format!("{name}.example")],
         },
     }))
@@ -97,6 +101,13 @@ pub fn new(name: &str) -> Given {
         now: at(NOON),
         config: Config {
             api_server,
+            verification: Some(Verification {
+                image: image("freehold"),
+                namespace: "freehold-probes".into(),
+                every: SignedDuration::from_hours(6),
+                metadata: Some("169.254.169.254:80".into()),
+                internet: Some("203.0.113.10:443".into()),
+            }),
             ..Config::default()
         },
     }

@@ -8,9 +8,14 @@
 )]
 
 mod cases;
+mod class;
 mod cluster;
 mod given;
+mod hostnames;
+mod isolation;
+mod lifecycle;
 mod properties;
 mod purity;
 mod show;
 mod simulation;
+mod windows;

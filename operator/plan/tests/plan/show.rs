@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use freehold_plan::{Finalizer, Observed, Plan, Write};
+use freehold_plan::{Finalizer, Observed, Plan, Record, Write};
 
 /// Writes, ends, actions, conditions that matter, blockers, wake.
 pub fn show(plan: &Plan, observed: &Observed) -> String {
@@ -21,6 +21,18 @@ pub fn show(plan: &Plan, observed: &Observed) -> String {
     }
     for id in &plan.prune {
         writeln!(text, "delete {id}").unwrap();
+    }
+    for record in &plan.records {
+        match record {
+            Record::Create { name, spec } => {
+                let policy = spec.deletion.as_ref().map(|deletion| deletion.policy);
+                writeln!(text, "record {name}: {:?} {policy:?}", spec.r#type).unwrap();
+            }
+            Record::Advance { name, status, .. } => {
+                let step = status.step.as_deref().unwrap_or("over");
+                writeln!(text, "record {name}: {:?} {step}", status.phase).unwrap();
+            }
+        }
     }
     for action in &plan.actions {
         writeln!(text, "do {action:?}").unwrap();

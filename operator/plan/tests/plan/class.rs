@@ -1,0 +1,163 @@
+//! A class's change reaches a tenant in that tenant's window; and what a class doesn't allow is refused.
+
+use freehold_crds::{Maintenance, Window};
+use freehold_plan::Kind;
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::given;
+use crate::simulation::{ready, silent};
+
+fn says(cluster: &Cluster, kind: &str) -> String {
+    let status = cluster.given.tenant.status.as_ref().unwrap();
+    let c = status.conditions.iter().find(|c| c.type_ == kind).unwrap();
+    format!("{} {}: {}", c.status, c.reason, c.message)
+}
+
+fn pods(cluster: &Cluster) -> i64 {
+    let quota = cluster.body(Kind::ResourceQuota, "tenant").unwrap();
+    quota["spec"]["hard"]["count/pods"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn a_class_is_taken_over_when_the_window_opens_and_nothing_changes_before() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    let class = cluster.given.class.as_mut().unwrap();
+    class.spec.quota.as_mut().unwrap().pods = Some(30);
+    class.spec.database.resources.memory_limit = Some("1Gi".into());
+    cluster.log.clear();
+    cluster.settle();
+    assert_eq!(cluster.log, Vec::<String>::new());
+    insta::assert_snapshot!(says(&cluster, "UpToDate"), @"False ClassDrift: the class standard changed: database.resources.memoryLimit: unset -> 1Gi; quota.pods: 20 -> 30; it is taken over when the window opens at 2027-01-16T02:00:00Z");
+    assert!(ready(&cluster), "it runs as it should until then");
+    assert_eq!(pods(&cluster), 20);
+    silent(&mut cluster);
+    cluster.given.now = "2027-01-16T02:00:00Z".parse().unwrap();
+    cluster.settle();
+    assert_eq!(pods(&cluster), 30);
+    assert!(says(&cluster, "UpToDate").starts_with("True"));
+    silent(&mut cluster);
+}
+
+#[test]
+fn a_tenants_own_window_goes_before_the_classs() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    let always: Window =
+        given::typed(json!({"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}));
+    cluster.given.tenant.spec.maintenance = Some(Maintenance {
+        windows: vec![always],
+    });
+    cluster.settle();
+    cluster
+        .given
+        .class
+        .as_mut()
+        .unwrap()
+        .spec
+        .quota
+        .as_mut()
+        .unwrap()
+        .pods = Some(30);
+    cluster.settle();
+    assert_eq!(pods(&cluster), 30);
+}
+
+#[test]
+fn a_class_that_is_gone_stays_in_force_and_drift_is_repaired_all_the_same() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    cluster.given.class = None;
+    let policy = cluster
+        .ids()
+        .find(|id| id.kind == Kind::NetworkPolicy)
+        .cloned()
+        .unwrap();
+    cluster.lose(&policy);
+    cluster.settle();
+    assert!(cluster.ids().any(|id| *id == policy));
+    assert!(says(&cluster, "Stalled").starts_with("True ClassNotFound"));
+    assert!(says(&cluster, "Serving").starts_with("True"));
+    silent(&mut cluster);
+}
+
+#[test]
+fn what_the_class_does_not_allow_is_said_and_what_runs_stays() {
+    let refusals: [fn(&mut freehold_crds::TenantSpec); 6] = [
+        |spec| spec.edition = freehold_crds::Edition::Enterprise,
+        |spec| spec.region = "us-east".into(),
+        |spec| spec.database = Some(given::typed(json!({"instances": 3}))),
+        |spec| spec.database = Some(given::typed(json!({"storageSize": "11Gi"}))),
+        |spec| spec.quota = Some(given::typed(json!({"cpu": "5"}))),
+        |spec| spec.quota = Some(given::typed(json!({"pods": 10}))),
+    ];
+    let mut told = Vec::new();
+    for refuse in refusals {
+        let mut cluster = Cluster::new(given::new("acme"));
+        let class = &mut cluster.given.class.as_mut().unwrap().spec;
+        class.editions = vec![freehold_crds::Edition::Standard];
+        class.regions = vec!["eu-central".into()];
+        class.database.max_instances = 2;
+        class.database.max_storage_size = Some("10Gi".into());
+        class.max_quota = Some(given::typed(json!({"cpu": "4", "memory": "8Gi"})));
+        cluster.settle();
+        refuse(&mut cluster.given.tenant.spec);
+        cluster.log.clear();
+        cluster.settle();
+        assert_eq!(cluster.log, Vec::<String>::new());
+        assert!(says(&cluster, "Serving").starts_with("True"));
+        told.push(says(&cluster, "Ready"));
+    }
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    False NotAllowedByClass: the TenantClass standard does not allow the edition Enterprise
+    False NotAllowedByClass: the TenantClass standard does not allow the region us-east
+    False NotAllowedByClass: the TenantClass standard does not allow 3 database instances
+    False NotAllowedByClass: the TenantClass standard does not allow a database volume of 11Gi
+    False NotAllowedByClass: the TenantClass standard does not allow a quota of 5 CPU
+    False NotAllowedByClass: the TenantClass standard does not allow a quota of 10 pods
+    "#);
+}
+
+#[test]
+fn a_quota_within_the_bounds_overrides_the_classs() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.given.class.as_mut().unwrap().spec.max_quota =
+        Some(given::typed(json!({"cpu": "4", "pods": 50})));
+    cluster.given.tenant.spec.quota = Some(given::typed(json!({"cpu": "3500m", "pods": 50})));
+    cluster.settle();
+    let quota = cluster.body(Kind::ResourceQuota, "tenant").unwrap();
+    assert_eq!(
+        quota["spec"]["hard"],
+        json!({"requests.cpu": "3500m", "requests.memory": "1024Mi", "count/pods": "50"})
+    );
+}
+
+#[test]
+fn pods_of_a_class_with_nodes_of_its_own_run_there() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    let class = &mut cluster.given.class.as_mut().unwrap().spec;
+    class.placement = given::typed(json!({
+        "nodeSelector": {"nodes": "tenants"},
+        "tolerations": [{"key": "tenants", "operator": "Exists", "effect": "NoSchedule"}],
+        "priorityClassName": "customers",
+    }));
+    cluster.settle();
+    assert!(ready(&cluster));
+    silent(&mut cluster);
+    for name in ["web", "api"] {
+        let spec = &cluster.body(Kind::Deployment, name).unwrap()["spec"]["template"]["spec"];
+        assert_eq!(spec["nodeSelector"], json!({"nodes": "tenants"}));
+        assert_eq!(
+            spec["tolerations"],
+            json!([{"key": "tenants", "operator": "Exists", "effect": "NoSchedule"}])
+        );
+        assert_eq!(spec["priorityClassName"], "customers");
+    }
+    let database = &cluster.body(Kind::Cluster, "db").unwrap()["spec"];
+    assert_eq!(database["affinity"]["nodeSelector"], json!({"nodes": "tenants"}));
+    assert_eq!(database["priorityClassName"], "customers");
+}
