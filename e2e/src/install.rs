@@ -108,7 +108,11 @@ fn overlay(lab: &Lab, board: &Image, postgresql: &Image) -> Result<PathBuf> {
         replace("/spec/components/0/image", &board.tagged),
         replace("/spec/components/1/image", &board.tagged)
     ]);
-    let class = json!([replace("/spec/database/image", &postgresql.tagged)]);
+    // Nobody waits ten minutes for a tenant of the lab to end.
+    let class = json!([
+        replace("/spec/database/image", &postgresql.tagged),
+        replace("/spec/deletion/delay", "1s")
+    ]);
     let kustomization = json!({
         "resources": [addons::relative(&folder, &lab.repo.join("manifests/samples"))],
         "patches": [

@@ -2,14 +2,14 @@
 
 use freehold_e2e::kube;
 
-use crate::stage::{Guest, MINUTE, lab, namespace, owner, wait_ready};
+use crate::stage::{Guest, MINUTE, delete, lab, namespace, owner, wait_ready};
 
 #[test]
 fn a_deleted_tenant_is_gone_with_its_children_and_the_others_serve_on() {
     let guest = Guest::ready("leaver", 1);
     let gone = namespace(guest.0);
     drop(owner(guest.0));
-    kube::kubectl(lab(), &["delete", "tenant", guest.0, "--timeout=180s"]).unwrap();
+    delete(guest.0, "Delete").unwrap();
     assert!(
         kube::get(lab(), &["namespace", &gone]).is_err(),
         "the namespace is gone before the tenant is"

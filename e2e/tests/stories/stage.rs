@@ -47,7 +47,7 @@ pub fn image() -> String {
 pub fn tenant_manifest(name: &str, instances: u8) -> Value {
     json!({"apiVersion": "freehold.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": name}, "spec": {
         "displayName": name, "owner": {"email": format!("owner@{name}.example")}, "edition": "Standard", "seats": 5,
-        "className": "standard", "release": {"name": "board-1.0.0"}, "hostnames": [format!("{name}.localhost")],
+        "region": "eu-central", "className": "standard", "release": {"name": "board-1.0.0"}, "hostnames": [format!("{name}.localhost")],
         "database": {"instances": instances}}})
 }
 
@@ -69,11 +69,7 @@ impl Guest {
 
     /// Not there yet, nor anything that a run which was cut off left of it.
     pub fn absent(name: &'static str) -> Guest {
-        kube::kubectl(
-            lab(),
-            &["delete", "tenant", name, "--ignore-not-found", "--timeout=180s"],
-        )
-        .unwrap();
+        delete(name, "Delete").unwrap();
         Guest(name)
     }
 
@@ -84,14 +80,43 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let done = kube::kubectl(
-            lab(),
-            &["delete", "tenant", self.0, "--ignore-not-found", "--timeout=180s"],
-        );
-        if let Err(error) = done {
+        if let Err(error) = delete(self.0, "Delete") {
             eprintln!("tenant {} could not be deleted: {error:#}", self.0);
         }
     }
+}
+
+/// Deletes a tenant as its platform would: protection off, wait until it says that it may be deleted, delete. `policy` says
+/// what becomes of the data.
+pub fn delete(tenant: &str, policy: &str) -> anyhow::Result<()> {
+    if kube::get(lab(), &["tenant", tenant]).is_err() {
+        return Ok(());
+    }
+    release(tenant, policy)?;
+    kube::kubectl(
+        lab(),
+        &["delete", "tenant", tenant, "--ignore-not-found", "--timeout=180s"],
+    )
+    .map(drop)
+}
+
+/// Switches the protection off and waits until the tenant says that it may be deleted.
+pub fn release(tenant: &str, policy: &str) -> anyhow::Result<()> {
+    let patch = json!({"spec": {"deletionProtection": false, "deletionPolicy": policy}}).to_string();
+    kube::kubectl(lab(), &["patch", "tenant", tenant, "--type=merge", "-p", &patch])?;
+    kube::until(&format!("tenant {tenant} to be Deletable"), MINUTE, || {
+        let object = kube::get(lab(), &["tenant", tenant])?;
+        let current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+        let over = kube::condition(&object, "Deletable") == "True"
+            || !object["metadata"]["deletionTimestamp"].is_null();
+        Ok((current && over).then_some(()))
+    })
+}
+
+/// Changes a tenant's spec.
+pub fn change(tenant: &str, spec: &Value) {
+    let patch = json!({"spec": spec}).to_string();
+    kube::kubectl(lab(), &["patch", "tenant", tenant, "--type=merge", "-p", &patch]).unwrap();
 }
 
 /// Waits until a tenant is Ready at its current generation.
