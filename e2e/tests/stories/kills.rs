@@ -51,14 +51,14 @@ fn during(stand_in: &StandIn<'_>, fault: Fault, what: &str, act: impl FnOnce()) 
     let took = begin.elapsed();
     rest(stand_in);
     stand_in.proxy.heal();
+    let kills = stand_in.proxy.kills() - kills;
     println!(
-        "{fault:?}: {what} after {:.1} s with {} kills at {} writes, then none in {} s",
+        "{fault:?}: {what} after {:.1} s with {kills} kills, then no write in {} s",
         took.as_secs_f64(),
-        stand_in.proxy.kills() - kills,
-        stand_in.proxy.writes().len() - writes,
         REST.as_secs(),
     );
-    assert!(stand_in.proxy.kills() - kills > 5, "each write was to kill it");
+    let writes = stand_in.proxy.writes().len() - writes;
+    assert!(kills > 5 && kills == writes, "{kills} kills at {writes} writes");
 }
 
 /// Waits until the operator, alive, has written nothing for a while.
