@@ -9,4 +9,5 @@ pub mod kube;
 pub mod lab;
 pub mod operator;
 pub mod probe;
+pub mod scale;
 pub mod suite;

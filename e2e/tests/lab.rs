@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use freehold_e2e::lab::cel::cel_cost;
 use freehold_e2e::lab::enforcement::Unenforced;
 use freehold_e2e::lab::{Lab, cgroup, host, net, shell, up};
-use freehold_e2e::{kube, probe};
+use freehold_e2e::{install, kube, probe, scale};
 use serde_json::json;
 
 /// The warm start that docs/lab.md promises on two cores.
@@ -212,6 +212,138 @@ fn what_a_tenant_costs_to_validate_is_known() {
     assert!(told.contains("no dot"), "{told}");
 }
 
+#[test]
+fn every_request_of_the_operator_is_in_the_audit_log() {
+    let lab = Lab::of_this_checkout();
+    ok(&["up"]);
+    let _ = kube::kubectl(&lab, &["create", "namespace", install::NAMESPACE]);
+    let account = ["serviceaccount", "freehold", "-n", install::NAMESPACE];
+    let created = kube::kubectl(&lab, &[&["create"], &account[..]].concat()).is_ok();
+    let token = kube::kubectl(&lab, &["create", "token", "freehold", "-n", install::NAMESPACE]).unwrap();
+    let since = scale::mark(&lab).unwrap();
+    // Without a right to most of it: what is refused was asked for, too.
+    let header = format!("Authorization: Bearer {}", token.trim());
+    for (method, path) in [
+        ("GET", "apis/coordination.k8s.io/v1/namespaces/x/leases/x"),
+        ("GET", "apis/coordination.k8s.io/v1/leases"),
+        ("GET", "api/v1/pods?watch=1&timeoutSeconds=1"),
+        ("POST", "api/v1/namespaces/x/configmaps"),
+        ("PATCH", "apis/freehold.dev/v1alpha1/tenants/x/status"),
+        ("DELETE", "apis/apps/v1/namespaces/x/deployments/x"),
+    ] {
+        let url = format!("https://{}:{}/{path}", net::NodeId(1).address(), net::API_PORT);
+        let mut curl = Command::new("curl");
+        curl.args([
+            "--silent",
+            "--insecure",
+            "--request",
+            method,
+            "--header",
+            &header,
+            &url,
+        ]);
+        shell::capture(&mut curl).unwrap();
+    }
+    let wanted = [
+        "create configmaps",
+        "delete deployments.apps",
+        "get leases.coordination.k8s.io",
+        "list leases.coordination.k8s.io",
+        "patch tenants.freehold.dev/status",
+        "watch pods",
+    ];
+    let found = kube::until("the audit log", Duration::from_secs(10), || {
+        let asked = scale::requests_of(&lab, scale::OPERATOR, since)?;
+        let asked: Vec<String> = asked.keys().map(|(verb, of)| format!("{verb} {of}")).collect();
+        Ok((asked.len() >= wanted.len()).then_some(asked))
+    });
+    assert_eq!(found.unwrap(), wanted);
+    if created {
+        kube::kubectl(&lab, &[&["delete"], &account[..]].concat()).unwrap();
+    }
+}
+
+/// What Freehold makes of a database, and the pods of one product, without Freehold.
+fn fake_tenant(number: usize) -> Vec<serde_json::Value> {
+    let namespace = format!("{}scale-{number}", scale::TENANTS);
+    let pods = json!({
+        "nodeSelector": {scale::LABEL.0: scale::LABEL.1}, "restartPolicy": "Never", "automountServiceAccountToken": false,
+        "tolerations": [{"key": scale::TAINT.0, "value": scale::TAINT.1}],
+        "containers": [{"name": "main", "image": "freehold.lab/none"}]});
+    let mut web = pods.clone();
+    web["restartPolicy"] = "Always".into();
+    vec![
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+        json!({"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster",
+            "metadata": {"name": "db", "namespace": namespace},
+            "spec": {"instances": 1, "storage": {"size": "1Gi"}}}),
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate", "namespace": namespace},
+            "spec": {"template": {"spec": pods}}}),
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": namespace},
+            "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}},
+                "template": {"metadata": {"labels": {"app": "web"}}, "spec": web}}}),
+    ]
+}
+
+#[test]
+fn hundreds_of_databases_and_pods_are_ready_within_a_minute_when_they_only_say_so() {
+    const TENANTS: usize = 200;
+    let lab = Lab::of_this_checkout();
+    ok(&["up"]);
+    let fakes = scale::Scale::start(&lab, 2).unwrap();
+    let since = scale::mark(&lab).unwrap();
+    let begin = Instant::now();
+    let all: Vec<serde_json::Value> = (1..=TENANTS).flat_map(fake_tenant).collect();
+    kube::apply(&lab, &all).unwrap();
+    println!("applied after {:.1} s", begin.elapsed().as_secs_f64());
+    let count = |kind: &str, well: &dyn Fn(&serde_json::Value) -> bool| {
+        let what = format!("{TENANTS} {kind} to be well");
+        kube::until(&what, Duration::from_secs(60), || {
+            let found = kube::get(&lab, &["-A", kind]).unwrap();
+            let found = found["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|o| well(o))
+                .count();
+            Ok((found == TENANTS).then_some(()))
+        })
+        .unwrap();
+        println!("{kind} after {:.1} s", begin.elapsed().as_secs_f64());
+    };
+    count("clusters.postgresql.cnpg.io", &|o| {
+        kube::condition(o, "Ready") == "True" && o["status"]["readyInstances"] == 1
+    });
+    count("jobs", &|o| kube::condition(o, "Complete") == "True");
+    count("deployments", &|o| {
+        o["metadata"]["name"] == "web" && o["status"]["availableReplicas"] == 2
+    });
+    let namespace = format!("{}scale-{TENANTS}", scale::TENANTS);
+    assert_eq!(kube::secret(&lab, &namespace, "db-app", "host").unwrap(), "db-rw");
+    assert!(
+        kube::secret(&lab, &namespace, "db-ca", "ca.crt")
+            .unwrap()
+            .contains("BEGIN CERTIFICATE")
+    );
+    let asked = scale::requests_of(&lab, "freehold-lab-admin", since).unwrap();
+    let of = |verb: &str, resource: &str| asked.get(&(verb.into(), resource.into())).copied();
+    let patches = of("patch", "clusters.postgresql.cnpg.io/status").unwrap_or_default();
+    println!("{asked:?}");
+    assert_eq!(patches as usize, TENANTS, "each status is written once");
+    let names: Vec<String> = (1..=TENANTS)
+        .map(|n| format!("{}scale-{n}", scale::TENANTS))
+        .collect();
+    let mut delete = vec!["delete", "namespace", "--timeout=180s"];
+    delete.extend(names.iter().map(String::as_str));
+    kube::kubectl(&lab, &delete).unwrap();
+    println!("deleted after {:.1} s", begin.elapsed().as_secs_f64());
+    let kwok = fakes.pid();
+    drop(fakes);
+    assert!(!Path::new(&format!("/proc/{kwok}")).exists());
+    let nodes = kube::get(&lab, &["nodes"]).unwrap();
+    assert_eq!(nodes["items"].as_array().unwrap().len(), 1);
+}
+
 /// A port of the internet's stand-in.
 fn internet(host: &str, port: u16) -> probe::Target {
     let what = format!("{host}:{port}");
@@ -322,10 +454,26 @@ fn a_second_node_runs_pods_that_reach_those_of_the_first() {
         probe::pod(&lab, "a pod on node1", "kube-system", "k8s-app=kube-dns", 53).unwrap(),
         probe::service(&lab, "its Service", "kube-system", "kube-dns", 53).unwrap(),
         probe::service(&lab, "the API server", "default", "kubernetes", 443).unwrap(),
+        internet(net::INTERNET, 443),
     ];
     for found in probe::reach(&lab, "default", "far", &targets).unwrap() {
         assert!(found.reached, "{:?}", found.target);
     }
+    // Its agent enforces policies too, and stops with the first's.
+    let nothing = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "nothing", "namespace": "default"}, "spec": {"podSelector": {}, "policyTypes": ["Egress"]}});
+    kube::apply(&lab, &[nothing]).unwrap();
+    let reached = || -> Vec<bool> {
+        let found = probe::reach(&lab, "default", "far", &targets).unwrap();
+        found.iter().map(|f| f.reached).collect()
+    };
+    let held = || Ok((!reached().contains(&true)).then_some(()));
+    kube::until("the policy to hold", Duration::from_secs(30), held).unwrap();
+    {
+        let _open = Unenforced::start(&lab).unwrap();
+        assert!(!reached().contains(&false), "{targets:?} without enforcement");
+    }
+    assert!(!reached().contains(&true), "{targets:?} with enforcement again");
     // Draining the second node moves what runs there.
     kube::kubectl(&lab, &["uncordon", "node1"]).unwrap();
     kube::kubectl(

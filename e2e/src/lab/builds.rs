@@ -130,6 +130,24 @@ pub const PROGRAMS: &[Program] = &[
     go("helm", "helm", "helm.sh/helm/v4/cmd/helm", "helm.sh/helm/v4"),
 ];
 
+/// Built by whoever asks for one ([`on_demand`]): `up` doesn't wait for them.
+const ON_DEMAND: &[Program] = &[go(
+    "kwok",
+    "kwok",
+    "sigs.k8s.io/kwok/cmd/kwok",
+    "sigs.k8s.io/kwok",
+)];
+
+/// The path of a program that is no part of the cluster; built if it isn't there.
+pub fn on_demand(lab: &Lab, name: &str) -> Result<PathBuf> {
+    let program = ON_DEMAND
+        .iter()
+        .find(|p| p.name == name)
+        .with_context(|| format!("there is no program {name}"))?;
+    build(lab, program)?;
+    Ok(lab.bin(name))
+}
+
 /// Builds one program into `.lab/bin`.
 pub fn build(lab: &Lab, program: &Program) -> Result<Outcome> {
     let module = lab.go_module(program.module);
@@ -286,7 +304,7 @@ pub fn required(lab: &Lab, module: &str, origin: &str) -> Option<String> {
 /// The lab modules that the table uses: a folder without a program is a leftover.
 #[cfg(test)]
 fn modules() -> std::collections::BTreeSet<&'static str> {
-    PROGRAMS.iter().map(|p| p.module).collect()
+    PROGRAMS.iter().chain(ON_DEMAND).map(|p| p.module).collect()
 }
 
 #[cfg(test)]
@@ -298,7 +316,7 @@ mod tests {
     #[test]
     fn every_program_has_a_pinned_version_and_every_module_a_program() {
         let lab = Lab::of_this_checkout();
-        for program in PROGRAMS.iter().filter(|p| p.name != "pause") {
+        for program in PROGRAMS.iter().chain(ON_DEMAND).filter(|p| p.name != "pause") {
             let version = required(&lab, program.module, program.origin).unwrap_or_default();
             assert!(
                 version.starts_with('v'),

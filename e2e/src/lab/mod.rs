@@ -5,9 +5,11 @@
 //! host's end of a veth pair. Invariant: when the supervisor ([`host`]) ends, all of it ends.
 
 pub mod addons;
+pub mod audit;
 pub mod builds;
 pub mod cel;
 pub mod cgroup;
+pub mod databases;
 pub mod enforcement;
 pub mod forwarder;
 pub mod host;

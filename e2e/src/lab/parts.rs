@@ -124,6 +124,9 @@ fn controller_manager() -> Part {
         "--use-service-account-credentials".into(),
         format!("--cluster-cidr={POD_NET}"),
         "--allocate-node-cidrs=false".into(),
+        // The default of 20 requests a second is what 200 tenants at once would wait for.
+        "--kube-api-qps=100".into(),
+        "--kube-api-burst=200".into(),
         "--leader-elect=false".into(),
         format!("--cert-dir={INSIDE}/cluster/pki"),
     ];
@@ -259,11 +262,14 @@ pub fn configure(lab: &Lab, node: NodeId, pause: &str) -> Result<()> {
     Ok(())
 }
 
-/// Who did what, without bodies: requests that write and every access to Secrets; not the parts' own reads.
+/// Who did what, without bodies: requests that write and every access to Secrets; not the parts' own reads. Of Freehold it is
+/// everything, leases too: what it asks for is a promise ([`super::audit`]).
 fn audit_policy() -> Value {
+    let freehold = format!("system:serviceaccount:{}:freehold", crate::install::NAMESPACE);
     json!({
         "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
         "rules": [
+            {"level": "Metadata", "users": [freehold]},
             {"level": "None", "resources": [{"group": "coordination.k8s.io", "resources": ["leases"]}]},
             {"level": "Metadata", "resources": [{"group": "", "resources": ["secrets"]}]},
             {"level": "None", "verbs": ["get", "list", "watch"], "users": [
