@@ -2,11 +2,15 @@
 //! They need the lab with Freehold in it (`cargo xtask test` sees to that) and leave the samples as they were.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
+mod class;
 mod faults;
+mod hostnames;
 mod isolation;
 mod kills;
 mod leaving;
 mod operator;
 mod serving;
 mod stage;
+mod suspension;
 mod timing;
