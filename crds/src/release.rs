@@ -39,6 +39,9 @@ pub struct ReleaseSpec {
             pattern = "^(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)(-[0-9A-Za-z]+([-.][0-9A-Za-z]+)*)?$"
         )
     )]
+    // A numeric identifier has no leading zero (semver 2.0.0, rule 9); RE2 has no look-ahead to say so in the pattern.
+    #[x_kube(validation = Rule::new(r"!self.matches('^[^-]*-([^.]+\\.)*0[0-9]+(\\.|$)')")
+        .message("a numeric part of a pre-release has no leading zero: 1.5.0-rc.1, not 1.5.0-rc.01"))]
     pub version: String,
 
     /// The parts that run. Exactly one is of the tier Web: it is what the gateway reaches.

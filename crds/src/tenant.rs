@@ -71,8 +71,8 @@ pub use support::{Support, SupportConsent};
 pub struct TenantSpec {
     /// The customer's name as people read it, in the product too.
     #[schemars(length(min = 1, max = 100))]
-    #[x_kube(validation = Rule::new(r"!self.matches('[\\x00-\\x1f\\x7f]')")
-        .message("displayName is one line of text: leave out control characters"))]
+    #[x_kube(validation = Rule::new(r"!self.matches('[\\p{Cc}\\p{Zl}\\p{Zp}\\x{202a}-\\x{202e}\\x{2066}-\\x{2069}]')")
+        .message("displayName is one line of text: leave out control characters, line breaks, and what turns the direction of writing"))]
     pub display_name: String,
 
     /// The one person who answers for this account; gets the first, one-time login.

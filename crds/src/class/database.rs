@@ -33,9 +33,13 @@ pub struct ClassDatabase {
     #[schemars(range(min = 1, max = 3))]
     pub max_instances: i32,
 
-    /// Size of each instance's volume. Volumes can grow, never shrink.
-    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) >= 0")
-        .message("storageSize can't shrink: volumes keep their size; keep the old value or create another class"))]
+    /// Size of each instance's volume, from `100Mi`. Volumes can grow, never shrink.
+    #[x_kube(
+        validation = Rule::new("quantity(self).compareTo(quantity('100Mi')) >= 0")
+            .message("storageSize is at least 100Mi: less is too little for a database; was the unit left out, as in 10Gi?"),
+        validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) >= 0")
+            .message("storageSize can't shrink: volumes keep their size; keep the old value or create another class")
+    )]
     pub storage_size: Quantity,
 
     /// The largest volume that a tenant may ask for; no bound when left out.

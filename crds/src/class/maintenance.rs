@@ -44,6 +44,8 @@ pub struct Window {
     /// When it opens: a recurrence rule of RFC 5545 with FREQ=DAILY, WEEKLY, MONTHLY or YEARLY, for example
     /// `FREQ=WEEKLY;BYDAY=SU;BYHOUR=3;BYMINUTE=0;BYSECOND=0`. One that can't be read stops upgrades, and nothing else.
     #[schemars(length(min = 10, max = 250))]
+    #[x_kube(validation = Rule::new("self.matches('(?i)(^|[;:])FREQ=(DAILY|WEEKLY|MONTHLY|YEARLY)(;|$)')")
+        .message("a window's rule has FREQ=DAILY, WEEKLY, MONTHLY or YEARLY, as in FREQ=WEEKLY;BYDAY=SU;BYHOUR=3;BYMINUTE=0;BYSECOND=0"))]
     pub rule: String,
 
     /// The time zone in which the rule is read, by its IANA name, for example `Europe/Berlin`.
@@ -56,7 +58,9 @@ pub struct Window {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 19, max = 19),
-        regex(pattern = "^2[0-9]{3}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]$")
+        regex(
+            pattern = "^2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$"
+        )
     )]
     pub start: Option<String>,
 

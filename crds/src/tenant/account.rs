@@ -11,15 +11,15 @@ pub struct Owner {
     /// Where the person is reached; also the login name of the first account.
     #[schemars(
         length(min = 3, max = 254),
-        regex(pattern = "^[^@ \\t\\r\\n]+@[^@ \\t\\r\\n]+$")
+        regex(pattern = "^[^@\\p{Cc}\\p{Z}]+@[^@\\p{Cc}\\p{Z}]+$")
     )]
     pub email: String,
 
     /// The person's name as people read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
-    #[x_kube(validation = Rule::new(r"!self.matches('[\\x00-\\x1f\\x7f]')")
-        .message("owner.name is one line of text: leave out control characters"))]
+    #[x_kube(validation = Rule::new(r"!self.matches('[\\p{Cc}\\p{Zl}\\p{Zp}\\x{202a}-\\x{202e}\\x{2066}-\\x{2069}]')")
+        .message("owner.name is one line of text: leave out control characters, line breaks, and what turns the direction of writing"))]
     pub name: Option<String>,
 }
 

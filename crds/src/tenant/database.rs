@@ -15,9 +15,13 @@ pub struct TenantDatabase {
     #[schemars(range(min = 1, max = 3))]
     pub instances: Option<i32>,
 
-    /// Size of each instance's volume. It can grow, never shrink.
+    /// Size of each instance's volume, from `100Mi`. It can grow, never shrink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) >= 0")
-        .message("storageSize can't shrink: a volume keeps its size; keep the old value or name a larger one"))]
+    #[x_kube(
+        validation = Rule::new("quantity(self).compareTo(quantity('100Mi')) >= 0")
+            .message("storageSize is at least 100Mi: less is too little for a database; was the unit left out, as in 10Gi?"),
+        validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) >= 0")
+            .message("storageSize can't shrink: a volume keeps its size; keep the old value or name a larger one")
+    )]
     pub storage_size: Option<Quantity>,
 }

@@ -15,11 +15,12 @@ pub struct EgressRule {
 
     /// The range of addresses, for example `203.0.113.10/32`; it must lie within egress.allowed of the class.
     #[schemars(length(min = 1, max = 43))]
+    // IPv4 in IPv6's clothes (::ffff:0:0/96) is no range to isCIDR, and cidr() of it is an error that refuses every range.
     #[x_kube(
         validation = Rule::new("isCIDR(self) && cidr(self) == cidr(self).masked()")
             .message("cidr is an address range without host bits, as in 203.0.113.10/32"),
-        validation = Rule::new("!isCIDR(self) || !(cidr('169.254.0.0/16').containsCIDR(self) || cidr('fe80::/10').containsCIDR(self) || cidr('127.0.0.0/8').containsCIDR(self) || cidr('::1/128').containsCIDR(self) || cidr('::ffff:0:0/96').containsCIDR(self))")
-            .message("link-local addresses (cloud metadata), loopback and IPv4 in IPv6's clothes are never reachable: name a range outside of them")
+        validation = Rule::new("!isCIDR(self) || !(cidr('169.254.0.0/16').containsCIDR(self) || cidr('fe80::/10').containsCIDR(self) || cidr('127.0.0.0/8').containsCIDR(self) || cidr('::1/128').containsCIDR(self))")
+            .message("link-local addresses (cloud metadata) and loopback are never reachable: name a range outside of them")
     )]
     pub cidr: String,
 
