@@ -31,6 +31,9 @@ pub fn run(lab: &Lab) -> Result<()> {
     let times = follow(lab, applied)?;
     println!();
     isolation(lab, &postgresql)?;
+    verified(lab)?;
+    refusals(lab)?;
+    sleep_and_wake(lab, TENANTS[1])?;
     for tenant in TENANTS {
         describe(lab, tenant, times.get(tenant).copied())?;
     }
@@ -148,6 +151,82 @@ fn isolation(lab: &Lab, image: &Image) -> Result<()> {
             acme.target.what,
             word(acme.reached),
             word(control.reached)
+        );
+    }
+    Ok(())
+}
+
+/// What the operator itself found out about the isolation, by pods of its own.
+fn verified(lab: &Lab) -> Result<()> {
+    println!("\nIsolation, as the operator verifies it on schedule and after each change of policies:");
+    for tenant in TENANTS {
+        let what = ["tenant", tenant];
+        let object = kube::wait_condition(lab, &what, "IsolationVerified", "True", Duration::from_secs(120))?;
+        let all = conditions(&object);
+        let message = all.iter().find(|(kind, ..)| kind == "IsolationVerified");
+        println!("  {tenant:<8} {}", message.map_or("", |(_, _, message)| message));
+    }
+    Ok(())
+}
+
+/// Slips of the hand, and what the API server or the tenant answers.
+fn refusals(lab: &Lab) -> Result<()> {
+    println!("\nWhat is refused, with what to do instead:");
+    let patch = |spec: Value| json!({"spec": spec}).to_string();
+    let region = patch(json!({"region": "us-east"}));
+    let sso = patch(json!({"egress": [{"cidr": "169.254.169.254/32", "ports": [{"port": 80}]}]}));
+    let slips: [(&str, Vec<&str>); 4] = [
+        ("delete a tenant", vec!["delete", "tenant", TENANTS[0]]),
+        (
+            "delete the definition",
+            vec!["delete", "crd", "tenants.freehold.dev"],
+        ),
+        (
+            "move its data",
+            vec!["patch", "tenant", TENANTS[0], "--type=merge", "-p", &region],
+        ),
+        (
+            "reach cloud metadata",
+            vec!["patch", "tenant", TENANTS[0], "--type=merge", "-p", &sso],
+        ),
+    ];
+    for (what, arguments) in slips {
+        let Err(error) = kube::kubectl(lab, &arguments) else {
+            bail!("{what} was not refused")
+        };
+        let told = format!("{error:#}").replace('\n', " ");
+        let told = told.rsplit("denied request: ").next().unwrap_or(&told).trim();
+        println!("  {what:<22} {}", told.chars().take(200).collect::<String>());
+    }
+    Ok(())
+}
+
+/// A tenant is suspended, and wakes with its data.
+fn sleep_and_wake(lab: &Lab, tenant: &str) -> Result<()> {
+    println!();
+    for (state, serving) in [("Suspended", "False"), ("Active", "True")] {
+        let begin = Instant::now();
+        let patch = json!({"spec": {"desiredState": state}}).to_string();
+        kube::kubectl(lab, &["patch", "tenant", tenant, "--type=merge", "-p", &patch])?;
+        kube::until(
+            &format!("{tenant} to be {state}"),
+            Duration::from_secs(180),
+            || {
+                let object = kube::get(lab, &["tenant", tenant])?;
+                let fresh = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+                let there = kube::condition(&object, "Ready") == "True"
+                    && kube::condition(&object, "Serving") == serving;
+                Ok((fresh && there).then_some(()))
+            },
+        )?;
+        let what = if serving == "True" {
+            "serves again"
+        } else {
+            "sleeps, its data is kept"
+        };
+        println!(
+            "{tenant}: desiredState {state}: {what} after {}",
+            shown(begin.elapsed())
         );
     }
     Ok(())

@@ -10,6 +10,7 @@ mod isolation;
 mod kills;
 mod leaving;
 mod operator;
+mod scale;
 mod serving;
 mod stage;
 mod suspension;

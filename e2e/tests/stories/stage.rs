@@ -102,8 +102,7 @@ pub fn delete(tenant: &str, policy: &str) -> anyhow::Result<()> {
 
 /// Switches the protection off and waits until the tenant says that it may be deleted.
 pub fn release(tenant: &str, policy: &str) -> anyhow::Result<()> {
-    let patch = json!({"spec": {"deletionProtection": false, "deletionPolicy": policy}}).to_string();
-    kube::kubectl(lab(), &["patch", "tenant", tenant, "--type=merge", "-p", &patch])?;
+    unprotect(tenant, policy)?;
     kube::until(&format!("tenant {tenant} to be Deletable"), MINUTE, || {
         let object = kube::get(lab(), &["tenant", tenant])?;
         let current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
@@ -111,6 +110,12 @@ pub fn release(tenant: &str, policy: &str) -> anyhow::Result<()> {
             || !object["metadata"]["deletionTimestamp"].is_null();
         Ok((current && over).then_some(()))
     })
+}
+
+/// Switches the protection off.
+pub fn unprotect(tenant: &str, policy: &str) -> anyhow::Result<()> {
+    let patch = json!({"spec": {"deletionProtection": false, "deletionPolicy": policy}}).to_string();
+    kube::kubectl(lab(), &["patch", "tenant", tenant, "--type=merge", "-p", &patch]).map(drop)
 }
 
 /// Changes a tenant's spec.
