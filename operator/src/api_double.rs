@@ -46,7 +46,11 @@ impl ApiDouble {
             async move {
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await.unwrap().to_bytes();
-                Ok::<_, Infallible>(double.answer(&parts.method, parts.uri.path(), &body))
+                let merges = parts
+                    .headers
+                    .get("content-type")
+                    .is_some_and(|kind| kind == "application/merge-patch+json");
+                Ok::<_, Infallible>(double.answer(&parts.method, parts.uri.path(), &body, merges))
             }
         });
         Client::new(service, "default")
@@ -93,7 +97,7 @@ impl ApiDouble {
         self.0.lock().unwrap().objects.keys().cloned().collect()
     }
 
-    fn answer(&self, method: &Method, path: &str, body: &Bytes) -> Response<Full<Bytes>> {
+    fn answer(&self, method: &Method, path: &str, body: &Bytes, merges: bool) -> Response<Full<Bytes>> {
         let mut state = self.0.lock().unwrap();
         let asked = read(method, path);
         state.asked.push(asked);
@@ -106,7 +110,7 @@ impl ApiDouble {
             _ if refusal.is_some() => refuse(refusal.map_or(500, |(_, _, code)| *code), "Refused"),
             Method::GET => state.get(path),
             Method::POST => state.create(path, body),
-            Method::PATCH => state.patch(path.trim_end_matches("/status"), &body),
+            Method::PATCH => state.patch(path.trim_end_matches("/status"), &body, merges),
             Method::DELETE => state.delete(path),
             _ => (StatusCode::METHOD_NOT_ALLOWED, json!({})),
         };
@@ -144,20 +148,43 @@ impl State {
         if self.objects.contains_key(&path) {
             return refuse(409, "AlreadyExists");
         }
+        object["metadata"]["creationTimestamp"] = jiff::Timestamp::now().to_string().into();
         object["metadata"]["managedFields"] = json!([{"manager": "freehold", "operation": "Update"}]);
         let stored = self.stamp(object, None);
         self.objects.insert(path, stored.clone());
         (StatusCode::CREATED, stored)
     }
 
-    fn patch(&mut self, path: &str, patch: &Value) -> (StatusCode, Value) {
+    fn patch(&mut self, path: &str, patch: &Value, merges: bool) -> (StatusCode, Value) {
         let Some(before) = self.objects.get(path).cloned() else {
             return refuse(404, "NotFound");
         };
+        let guarded = ["uid", "resourceVersion"];
+        let differs = |key: &&str| {
+            let asked = &patch["metadata"][*key];
+            !asked.is_null() && *asked != before["metadata"][*key]
+        };
+        if guarded.iter().any(differs) {
+            return refuse(409, "Conflict");
+        }
         let mut object = before.clone();
-        if patch.get("status").is_some() {
+        if patch.get("status").is_some() && !merges {
             // Only a whole status is ever applied: what is no longer in it goes.
             object["status"] = Value::Null;
+        }
+        if !merges {
+            // Nobody but us applies anything here: what we no longer apply goes.
+            for (key, value) in patch.as_object().into_iter().flatten() {
+                match key.as_str() {
+                    "metadata" => {
+                        for marks in ["labels", "annotations"] {
+                            object["metadata"][marks] = value[marks].clone();
+                        }
+                    }
+                    "status" => {}
+                    _ => object[key] = value.clone(),
+                }
+            }
         }
         merge(&mut object, patch);
         let stored = self.stamp(object, Some(&before));

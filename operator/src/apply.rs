@@ -1,11 +1,17 @@
 //! Apply: carries out a plan, wave after wave. Client required.
 //!
 //! In: the plan and what was observed. Out: writes, and what came back goes into the store at once, so that the next
-//! pass need not wait for the watch. Invariants: a first write is a create, so that what somebody planted there is found
-//! and left alone; a later one is a server-side apply onto the uid that was seen; a wave that failed ends the pass.
+//! pass need not wait for the watch. Invariants: a record is written before any effect, and then the pass is over; a first
+//! write is a create, so that what somebody planted there is found and left alone; a later one is a server-side apply onto
+//! the uid that was seen; a wave that failed ends the pass, and so does a hostname that turns out to be another's.
 
-use freehold_plan::names::{FINALIZER, FREEHOLD, NamespaceName};
-use freehold_plan::{Action, Facts, Finalizer, Id, Kind, Observed, Plan, Seen, Wave, Write, tenant_labels};
+mod claims;
+mod records;
+
+use freehold_plan::names::{FINALIZER, FREEHOLD};
+use freehold_plan::{
+    Action, Config, Facts, Finalizer, Id, Kind, Observed, Plan, Seen, Wave, Write, tenant_labels,
+};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{
@@ -17,10 +23,11 @@ use tracing::info;
 
 use crate::cluster::{Refusal, api_of, refusal};
 use crate::mint::{self, MintError};
+use crate::observe::is_held;
 use crate::reconcile::backoff;
-use crate::store::{Store, is_declared};
+use crate::store::{Store, is_declared, namespace_of};
 use crate::watch::reduce;
-use freehold_crds::Tenant;
+use freehold_crds::{DeletionPolicy, OperationType, Phase, Tenant};
 
 /// Writes of one wave that are under way at the same time.
 const PARALLEL: usize = 6;
@@ -37,6 +44,13 @@ pub enum ApplyError {
         #[source]
         source: Box<kube::Error>,
     },
+    #[error("can't {verb} TenantOperation {name}")]
+    Record {
+        verb: &'static str,
+        name: String,
+        #[source]
+        source: Box<kube::Error>,
+    },
     #[error("can't change the finalizers of the tenant")]
     Finalizer(#[source] Box<kube::Error>),
     #[error(transparent)]
@@ -47,7 +61,9 @@ impl ApplyError {
     /// The API server's answer, if there was one.
     pub fn answer(&self) -> Option<&kube::Error> {
         match self {
-            Self::Object { source, .. } | Self::Finalizer(source) => Some(source),
+            Self::Object { source, .. } | Self::Record { source, .. } | Self::Finalizer(source) => {
+                Some(source)
+            }
             Self::Mint(MintError::Api { source, .. }) => Some(source),
             Self::Mint(_) => None,
         }
@@ -58,8 +74,11 @@ impl ApplyError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Done {
     pub writes: usize,
-    /// Something is to be looked at again at once: another object was found than was seen, or key material was minted.
+    /// Something is to be looked at again at once: another object was found than was seen, a record was written, or key
+    /// material was minted.
     pub again: bool,
+    /// What the plan went by is not so, and nothing of it is to be reported.
+    pub outdated: bool,
     /// When something is to be tried again that did not help the last time.
     pub wake: Option<Timestamp>,
 }
@@ -69,22 +88,35 @@ pub struct Done {
 pub struct Pass<'a> {
     pub client: &'a Client,
     pub store: &'a Store,
+    pub config: &'a Config,
     pub tenant: &'a Tenant,
-    pub keys_namespace: &'a str,
+    /// Which life of the tenant it is.
+    pub incarnation: &'a str,
     pub now: Timestamp,
 }
 
 /// Carries out a plan.
 pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<Done, ApplyError> {
     let mut done = Done::default();
-    let lets_go = plan.finalizer == Finalizer::Remove || plan.actions.contains(&Action::ForgetAuthority);
-    if lets_go && is_namespace_left(pass).await? {
-        done.again = true;
-        return Ok(done);
+    match before_the_end(pass, observed, plan).await? {
+        End::GoesOn => {}
+        End::Found => {
+            done.again = true;
+            return Ok(done);
+        }
+        End::Held => {
+            done.outdated = true;
+            done.wake = Some(pass.now + LOOK_AGAIN);
+            return Ok(done);
+        }
     }
     if plan.finalizer == Finalizer::Add {
         set_finalizer(pass, true).await?;
         done.writes += 1;
+    }
+    if !plan.records.is_empty() {
+        records::write(pass, observed, plan, &mut done).await?;
+        return Ok(done);
     }
     let writes = plan.writes(observed);
     for wave in Wave::ALL {
@@ -96,16 +128,22 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
                 Minting::NotBefore(instant) => done.wake = Some(instant),
             }
         }
-        let wave = writes.iter().filter(|write| id_of(write).kind.row().wave == wave);
-        let results: Vec<_> = futures::stream::iter(wave.map(|write| carry_out(pass, *write)))
+        let mut under_way = Vec::new();
+        for write in writes.iter().filter(|write| id_of(write).kind.row().wave == wave) {
+            under_way.push(carry_out(pass, observed, *write));
+        }
+        let results: Vec<_> = futures::stream::iter(under_way)
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
+        let mut stop = false;
         for result in results {
+            let outcome = result?;
             done.writes += 1;
-            done.again |= result? == Outcome::Found;
+            done.again |= outcome != Outcome::Written;
+            stop |= outcome == Outcome::Claimed;
         }
-        if done.again && wave_is_access(&writes, pass) {
+        if stop || (done.again && is_another_s(&writes, pass)) {
             return Ok(done);
         }
     }
@@ -121,7 +159,7 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
 }
 
 /// After a stranger was found where the namespace should be, nothing may be written into it.
-fn wave_is_access(writes: &[Write<'_>], pass: Pass<'_>) -> bool {
+fn is_another_s(writes: &[Write<'_>], pass: Pass<'_>) -> bool {
     let observed = pass.store.observed(&pass.tenant.name_any(), pass.now);
     writes.iter().any(|write| {
         let id = id_of(write);
@@ -140,15 +178,28 @@ enum Outcome {
     Written,
     /// Not all is as it was thought: what was found out is taken in, and the plan is to be made anew.
     Found,
+    /// The same of a hostname: nothing may be served under a name that may be another's.
+    Claimed,
 }
 
 /// What was written; `None` when it is not as it was seen, see [`Outcome::Found`].
 type Answer = Option<DynamicObject>;
 
-async fn carry_out(pass: Pass<'_>, write: Write<'_>) -> Result<Outcome, ApplyError> {
+async fn carry_out(pass: Pass<'_>, observed: &Observed, write: Write<'_>) -> Result<Outcome, ApplyError> {
     let (verb, result) = match write {
         Write::Create(object) => ("create", create(pass, &object.id, &object.body).await),
-        Write::Apply(object, uid) => ("patch", patch(pass, &object.id, &object.body, uid).await),
+        Write::Apply(object, uid) => {
+            // Of several that want a claim which was given up, one gets it.
+            let seen = observed.objects.get(&object.id);
+            let onto = seen
+                .filter(|_| object.id.kind == Kind::HostnameClaim)
+                .map(|seen| seen.resource_version.as_str());
+            let written = match onto {
+                Some(onto) => claims::patch(pass, &object.id, &object.body, uid, onto).await,
+                None => patch(pass, &object.id, &object.body, uid).await,
+            };
+            ("patch", written)
+        }
     };
     let id = id_of(&write);
     match result {
@@ -162,6 +213,7 @@ async fn carry_out(pass: Pass<'_>, write: Write<'_>) -> Result<Outcome, ApplyErr
                 Outcome::Written
             })
         }
+        Ok(None) if id.kind == Kind::HostnameClaim => Ok(Outcome::Claimed),
         Ok(None) => Ok(Outcome::Found),
         Err(source) => {
             if refusal(&source) == Refusal::NotFound && verb == "patch" {
@@ -202,6 +254,10 @@ async fn create(pass: Pass<'_>, id: &Id, body: &Value) -> Result<Answer, kube::E
             let Some(there) = api.get_opt(&id.name).await? else {
                 return Err(error);
             };
+            if id.kind == Kind::HostnameClaim {
+                claims::found(pass, id, there);
+                return Ok(None);
+            }
             if is_ours(pass, id, &there) {
                 adopt(pass, id, there).await?;
                 return Ok(None);
@@ -220,7 +276,7 @@ async fn create(pass: Pass<'_>, id: &Id, body: &Value) -> Result<Answer, kube::E
 fn is_ours(pass: Pass<'_>, id: &Id, there: &DynamicObject) -> bool {
     match reduce(id.kind, there.clone()) {
         Some((tenant, _, seen)) if tenant == pass.tenant.name_any() => match seen.facts {
-            Facts::Namespace { tenant_uid } => tenant_uid == pass.tenant.metadata.uid,
+            facts @ Facts::Namespace { .. } => is_held(&facts, pass.tenant),
             _ => is_declared(&seen),
         },
         _ => false,
@@ -234,7 +290,8 @@ async fn adopt(pass: Pass<'_>, id: &Id, there: DynamicObject) -> Result<(), kube
     let lost = labels
         .iter()
         .any(|(key, value)| there.labels().get(key) != Some(value));
-    let there = if lost {
+    // A pod of the verification lives for a minute: nobody misses its labels.
+    let there = if lost && id.kind != Kind::Pod {
         info!(%id, "labels put back");
         let patch = json!({
             "metadata": { "uid": there.uid(), "resourceVersion": there.resource_version(), "labels": labels },
@@ -255,14 +312,30 @@ async fn adopt(pass: Pass<'_>, id: &Id, there: DynamicObject) -> Result<(), kube
     Ok(())
 }
 
-/// Whether the tenant's namespace, which is not known, stands there after all: before the tenant is let go this is
-/// read, because the watch tells of the end of a namespace too when only its labels were taken off.
-async fn is_namespace_left(pass: Pass<'_>) -> Result<bool, ApplyError> {
-    let id = Id {
-        kind: Kind::Namespace,
-        namespace: String::new(),
-        name: NamespaceName::of(&pass.tenant.name_any()).as_str().to_owned(),
-    };
+/// Whether the end of a tenant may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    GoesOn,
+    /// Its namespace stands there after all, and is known now.
+    Found,
+    /// Its namespace stands there and should not.
+    Held,
+}
+
+/// Before a step of a tenant's end is taken, and before it is let go, its namespace is read when it is not known: the
+/// watch tells of the end of a namespace too when only its labels were taken off. What is deleted must be gone; what is
+/// kept may stand.
+async fn before_the_end(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<End, ApplyError> {
+    let lets_go = plan.finalizer == Finalizer::Remove || plan.actions.contains(&Action::ForgetAuthority);
+    let ends = pass.tenant.metadata.deletion_timestamp.is_some();
+    if !ends || (plan.records.is_empty() && !lets_go) {
+        return Ok(End::GoesOn);
+    }
+    let id = namespace_of(&pass.tenant.name_any());
+    if let Some(seen) = observed.objects.get(&id) {
+        let stays = lets_go && deletes(pass, observed) && is_held(&seen.facts, pass.tenant);
+        return Ok(if stays { End::Held } else { End::GoesOn });
+    }
     let failed = |verb, source| ApplyError::Object {
         verb,
         id: Box::new(id.clone()),
@@ -275,19 +348,34 @@ async fn is_namespace_left(pass: Pass<'_>) -> Result<bool, ApplyError> {
     match there {
         Some(there) if is_ours(pass, &id, &there) => {
             let adopted = adopt(pass, &id, there).await;
-            adopted.map(|()| true).map_err(|source| failed("patch", source))
+            adopted
+                .map(|()| End::Found)
+                .map_err(|source| failed("patch", source))
         }
-        _ => Ok(false),
+        _ => Ok(End::GoesOn),
     }
+}
+
+/// Whether this tenant's end takes its data with it.
+fn deletes(pass: Pass<'_>, observed: &Observed) -> bool {
+    observed.operations.values().any(|operation| {
+        let spec = &operation.spec;
+        spec.r#type == OperationType::Deletion
+            && Some(&spec.tenant_uid) == pass.tenant.metadata.uid.as_ref()
+            && operation.status.phase != Phase::Cancelled
+            && spec.deletion.as_ref().map(|deletion| deletion.policy) == Some(DeletionPolicy::Delete)
+    })
 }
 
 /// A server-side apply onto the object that was seen.
 async fn patch(pass: Pass<'_>, id: &Id, body: &Value, uid: &str) -> Result<Answer, kube::Error> {
     let api = api_of(pass.client, id);
-    if !take_over_fields(&api, &id.name, uid).await? {
+    let there = api.get_opt(&id.name).await?;
+    let Some(there) = there.filter(|there| there.uid().as_deref() == Some(uid)) else {
         pass.store.missed(&pass.tenant.name_any(), id, uid);
         return Ok(None);
-    }
+    };
+    take_over_fields(&api, &there).await?;
     let mut body = body.clone();
     body["metadata"]["uid"] = uid.into();
     api.patch(
@@ -300,15 +388,11 @@ async fn patch(pass: Pass<'_>, id: &Id, body: &Value, uid: &str) -> Result<Answe
 }
 
 /// Turns the ownership that a create left into that of an apply. Server-side apply takes a field away only when it is
-/// no longer applied and nobody else owns it, and a create counts as somebody else. `false` when the object that was seen
-/// is not there any more.
-async fn take_over_fields(api: &Api<DynamicObject>, name: &str, uid: &str) -> Result<bool, kube::Error> {
-    let Some(object) = api.get_opt(name).await? else {
-        return Ok(false);
-    };
-    if object.uid().as_deref() != Some(uid) {
-        return Ok(false);
-    }
+/// no longer applied and nobody else owns it, and a create counts as somebody else. Gives the version that it left.
+async fn take_over_fields(
+    api: &Api<DynamicObject>,
+    object: &DynamicObject,
+) -> Result<Option<String>, kube::Error> {
     let ours = |operation: &str| {
         let operation = operation.to_owned();
         object.managed_fields().iter().position(|entry| {
@@ -318,7 +402,7 @@ async fn take_over_fields(api: &Api<DynamicObject>, name: &str, uid: &str) -> Re
         })
     };
     let Some(created) = ours("Update") else {
-        return Ok(true);
+        return Ok(object.resource_version());
     };
     let mut entries = object.managed_fields().to_vec();
     if ours("Apply").is_some() {
@@ -337,9 +421,10 @@ async fn take_over_fields(api: &Api<DynamicObject>, name: &str, uid: &str) -> Re
         field_manager: Some(FREEHOLD.to_owned()),
         ..PatchParams::default()
     };
-    api.patch(name, &params, &Patch::Merge(&patch))
-        .await
-        .map(|_| true)
+    let patched = api
+        .patch(&object.name_any(), &params, &Patch::Merge(&patch))
+        .await?;
+    Ok(patched.resource_version())
 }
 
 enum Minting {
@@ -351,11 +436,10 @@ enum Minting {
 
 async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<Minting, ApplyError> {
     let name = pass.tenant.name_any();
-    let uid = pass.tenant.uid().unwrap_or_default();
     let target = mint::For {
         name: &name,
-        uid: &uid,
-        keys_namespace: pass.keys_namespace,
+        incarnation: pass.incarnation,
+        keys_namespace: &pass.config.keys_namespace,
     };
     let pause = |times| backoff(&name, times);
     let may = pass.store.may_act(&name, &plan.actions, pass.now, pause);

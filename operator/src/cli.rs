@@ -1,14 +1,21 @@
 //! The command line. In: arguments and environment. Out: one of the commands, started.
 
 use std::io::{ErrorKind, Write as _};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use freehold_crds::Span;
 use freehold_crds::generated_files;
-use freehold_plan::Endpoint;
+use freehold_plan::{Endpoint, PRIVATE};
+use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
+use crate::probe::{self, ProbeArgs};
+use crate::why::{self, WhyArgs};
 use crate::{offline, run};
 
 /// Gives each customer of a SaaS product a dedicated, isolated instance of it.
@@ -22,9 +29,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the operator.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print what would be done for the tenants in these files, without a cluster.
     Plan(PlanArgs),
+    /// Say in words how a tenant is, what it waits for, and what ends the wait. Exits with 0 when it is Ready, with 1
+    /// when it is not, with 2 when it can't be read.
+    Why(WhyArgs),
+    /// Try to connect to some targets, once, and tell which were reached: what verifies that tenants are kept apart.
+    Probe(ProbeArgs),
     /// Print the CustomResourceDefinitions.
     Crds,
 }
@@ -50,6 +62,29 @@ pub struct RunArgs {
     /// Where database pods reach the API server, as `CIDR:PORT` or `CIDR` (ports 443 and 6443). Found out when not given.
     #[arg(long = "api-server-cidr", env = "API_SERVER_CIDRS", value_delimiter = ',', value_parser = endpoints)]
     pub api_server: Vec<Endpoints>,
+    /// Address ranges of the cluster itself (nodes, pods, Services), which no egress that a tenant or a class declares
+    /// ever reaches.
+    #[arg(long = "cluster-cidr", env = "CLUSTER_CIDRS", value_delimiter = ',', value_parser = cidr, default_values_t = PRIVATE.map(str::to_owned))]
+    pub cluster_cidrs: Vec<String>,
+    /// For how long a hostname that a tenant gave up is kept from others, from `1s` to `8760h`.
+    #[arg(long, env = "HOSTNAME_HOLD", default_value = "720h", value_parser = hold)]
+    pub hostname_hold: SignedDuration,
+    /// The image of the pods that verify the isolation: the operator's own. Without it nothing is verified.
+    #[arg(long, env = "VERIFICATION_IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub verification_image: Option<String>,
+    /// The namespace of the unrestricted pods that must reach the same targets.
+    #[arg(long, env = "VERIFICATION_NAMESPACE", default_value = "freehold-probes")]
+    pub verification_namespace: String,
+    /// How often the isolation is verified at rest, from `5m` to `168h`.
+    #[arg(long, env = "VERIFY_EVERY", default_value = "6h", value_parser = every)]
+    pub verify_every: SignedDuration,
+    /// The cloud's metadata service as `ADDRESS:PORT`, which no tenant may reach; empty where there is none.
+    #[arg(long, env = "METADATA_TARGET", default_value = "169.254.169.254:80", value_parser = target)]
+    pub metadata_target: Target,
+    /// Something outside of the cluster as `ADDRESS:PORT`, which only declared egress may reach; empty where there is
+    /// none.
+    #[arg(long, env = "INTERNET_TARGET", default_value = "1.1.1.1:443", value_parser = target)]
+    pub internet_target: Target,
     /// The address of /healthz, /readyz and /metrics.
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: std::net::SocketAddr,
@@ -99,21 +134,57 @@ fn endpoints(text: &str) -> Result<Endpoints, String> {
         }
         None => (text, vec![443, 6443]),
     };
-    let (address, length) = cidr
+    let range = self::cidr(cidr)?;
+    let endpoint = |port| Endpoint {
+        cidr: range.clone(),
+        port,
+    };
+    Ok(Endpoints(ports.into_iter().map(endpoint).collect()))
+}
+
+/// A value of `--metadata-target` or `--internet-target`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target(pub Option<String>);
+
+fn target(text: &str) -> Result<Target, String> {
+    if text.is_empty() {
+        return Ok(Target(None));
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(_) => Ok(Target(Some(text.to_owned()))),
+        Err(_) => Err(format!("{text} is not ADDRESS:PORT, as in 192.0.2.1:443")),
+    }
+}
+
+fn cidr(text: &str) -> Result<String, String> {
+    let (address, length) = text
         .split_once('/')
-        .ok_or("expected an address range like 10.0.0.1/32")?;
-    let address: std::net::IpAddr = address
+        .ok_or("expected an address range like 10.0.0.0/8")?;
+    let address: IpAddr = address
         .parse()
         .map_err(|_| format!("{address} is not an address"))?;
     let max = if address.is_ipv4() { 32 } else { 128 };
     if length.parse::<u8>().ok().is_none_or(|length| length > max) {
         return Err(format!("{length} is not a prefix length up to {max}"));
     }
-    let endpoint = |port| Endpoint {
-        cidr: cidr.to_owned(),
-        port,
-    };
-    Ok(Endpoints(ports.into_iter().map(endpoint).collect()))
+    Ok(text.to_owned())
+}
+
+fn hold(text: &str) -> Result<SignedDuration, String> {
+    const HOUR: u64 = 3600;
+    within(text, "1s", "8760h", 1, 8760 * HOUR)
+}
+
+fn every(text: &str) -> Result<SignedDuration, String> {
+    within(text, "5m", "168h", 300, 168 * 3600)
+}
+
+fn within(text: &str, from: &str, to: &str, least: u64, most: u64) -> Result<SignedDuration, String> {
+    let bounds = (Duration::from_secs(least), Duration::from_secs(most));
+    Span::from(text)
+        .within(bounds.0, bounds.1)
+        .and_then(|span| SignedDuration::try_from(span).ok())
+        .ok_or_else(|| format!("expected a length of time from {from} to {to}, as in 90s, 30m or 6h"))
 }
 
 fn default_identity() -> String {
@@ -121,13 +192,15 @@ fn default_identity() -> String {
 }
 
 /// Reads the arguments and does what they say.
-pub fn main() -> anyhow::Result<()> {
+pub fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Run(args) => {
             log(&args)?;
-            run::main(args)
+            run::main(*args)?;
         }
-        Command::Plan(args) => offline::main(&args),
+        Command::Plan(args) => offline::main(&args)?,
+        Command::Why(args) => return why::main(&args),
+        Command::Probe(args) => probe::main(&args)?,
         Command::Crds => {
             for file in generated_files()?
                 .into_iter()
@@ -135,9 +208,9 @@ pub fn main() -> anyhow::Result<()> {
             {
                 print(&format!("---\n{}", file.text))?;
             }
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints. A reader that has seen enough (`| head`) is no error.
@@ -183,6 +256,37 @@ mod tests {
         let said = filter("kube_client::client=debug,info").unwrap().to_string();
         assert!(!said.contains("kube_client::client=error"), "{said}");
         assert!(filter("x=y=z").is_err());
+    }
+
+    #[test]
+    fn lengths_of_time_and_targets_have_their_bounds() {
+        assert_eq!(hold("1s"), Ok(SignedDuration::from_secs(1)));
+        assert_eq!(hold("8760h"), Ok(SignedDuration::from_hours(8760)));
+        assert_eq!(every("6h"), Ok(SignedDuration::from_hours(6)));
+        for bad in ["0s", "8761h", "1d", "", "h", "-1s", "1.5h"] {
+            assert!(hold(bad).is_err(), "{bad}");
+        }
+        for bad in ["4m", "169h"] {
+            assert!(every(bad).is_err(), "{bad}");
+        }
+        assert_eq!(target(""), Ok(Target(None)));
+        assert_eq!(target("[fd00::1]:80"), Ok(Target(Some("[fd00::1]:80".into()))));
+        for bad in ["1.1.1.1", "example.com:443", ":80"] {
+            assert!(target(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_run_without_flags_has_the_defaults_of_the_plan() {
+        let Command::Run(args) = Cli::parse_from(["freehold", "run"]).command else {
+            panic!("not run");
+        };
+        let config = freehold_plan::Config::default();
+        assert_eq!(args.cluster_cidrs, config.cluster_cidrs);
+        assert_eq!(args.hostname_hold, config.hostname_hold);
+        assert_eq!(args.namespace, config.operator_namespace);
+        assert_eq!(args.keys_namespace, config.keys_namespace);
+        assert_eq!(args.verification_image, None);
     }
 
     #[test]

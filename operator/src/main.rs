@@ -9,18 +9,21 @@ mod election;
 mod mint;
 mod observe;
 mod offline;
+mod orphans;
+mod probe;
 mod reconcile;
 mod report;
 mod run;
 mod serve;
 mod store;
 mod watch;
+mod why;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match cli::main() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("freehold: {error:#}");
             ExitCode::FAILURE

@@ -9,7 +9,7 @@ mod issue;
 use std::collections::BTreeMap;
 
 use freehold_plan::names::{
-    AuthorityName, EDGE_CERTIFICATE, FREEHOLD, MANAGED_BY, OWNER_TOKEN, TENANT_LABEL, TENANT_UID,
+    AuthorityName, EDGE_CERTIFICATE, FREEHOLD, INCARNATION, MANAGED_BY, OWNER_TOKEN, TENANT_LABEL,
 };
 use freehold_plan::{Action, Certificate, Slot};
 use jiff::Timestamp;
@@ -26,7 +26,8 @@ pub use issue::IssueError;
 #[derive(Clone, Copy, Debug)]
 pub struct For<'a> {
     pub name: &'a str,
-    pub uid: &'a str,
+    /// Which life of it: what was minted in another is not its own.
+    pub incarnation: &'a str,
     pub keys_namespace: &'a str,
 }
 
@@ -88,7 +89,7 @@ pub async fn act(client: &Client, target: For<'_>, action: &Action, now: Timesta
                 ("ca.crt", certificate),
             ];
             let secret = secret(EDGE_CERTIFICATE, target, "kubernetes.io/tls", data);
-            create_or_replace(client, namespace, secret, target.uid).await
+            create_or_replace(client, namespace, secret, target.incarnation).await
         }
         Action::MintOwner { namespace } => {
             let data = [("token", issue::token()?)];
@@ -103,12 +104,12 @@ pub async fn certificate(
     client: &Client,
     namespace: &str,
     name: &str,
-    uid: &str,
+    incarnation: &str,
 ) -> Result<Slot<Certificate>, MintError> {
     let Some(secret) = read(client, namespace, name).await? else {
         return Ok(Slot::Absent);
     };
-    if !is_for(&secret, uid) {
+    if !is_for(&secret, incarnation) {
         return Ok(Slot::Foreign);
     }
     let certificate = text(&secret, "tls.crt").and_then(|pem| {
@@ -119,10 +120,15 @@ pub async fn certificate(
 }
 
 /// Whether a token is there.
-pub async fn token(client: &Client, namespace: &str, name: &str, uid: &str) -> Result<Slot<()>, MintError> {
+pub async fn token(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    incarnation: &str,
+) -> Result<Slot<()>, MintError> {
     Ok(match read(client, namespace, name).await? {
         None => Slot::Absent,
-        Some(secret) if is_for(&secret, uid) => Slot::Present(()),
+        Some(secret) if is_for(&secret, incarnation) => Slot::Present(()),
         Some(_) => Slot::Foreign,
     })
 }
@@ -134,7 +140,7 @@ async fn authority(client: &Client, target: For<'_>) -> Result<(String, String),
     let secret = read(client, namespace, name.as_str())
         .await?
         .ok_or_else(|| broken("content: it is gone"))?;
-    if !is_for(&secret, target.uid) {
+    if !is_for(&secret, target.incarnation) {
         return Err(broken("content: it was made for another tenant"));
     }
     let certificate = text(&secret, "tls.crt").ok_or_else(|| broken("certificate in tls.crt"))?;
@@ -147,7 +153,7 @@ async fn forget(client: &Client, target: For<'_>) -> Result<(), MintError> {
     let Some(secret) = read(client, target.keys_namespace, name.as_str()).await? else {
         return Ok(());
     };
-    if !is_for(&secret, target.uid) {
+    if !is_for(&secret, target.incarnation) {
         return Ok(());
     }
     let preconditions = Preconditions {
@@ -177,7 +183,7 @@ fn secret<const N: usize>(name: &str, target: For<'_>, kind: &str, data: [(&str,
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             labels: Some(labels.map(own).into()),
-            annotations: Some([own((TENANT_UID, target.uid))].into()),
+            annotations: Some([own((INCARNATION, target.incarnation))].into()),
             ..ObjectMeta::default()
         },
         type_: Some(kind.to_owned()),
@@ -209,13 +215,13 @@ async fn create_or_replace(
     client: &Client,
     namespace: &str,
     secret: Secret,
-    uid: &str,
+    incarnation: &str,
 ) -> Result<(), MintError> {
     let name = secret.name_any();
     let Some(there) = read(client, namespace, &name).await? else {
         return create(client, namespace, secret).await;
     };
-    if !is_for(&there, uid) {
+    if !is_for(&there, incarnation) {
         return Ok(());
     }
     let data: BTreeMap<String, ByteString> = secret.data.unwrap_or_default();
@@ -245,11 +251,11 @@ fn secrets(client: &Client, namespace: &str) -> Api<Secret> {
     Api::namespaced(client.clone(), namespace)
 }
 
-fn is_for(secret: &Secret, uid: &str) -> bool {
+fn is_for(secret: &Secret, incarnation: &str) -> bool {
     secret
         .annotations()
-        .get(TENANT_UID)
-        .is_some_and(|found| found == uid)
+        .get(INCARNATION)
+        .is_some_and(|found| found == incarnation)
 }
 
 fn text(secret: &Secret, key: &str) -> Option<String> {

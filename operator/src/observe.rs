@@ -3,13 +3,13 @@
 
 use freehold_crds::Tenant;
 use freehold_plan::names::{AuthorityName, EDGE_CERTIFICATE, NamespaceName, OWNER_TOKEN};
-use freehold_plan::{Facts, Id, Kind, Minted, Observed, Slot};
+use freehold_plan::{Config, Facts, Input, Minted, Observed, Slot, incarnation};
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, ResourceExt};
 
 use crate::cluster::Refusal;
 use crate::mint::{self, MintError};
-use crate::store::{Store, Trust};
+use crate::store::{Store, Trust, namespace_of};
 
 /// How long the metadata of minted Secrets is trusted.
 const MINTED_TRUST: SignedDuration = SignedDuration::from_hours(24);
@@ -20,6 +20,8 @@ const FOREIGN_TRUST: SignedDuration = SignedDuration::from_secs(30);
 #[derive(Debug)]
 pub struct Sight {
     pub observed: Observed,
+    /// Which life of the tenant this is.
+    pub incarnation: String,
     /// When to look again though nothing tells of a change.
     pub look_again: Option<Timestamp>,
     /// Why a minted Secret could not be read: the pass goes on with what was known of it, and is repeated.
@@ -30,13 +32,15 @@ pub struct Sight {
 pub async fn observe(
     client: &Client,
     store: &Store,
-    keys_namespace: &str,
+    config: &Config,
     tenant: &Tenant,
     now: Timestamp,
 ) -> Sight {
     let name = tenant.name_any();
     store.belongs_to(&name, &tenant.uid().unwrap_or_default());
-    let namespace_uid = own_namespace(&store.observed(&name, now), tenant);
+    let known = store.observed(&name, now);
+    let namespace_uid = own_namespace(&known, tenant);
+    let incarnation = life(tenant, &known, config, now);
     let trusted = store
         .trust(&name)
         .is_some_and(|trust| now < trust.until && Some(&trust.namespace_uid) == namespace_uid.as_ref());
@@ -44,9 +48,13 @@ pub async fn observe(
     if !trusted {
         // A tenant that ends needs neither certificate nor token.
         let with_namespace = namespace_uid.is_some() && tenant.metadata.deletion_timestamp.is_none();
-        let before = store.observed(&name, now).minted;
+        let target = mint::For {
+            name: &name,
+            incarnation: &incarnation,
+            keys_namespace: &config.keys_namespace,
+        };
         let minted;
-        (minted, failed) = read_minted(client, keys_namespace, tenant, with_namespace, before).await;
+        (minted, failed) = read_minted(client, target, with_namespace, known.minted).await;
         let trust = if waits_for_a_person(&minted) {
             FOREIGN_TRUST
         } else {
@@ -69,9 +77,22 @@ pub async fn observe(
     });
     Sight {
         observed,
+        incarnation,
         look_again,
         failed,
     }
+}
+
+/// Which life of the tenant this is, as far as it is known by now.
+pub fn life(tenant: &Tenant, observed: &Observed, config: &Config, now: Timestamp) -> String {
+    incarnation(&Input {
+        tenant,
+        class: None,
+        release: None,
+        observed,
+        now,
+        config,
+    })
 }
 
 /// Whether something stands there that only a person can put right.
@@ -86,41 +107,51 @@ fn waits_for_a_person(minted: &Minted) -> bool {
         || matches!(owner, Slot::Foreign)
 }
 
-/// The uid of the namespace, if it was made for this tenant: in another one nothing is read.
+/// The uid of the namespace, if it was made for this tenant or is to be taken over: in another one nothing is read.
 fn own_namespace(observed: &Observed, tenant: &Tenant) -> Option<String> {
-    let name = NamespaceName::of(&tenant.name_any()).as_str().to_owned();
-    let id = Id {
-        kind: Kind::Namespace,
-        namespace: String::new(),
-        name,
-    };
-    let seen = observed.objects.get(&id)?;
-    let ours = matches!(&seen.facts, Facts::Namespace { tenant_uid } if *tenant_uid == tenant.metadata.uid);
-    ours.then(|| seen.uid.clone())
+    let seen = observed.objects.get(&namespace_of(&tenant.name_any()))?;
+    is_held(&seen.facts, tenant).then(|| seen.uid.clone())
 }
 
-async fn read_minted(
+/// Whether a namespace is this tenant's, or that of an earlier one whose life it goes on with. No other Tenant holds it
+/// then, for there is only one of a name.
+pub fn is_held(facts: &Facts, tenant: &Tenant) -> bool {
+    let Facts::Namespace {
+        tenant_uid,
+        incarnation,
+    } = facts
+    else {
+        return false;
+    };
+    let adopts = tenant.spec.adopt.as_ref().map(|adopt| &adopt.incarnation);
+    *tenant_uid == tenant.metadata.uid || (incarnation.is_some() && incarnation.as_ref() == adopts)
+}
+
+/// What is known of the minted Secrets, read anew.
+pub async fn read_minted(
     client: &Client,
-    keys_namespace: &str,
-    tenant: &Tenant,
+    target: mint::For<'_>,
     with_namespace: bool,
     before: Minted,
 ) -> (Minted, Option<MintError>) {
-    let name = tenant.name_any();
-    let uid = tenant.uid().unwrap_or_default();
+    let mint::For {
+        name,
+        incarnation: life,
+        keys_namespace,
+    } = target;
     let mut failed = None;
-    let authority = mint::certificate(client, keys_namespace, AuthorityName::of(&name).as_str(), &uid).await;
+    let authority = mint::certificate(client, keys_namespace, AuthorityName::of(name).as_str(), life).await;
     let mut minted = Minted {
         authority: known(authority, before.authority, &mut failed),
         ..Minted::default()
     };
     if with_namespace {
-        let namespace = NamespaceName::of(&name);
+        let namespace = NamespaceName::of(name);
         let namespace = namespace.as_str();
         // The right to read here comes with our own binding, which a first pass hasn't written yet.
-        let edge = denied_is_absent(mint::certificate(client, namespace, EDGE_CERTIFICATE, &uid).await);
+        let edge = denied_is_absent(mint::certificate(client, namespace, EDGE_CERTIFICATE, life).await);
         minted.edge = known(edge, before.edge, &mut failed);
-        let owner = denied_is_absent(mint::token(client, namespace, OWNER_TOKEN, &uid).await);
+        let owner = denied_is_absent(mint::token(client, namespace, OWNER_TOKEN, life).await);
         minted.owner = known(owner, before.owner, &mut failed);
     }
     (minted, failed)

@@ -87,13 +87,13 @@ async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, Pass
         .unwrap_or_else(std::sync::PoisonError::into_inner)
         .clone();
     let tenant = report::freshest(store, &tenant);
-    let keys_namespace = config.keys_namespace.as_str();
 
     let Sight {
         observed,
+        incarnation,
         look_again,
         failed,
-    } = observe(client, store, keys_namespace, &tenant, now).await;
+    } = observe(client, store, &config, &tenant, now).await;
     let class = context.classes.get(&ObjectRef::new(&tenant.spec.class_name));
     let release = context.releases.get(&ObjectRef::new(&tenant.spec.release.name));
     let input = Input {
@@ -108,15 +108,16 @@ async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, Pass
     let pass = Pass {
         client,
         store,
+        config: &config,
         tenant: &tenant,
-        keys_namespace,
+        incarnation: &incarnation,
         now,
     };
     let applied = apply::apply(pass, &observed, &plan).await;
     // A read that fails once is no news; one that keeps failing is.
     let passing = failed.is_some() && store.failures(&tenant.name_any()) < LASTING;
     // What the plan thought has turned out otherwise: the next pass, which follows at once, knows what to say.
-    let outdated = applied.as_ref().is_ok_and(|done| done.again);
+    let outdated = applied.as_ref().is_ok_and(|done| done.again || done.outdated);
     let reported = if passing || outdated {
         Ok(false)
     } else {
@@ -128,7 +129,9 @@ async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, Pass
     if let Some(failed) = failed {
         return Err(PassError::Observe(failed));
     }
-    store.succeeded(&tenant.name_any());
+    if !done.outdated {
+        store.succeeded(&tenant.name_any());
+    }
     context
         .metrics
         .pass(started.elapsed(), done.writes + usize::from(reported));

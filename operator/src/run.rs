@@ -8,7 +8,8 @@ mod queue;
 use std::sync::{Arc, RwLock};
 
 use anyhow::Context as _;
-use freehold_plan::{Config, Endpoint, Kind};
+use freehold_plan::rights::TENANT_ROLE;
+use freehold_plan::{Config, Endpoint, Kind, Verification};
 use futures::channel::mpsc::unbounded;
 use futures::{StreamExt, pin_mut};
 use kube::runtime::controller::{self, applier};
@@ -19,10 +20,11 @@ use tracing::{debug, info};
 
 use crate::cli::RunArgs;
 use crate::election::Election;
+use crate::orphans;
 use crate::reconcile::{Context, on_error, reconcile};
 use crate::serve::{Health, serve};
 use crate::store::Store;
-use crate::watch;
+use crate::watch::{self, Listeners, Places};
 
 pub fn main(args: RunArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -30,9 +32,7 @@ pub fn main(args: RunArgs) -> anyhow::Result<()> {
 }
 
 async fn run(args: RunArgs) -> anyhow::Result<()> {
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("another crypto provider is installed already"))?;
+    install_crypto()?;
     let health = Health::default();
     let mut server = tokio::spawn(serve(args.listen, health.clone()));
     let client = connect().await?;
@@ -65,6 +65,13 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
     result
 }
 
+/// The one crypto provider of this process.
+pub fn install_crypto() -> anyhow::Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another crypto provider is installed already"))
+}
+
 async fn connect() -> anyhow::Result<Client> {
     let config = ClientConfig::infer()
         .await
@@ -82,17 +89,23 @@ async fn connect() -> anyhow::Result<Client> {
 async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result<()> {
     let store = Arc::new(Store::default());
     let (wakes, woken) = unbounded();
-    let (synced, mut listed) = mpsc::channel(Kind::ALL.len());
+    let watches = Kind::ALL.len() + 1;
+    let (synced, mut listed) = mpsc::channel(watches);
+    let places = Places::of(&config(args, Vec::new()));
+    let listeners = Listeners {
+        store: store.clone(),
+        wakes: wakes.clone(),
+        synced,
+    };
     for kind in Kind::ALL {
         tokio::spawn(watch::kind(
             client.clone(),
             kind,
-            store.clone(),
-            wakes.clone(),
-            synced.clone(),
+            places.clone(),
+            listeners.clone(),
         ));
     }
-    drop(synced);
+    tokio::spawn(watch::operations(client.clone(), places, listeners));
     let queue::Sources {
         tenants,
         classes,
@@ -110,9 +123,8 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
         given
     };
     info!(?api_server, "database pods may reach the API server there");
-    for _ in Kind::ALL {
-        let kind = listed.recv().await.context("a watch ended")?;
-        debug!(kind = kind.row().kind, "listed");
+    for _ in 0..watches {
+        listed.recv().await.context("a watch ended")?;
     }
     let context = Arc::new(Context {
         client: client.clone(),
@@ -131,6 +143,7 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
         ));
     }
     info!("every kind is listed: passes begin");
+    tokio::spawn(orphans::follow(context.clone(), tenants.clone()));
     let config = controller::Config::default().concurrency(args.concurrency);
     let passes = applier(
         |tenant, context| Box::pin(reconcile(tenant, context)),
@@ -150,12 +163,22 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
 }
 
 fn config(args: &RunArgs, api_server: Vec<Endpoint>) -> Config {
+    let verification = args.verification_image.as_ref().map(|image| Verification {
+        image: image.clone(),
+        namespace: args.verification_namespace.clone(),
+        every: args.verify_every,
+        metadata: args.metadata_target.0.clone(),
+        internet: args.internet_target.0.clone(),
+    });
     Config {
         operator_namespace: args.namespace.clone(),
         operator_service_account: args.service_account.clone(),
+        tenant_role: TENANT_ROLE.to_owned(),
         keys_namespace: args.keys_namespace.clone(),
         database_operator_namespace: args.database_operator_namespace.clone(),
         api_server,
-        ..Config::default()
+        cluster_cidrs: args.cluster_cidrs.clone(),
+        hostname_hold: args.hostname_hold,
+        verification,
     }
 }

@@ -23,6 +23,7 @@ pub struct Metrics {
     writes: Counter,
     seconds: Histogram,
     leader: Gauge<i64, std::sync::atomic::AtomicI64>,
+    orphans: Gauge<i64, std::sync::atomic::AtomicI64>,
     registry: Arc<Registry>,
 }
 
@@ -35,18 +36,24 @@ impl Default for Metrics {
             Counter::default(),
         );
         let seconds = Histogram::new([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]);
-        let leader = Gauge::default();
+        let (leader, orphans) = (Gauge::default(), Gauge::default());
         registry.register("passes", "Passes that went through", passes.clone());
         registry.register("pass_failures", "Passes that failed", failures.clone());
         registry.register("writes", "Writes to the API server", writes.clone());
         registry.register("pass_seconds", "How long a pass took", seconds.clone());
         registry.register("leader", "Whether this process leads", leader.clone());
+        registry.register(
+            "orphaned_namespaces",
+            "Namespaces whose tenant is gone, and that nobody kept on purpose or is taking down",
+            orphans.clone(),
+        );
         Self {
             passes,
             failures,
             writes,
             seconds,
             leader,
+            orphans,
             registry: Arc::new(registry),
         }
     }
@@ -61,6 +68,12 @@ impl Metrics {
 
     pub fn failure(&self) {
         self.failures.inc();
+    }
+
+    /// Gives how many there were before.
+    pub fn orphans(&self, count: usize) -> usize {
+        let before = self.orphans.set(i64::try_from(count).unwrap_or(i64::MAX));
+        usize::try_from(before).unwrap_or_default()
     }
 
     pub fn leads(&self, leads: bool) {

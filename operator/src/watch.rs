@@ -2,44 +2,129 @@
 //!
 //! In: the API server's events. Out: the store, and names of tenants on a channel. A client is needed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use freehold_crds::TenantOperation;
 use freehold_plan::names::{FREEHOLD, MANAGED_BY, TENANT_LABEL};
-use freehold_plan::{Id, Kind, Seen};
+use freehold_plan::{Config, Id, Kind, Seen};
 use futures::channel::mpsc::UnboundedSender;
 use futures::{StreamExt, pin_mut};
-use kube::api::DynamicObject;
+use kube::api::{Api, DynamicObject};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Client, Error};
+use kube::{Client, Error, ResourceExt};
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::cluster::api;
-use crate::store::{Store, owner};
+use crate::store::operations::{OperationVersions, read};
+use crate::store::{Store, Versions, owner};
 
 /// Names of tenants that need a pass.
 pub type Wakes = UnboundedSender<String>;
 
-/// Watches one kind for ever. `synced` is told once, when the first listing is through.
-pub async fn kind(client: Client, kind: Kind, store: Arc<Store>, wakes: Wakes, synced: mpsc::Sender<Kind>) {
+/// Where objects lie that are found by their label.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The operator's own namespace: records and claims.
+    pub own: String,
+    /// Where the unrestricted pods of the verification run.
+    pub probes: String,
+}
+
+impl Places {
+    pub fn of(config: &Config) -> Self {
+        let verification = config.verification.as_ref();
+        Self {
+            own: config.operator_namespace.clone(),
+            probes: verification.map_or_else(String::new, |verification| verification.namespace.clone()),
+        }
+    }
+
+    /// Whether a label is believed: where nobody but the operator writes.
+    pub fn trusts(&self, kind: Kind, namespace: &str) -> bool {
+        match kind {
+            Kind::HostnameClaim => namespace == self.own,
+            Kind::Pod => namespace == self.probes || owner(kind, namespace, "", None).is_some(),
+            _ => true,
+        }
+    }
+}
+
+/// What every watch tells, and whom.
+#[derive(Clone, Debug)]
+pub struct Listeners {
+    pub store: Arc<Store>,
+    pub wakes: Wakes,
+    /// Told the kind once, when its first listing is through.
+    pub synced: mpsc::Sender<&'static str>,
+}
+
+impl Listeners {
+    fn wake(&self, tenants: impl IntoIterator<Item = String>) {
+        for tenant in tenants {
+            // The receiver ends with the process only.
+            let _ = self.wakes.unbounded_send(tenant);
+        }
+    }
+}
+
+/// Watches one kind for ever.
+pub async fn kind(client: Client, kind: Kind, places: Places, listeners: Listeners) {
     let selector = format!("{MANAGED_BY}={FREEHOLD},{TENANT_LABEL}");
-    let stream = watcher(
-        api(&client, kind, ""),
-        watcher::Config::default().labels(&selector),
-    )
-    .default_backoff();
-    pin_mut!(stream);
+    let config = watcher::Config::default().labels(&selector);
+    let namespace = match kind {
+        Kind::HostnameClaim => places.own.as_str(),
+        _ => "",
+    };
     let mut listing = Listing::default();
+    let on = |event| take(kind, event, &places, &listeners, &mut listing);
+    follow(
+        api(&client, kind, namespace),
+        config,
+        kind.row().kind,
+        &listeners.synced,
+        on,
+    )
+    .await;
+}
+
+/// Watches the TenantOperations for ever.
+pub async fn operations(client: Client, places: Places, listeners: Listeners) {
+    let api: Api<TenantOperation> = Api::namespaced(client, &places.own);
+    let mut listing = OperationListing::default();
+    let on = |event| take_operation(event, &listeners, &mut listing);
+    follow(
+        api,
+        watcher::Config::default(),
+        "TenantOperation",
+        &listeners.synced,
+        on,
+    )
+    .await;
+}
+
+async fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    kind: &'static str,
+    synced: &mpsc::Sender<&'static str>,
+    mut on: impl FnMut(Event<K>),
+) where
+    K: kube::Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    let stream = watcher(api, config).default_backoff();
+    pin_mut!(stream);
     let mut synced = Some(synced);
     while let Some(event) = stream.next().await {
         match event {
             Ok(event) => {
                 let done = matches!(event, Event::InitDone);
-                take(kind, event, &store, &wakes, &mut listing);
+                on(event);
                 if done && let Some(synced) = synced.take() {
-                    debug!(kind = kind.row().kind, "listed");
+                    debug!(kind, "listed");
                     let _ = synced.send(kind).await;
                 }
             }
@@ -49,12 +134,12 @@ pub async fn kind(client: Client, kind: Kind, store: Arc<Store>, wakes: Wakes, s
                 {
                     // The rest of the cluster must not wait for a kind that nobody installed.
                     warn!(
-                        kind = kind.row().kind,
+                        kind,
                         "the cluster does not know this kind: install what provides it"
                     );
                     let _ = synced.send(kind).await;
                 } else {
-                    info!(kind = kind.row().kind, %error, "the watch was interrupted");
+                    info!(kind, %error, "the watch was interrupted");
                 }
             }
         }
@@ -66,13 +151,23 @@ pub async fn kind(client: Client, kind: Kind, store: Arc<Store>, wakes: Wakes, s
 struct Listing {
     ids: BTreeSet<Id>,
     /// What was known when it began.
-    before: BTreeMap<Id, String>,
+    before: Versions,
 }
 
-fn take(kind: Kind, event: Event<DynamicObject>, store: &Store, wakes: &Wakes, listing: &mut Listing) {
-    let wake = |tenant: String| {
-        // The receiver ends with the process only.
-        let _ = wakes.unbounded_send(tenant);
+fn take(
+    kind: Kind,
+    event: Event<DynamicObject>,
+    places: &Places,
+    listeners: &Listeners,
+    listing: &mut Listing,
+) {
+    let store = &listeners.store;
+    let reduce = |object: DynamicObject| {
+        let namespace = object.namespace().unwrap_or_default();
+        places
+            .trusts(kind, &namespace)
+            .then(|| reduce(kind, object))
+            .flatten()
     };
     match event {
         Event::Init => {
@@ -82,39 +177,71 @@ fn take(kind: Kind, event: Event<DynamicObject>, store: &Store, wakes: &Wakes, l
             }
         }
         Event::Apply(object) => {
-            if let Some((tenant, id, seen)) = reduce(kind, object)
-                && store.put_watched(&tenant, id, seen)
-            {
-                wake(tenant);
+            if let Some((tenant, id, seen)) = reduce(object) {
+                listeners.wake(store.put_watched(&tenant, id, seen));
             }
         }
         Event::InitApply(object) => {
-            if let Some((tenant, id, seen)) = reduce(kind, object) {
+            if let Some((tenant, id, seen)) = reduce(object) {
                 listing.ids.insert(id.clone());
-                if store.put_watched(&tenant, id, seen) {
-                    wake(tenant);
-                }
+                listeners.wake(store.put_watched(&tenant, id, seen));
             }
         }
         Event::InitDone => {
             let Listing { ids, before } = std::mem::take(listing);
-            store.retain(&before, &ids).into_iter().for_each(wake);
+            listeners.wake(store.retain(&before, &ids));
         }
         Event::Delete(object) => {
-            if let Some((tenant, id, seen)) = reduce(kind, object)
-                && store.remove(&tenant, &id, &seen.resource_version)
-            {
-                wake(tenant);
+            if let Some((tenant, id, seen)) = reduce(object) {
+                listeners.wake(store.remove(&tenant, &id, &seen.resource_version));
             }
         }
     }
 }
 
-/// An object as the store keeps it, with its tenant. `None` for one without a name, or in no tenant's namespace.
+#[derive(Debug, Default)]
+struct OperationListing {
+    names: BTreeSet<String>,
+    before: OperationVersions,
+}
+
+fn take_operation(event: Event<TenantOperation>, listeners: &Listeners, listing: &mut OperationListing) {
+    let store = &listeners.store;
+    let put = |operation: &TenantOperation| {
+        let changed = read(operation).is_some_and(|read| store.put_operation(&operation.name_any(), read));
+        listeners.wake(changed.then(|| operation.spec.tenant.clone()));
+    };
+    match event {
+        Event::Init => {
+            *listing = OperationListing {
+                names: BTreeSet::new(),
+                before: store.operation_versions(),
+            }
+        }
+        Event::Apply(operation) => put(&operation),
+        Event::InitApply(operation) => {
+            listing.names.insert(operation.name_any());
+            put(&operation);
+        }
+        Event::InitDone => {
+            let OperationListing { names, before } = std::mem::take(listing);
+            listeners.wake(store.retain_operations(&before, &names));
+        }
+        Event::Delete(operation) => {
+            let version = operation.resource_version().unwrap_or_default();
+            let tenant = operation.spec.tenant.clone();
+            let lost = store.remove_operation(&tenant, &operation.name_any(), &version);
+            listeners.wake(lost.then_some(tenant));
+        }
+    }
+}
+
+/// An object as the store keeps it, with its tenant. `None` for one without a name, or that belongs to no tenant.
 pub fn reduce(kind: Kind, object: DynamicObject) -> Option<(String, Id, Seen)> {
     let name = object.metadata.name.clone()?;
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
-    let tenant = owner(kind, &namespace, &name)?.to_owned();
+    let label = object.labels().get(TENANT_LABEL).map(String::as_str);
+    let tenant = owner(kind, &namespace, &name, label)?.to_owned();
     let object = serde_json::to_value(object).ok()?;
     Some((
         tenant,

@@ -45,7 +45,7 @@ pub fn cluster_wide() -> Vec<Rule> {
         rule(
             "its own kinds: read what is wanted",
             "freehold.dev",
-            &["tenants", "tenantclasses", "releases", "tenantoperations"],
+            &["tenants", "tenantclasses", "releases"],
             &[],
             &["list", "watch"],
         ),
@@ -80,8 +80,10 @@ pub fn cluster_wide() -> Vec<Rule> {
             &["bind"],
         ),
     ];
+    // Claims lie in the operator's own namespace only.
+    let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::HostnameClaim);
     rules.extend(grouped(
-        Kind::ALL.to_vec(),
+        kinds.collect(),
         "drift is seen by watching",
         &["list", "watch"],
     ));
@@ -193,14 +195,14 @@ pub fn in_own_namespace() -> Vec<Rule> {
             "freehold.dev",
             &["hostnameclaims"],
             &[],
-            &["get", "create", "patch"],
+            &["get", "list", "watch", "create", "patch"],
         ),
         rule(
             "the record of acts that can't be repeated",
             "freehold.dev",
             &["tenantoperations"],
             &[],
-            &["create"],
+            &["list", "watch", "create"],
         ),
         rule(
             "how far they are",

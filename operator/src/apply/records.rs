@@ -1,0 +1,114 @@
+//! Records: TenantOperations are written before the effects that they announce. Client required.
+//!
+//! Invariant: a step is taken only onto the version that was seen. A leader that slept meanwhile is refused, and does
+//! nothing of what it had planned.
+
+use freehold_crds::{TenantOperation, TenantOperationStatus};
+use freehold_plan::names::FREEHOLD;
+use freehold_plan::{Observed, Plan, Record, tenant_labels};
+use kube::ResourceExt;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::{Map, Value, json};
+use tracing::info;
+
+use super::{ApplyError, Done, Pass};
+use crate::cluster::{Refusal, refusal};
+use crate::reconcile::backoff;
+use crate::store::operations::read;
+
+/// Writes the records of a plan. Whatever else the plan says follows in the next pass, from what is on record then.
+pub(super) async fn write(
+    pass: Pass<'_>,
+    observed: &Observed,
+    plan: &Plan,
+    done: &mut Done,
+) -> Result<(), ApplyError> {
+    for record in &plan.records {
+        let (verb, name, result) = match record {
+            Record::Create { name, spec } => ("create", name, create(pass, name, spec.clone()).await),
+            Record::Advance {
+                name,
+                resource_version,
+                status,
+            } => {
+                let before = observed.operations.get(name).map(|operation| &operation.status);
+                let advanced = advance(pass, name, resource_version, before, status).await;
+                ("patch", name, advanced)
+            }
+        };
+        match result {
+            Ok(written) => {
+                info!(name, verb, phase = ?written.status.as_ref().map(|status| status.phase), "recorded");
+                if let Some(written) = read(&written) {
+                    pass.store.put_operation(name, written);
+                }
+                done.writes += 1;
+                done.again = true;
+            }
+            Err(source) => match refusal(&source) {
+                // Somebody else was quicker, and the watch has yet to tell.
+                Refusal::AlreadyExists | Refusal::Conflict | Refusal::NotFound => {
+                    info!(name, verb, "the record is not as it was seen");
+                    let tenant = pass.tenant.name_any();
+                    *done = Done {
+                        again: false,
+                        outdated: true,
+                        wake: Some(pass.now + backoff(&tenant, pass.store.failed(&tenant))),
+                        ..*done
+                    };
+                    return Ok(());
+                }
+                _ => {
+                    return Err(ApplyError::Record {
+                        verb,
+                        name: name.clone(),
+                        source: Box::new(source),
+                    });
+                }
+            },
+        }
+    }
+    Ok(())
+}
+
+fn api(pass: Pass<'_>) -> Api<TenantOperation> {
+    Api::namespaced(pass.client.clone(), &pass.config.operator_namespace)
+}
+
+async fn create(
+    pass: Pass<'_>,
+    name: &str,
+    spec: freehold_crds::TenantOperationSpec,
+) -> Result<TenantOperation, kube::Error> {
+    let mut operation = TenantOperation::new(name, spec);
+    *operation.labels_mut() = tenant_labels(&pass.tenant.name_any());
+    let params = PostParams {
+        field_manager: Some(FREEHOLD.to_owned()),
+        ..PostParams::default()
+    };
+    api(pass).create(&params, &operation).await
+}
+
+/// The status as a whole: what is no longer in it is taken away.
+async fn advance(
+    pass: Pass<'_>,
+    name: &str,
+    resource_version: &str,
+    before: Option<&TenantOperationStatus>,
+    status: &TenantOperationStatus,
+) -> Result<TenantOperation, kube::Error> {
+    let map = |status| match serde_json::to_value(status) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
+    let mut whole = map(status);
+    for (key, _) in before.map(map).unwrap_or_default() {
+        whole.entry(key).or_insert(Value::Null);
+    }
+    let patch = json!({ "metadata": { "resourceVersion": resource_version }, "status": whole });
+    let params = PatchParams {
+        field_manager: Some(FREEHOLD.to_owned()),
+        ..PatchParams::default()
+    };
+    api(pass).patch_status(name, &params, &Patch::Merge(&patch)).await
+}

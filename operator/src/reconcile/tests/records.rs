@@ -1,0 +1,95 @@
+//! Records stand before their effects, and a leader that slept is refused.
+
+use super::*;
+
+#[tokio::test]
+async fn a_tenant_without_protection_is_announced_before_anything_of_it_is_made() {
+    let shell = Shell::new();
+    shell.asks("acme", |spec| spec["deletionProtection"] = false.into());
+    let first = shell.pass().await;
+    assert_eq!(writes(&first), ["patch tenants", "create tenantoperations"]);
+    let operation = shell.operation();
+    assert_eq!(operation["metadata"]["labels"]["freehold.dev/tenant"], "acme");
+    assert_eq!(operation["spec"]["tenantUid"], UIDS[0].1);
+    let second = shell.pass().await;
+    assert_eq!(writes(&second).first().unwrap(), "create namespaces");
+}
+
+#[tokio::test]
+async fn every_step_of_a_deletion_is_on_record_before_it_begins_and_nothing_else_happens_then() {
+    let shell = Shell::new();
+    shell.settle("acme").await;
+    shell.let_go("Delete").await;
+    shell.mark_deleted();
+    let mut step = None;
+    for _ in 0..40 {
+        let asked = shell.pass().await;
+        let writes = writes(&asked);
+        if writes
+            .iter()
+            .any(|write| write == "patch tenantoperations/status")
+        {
+            assert_eq!(writes, ["patch tenantoperations/status"]);
+        } else if writes.iter().any(|write| write.starts_with("delete")) {
+            let now = shell.operation()["status"]["step"].clone();
+            assert!(now.is_string());
+            step = Some(now);
+        }
+        shell.ends();
+        if !shell.is_held() {
+            break;
+        }
+    }
+    assert!(step.is_some() && !shell.is_held());
+    let status = shell.operation()["status"].clone();
+    assert_eq!(status["phase"], "Succeeded");
+    assert_eq!(status["step"], Value::Null, "what is over is taken away");
+    assert_eq!(status["evidence"].as_array().unwrap().len(), 7);
+}
+
+#[tokio::test]
+async fn a_leader_that_slept_is_refused_and_does_nothing_of_what_it_had_planned() {
+    let shell = Shell::new();
+    shell.settle("acme").await;
+    shell.let_go("Delete").await;
+    shell.mark_deleted();
+    // Its successor has written meanwhile.
+    let paths = shell.paths_of("tenantoperations");
+    let mut operation = shell.double.object(&paths[0]).unwrap();
+    operation["status"] = json!({ "phase": "Cancelled" });
+    shell.double.plant(&paths[0], operation);
+    shell.double.take_asked();
+    let before = shell.double.paths();
+    for _ in 0..3 {
+        let action = reconcile(shell.tenant(), shell.context.clone()).await.unwrap();
+        assert_ne!(action, Action::requeue(Duration::ZERO), "not in a hot loop");
+        let asked = shell.double.take_asked();
+        assert_eq!(writes(&asked), ["patch tenantoperations/status"]);
+    }
+    assert_eq!(shell.double.paths(), before);
+    assert_eq!(shell.operation()["status"]["phase"], "Cancelled");
+    // The watch tells it, and the tenant is held.
+    shell.operation_watched(&paths[0]);
+    shell.asks("acme", |spec| spec["deletionProtection"] = true.into());
+    shell.pass().await;
+    assert!(
+        shell
+            .blockers()
+            .iter()
+            .any(|told| told.starts_with("DeletionHeld"))
+    );
+}
+
+#[tokio::test]
+async fn an_announced_deletion_is_at_rest_too() {
+    let shell = Shell::new();
+    shell.settle("acme").await;
+    shell.let_go("Retain").await;
+    shell.pass().await;
+    for _ in 0..3 {
+        assert_eq!(shell.pass().await, []);
+    }
+    let status = shell.tenant().status.clone().unwrap();
+    let deletable = status.conditions.iter().find(|c| c.type_ == "Deletable").unwrap();
+    assert_eq!(deletable.status, "True");
+}

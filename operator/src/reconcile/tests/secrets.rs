@@ -1,0 +1,199 @@
+//! Minted Secrets: made once, looked at rarely, never replaced by mistake.
+
+use super::*;
+
+#[tokio::test]
+async fn what_was_minted_is_minted_again_in_a_namespace_that_was_made_anew() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    assert!(shell.double.object(EDGE).is_some() && shell.double.object(OWNER).is_some());
+    for path in shell.double.paths() {
+        if path.contains("/namespaces/tenant-acme") {
+            shell.double.raze(&path);
+        }
+    }
+    for (id, seen) in shell.context.store.observed("acme", Timestamp::now()).objects {
+        shell.context.store.remove("acme", &id, &seen.resource_version);
+    }
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    assert!(shell.double.object(EDGE).is_some(), "no certificate");
+    assert!(shell.double.object(OWNER).is_some(), "no token");
+}
+
+#[tokio::test]
+async fn another_s_secret_is_looked_at_again_soon_and_what_it_was_is_not_believed_any_more() {
+    let shell = Shell::new();
+    shell.double.plant(
+        EDGE,
+        json!({"metadata": {"name": "edge-tls", "namespace": "tenant-acme"}}),
+    );
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let tenant = shell.tenant();
+    let now = Timestamp::now();
+    let config = &Config::default();
+    let look = |now| observe(&shell.context.client, &shell.context.store, config, &tenant, now);
+    let again = look(now).await.look_again.unwrap();
+    assert!(again <= now + jiff::SignedDuration::from_secs(30));
+    shell.double.raze(EDGE);
+    let sight = look(again).await;
+    assert_eq!(sight.observed.minted.edge, freehold_plan::Slot::Absent);
+    assert_eq!(sight.look_again, None);
+}
+
+#[tokio::test]
+async fn after_a_failure_to_mint_what_is_known_of_the_secrets_is_read_again() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let mut tenant = shell.double.object(TENANT).unwrap();
+    tenant["spec"]["hostnames"] = json!(["another.localhost"]);
+    shell.double.plant(TENANT, tenant);
+    shell.double.raze("/api/v1/namespaces/freehold-keys/secrets");
+    let failed = reconcile(shell.tenant(), shell.context.clone()).await;
+    assert!(failed.is_err(), "the authority is gone");
+    shell.pass().await;
+    shell.pass().await;
+    assert!(
+        shell
+            .double
+            .object("/api/v1/namespaces/freehold-keys/secrets/tenant-acme-ca")
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_read_is_made_anew_and_an_authority_never_is() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let garbage = "Z2FyYmFnZQ==";
+    shell.corrupt(EDGE);
+    shell.pass().await;
+    assert_ne!(shell.double.object(EDGE).unwrap()["data"]["tls.crt"], garbage);
+    shell.corrupt(AUTHORITY);
+    let before = shell.double.object(AUTHORITY);
+    let web = format!("{NAMESPACE}/services/web");
+    shell.by_hand(Kind::Service, &web, |service| {
+        service["spec"]["ports"][0]["port"] = 1.into();
+    });
+    shell.pass().await;
+    shell.pass().await;
+    assert_eq!(shell.double.object(AUTHORITY), before);
+    assert_eq!(
+        shell.double.object(&web).unwrap()["spec"]["ports"][0]["port"],
+        8080
+    );
+    assert!(
+        shell
+            .double
+            .object(&format!("{NAMESPACE}/configmaps/ca"))
+            .is_some()
+    );
+    let status = shell.tenant().status.clone().unwrap();
+    assert_eq!(status.blockers[0].reason, "AuthorityBroken");
+}
+
+#[tokio::test]
+async fn secrets_that_cannot_be_read_stop_neither_repair_nor_the_report_nor_the_end_of_a_tenant() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    shell.let_go("Delete").await;
+    let web = format!("{NAMESPACE}/services/web");
+    shell.double.refuse(http::Method::GET, AUTHORITY, 403);
+    // An operator that has just started knows nothing from before.
+    shell
+        .context
+        .store
+        .set_minted("acme", freehold_plan::Minted::default(), None);
+    shell.by_hand(Kind::Service, &web, |service| {
+        service["spec"]["ports"][0]["port"] = 1.into();
+    });
+    for _ in 0..4 {
+        let error = reconcile(shell.tenant(), shell.context.clone())
+            .await
+            .unwrap_err();
+        on_error(shell.tenant(), &error, shell.context.clone());
+    }
+    assert_eq!(
+        shell.double.object(&web).unwrap()["spec"]["ports"][0]["port"],
+        8080
+    );
+    assert!(
+        shell
+            .double
+            .object(&format!("{NAMESPACE}/configmaps/ca"))
+            .is_some()
+    );
+    let status = shell.tenant().status.clone().unwrap();
+    let ready = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "CertificateReady")
+        .unwrap();
+    assert_eq!(
+        (ready.status.as_str(), ready.reason.as_str()),
+        ("False", "Unread")
+    );
+
+    shell.double.take_asked();
+    shell.mark_deleted();
+    for _ in 0..2 {
+        assert!(reconcile(shell.tenant(), shell.context.clone()).await.is_err());
+    }
+    let asked = shell.double.take_asked();
+    assert!(asked.iter().any(|asked| asked.verb == "delete"), "{asked:#?}");
+    assert!(
+        asked
+            .iter()
+            .all(|asked| asked.resource != "secrets" || asked.namespace == "freehold-keys"),
+        "{asked:#?}"
+    );
+    shell.double.relent();
+    shell.pass().await;
+}
+
+#[tokio::test]
+async fn what_was_minted_and_is_wanted_again_at_once_waits_ever_longer() {
+    let store = Store::default();
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let pause = |times| backoff("acme", times);
+    let wanted = [freehold_plan::Action::MintAuthority];
+    let first = store.may_act("acme", &wanted, now, pause);
+    assert_eq!(first, Ok(()));
+    let second = store.may_act("acme", &wanted, now, pause).unwrap_err();
+    assert_eq!(store.may_act("acme", &wanted, second, pause), Ok(()));
+    let third = store.may_act("acme", &wanted, second, pause).unwrap_err();
+    assert!(third.duration_since(second) > second.duration_since(now));
+    let other = [freehold_plan::Action::ForgetAuthority];
+    assert_eq!(store.may_act("acme", &other, second, pause), Ok(()));
+}
+
+#[tokio::test]
+async fn a_secret_that_does_not_become_what_was_asked_for_is_not_minted_in_a_loop() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let mut minted = 0;
+    for _ in 0..20 {
+        // Somebody undoes it each time.
+        shell.corrupt(EDGE);
+        let asked = shell.pass().await;
+        minted += asked
+            .iter()
+            .filter(|a| a.verb == "patch" && a.resource == "secrets")
+            .count();
+    }
+    assert!(minted <= 10, "minted {minted} times");
+    assert!(minted >= 1);
+}
