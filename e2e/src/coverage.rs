@@ -53,7 +53,8 @@ pub fn run(lab: &Lab, with_lab: bool, fail_under: Option<f64>) -> Result<()> {
     };
     let crates = CRATES.into_iter().flat_map(|name| ["-p", name]);
     println!("== unit tests of {}", CRATES.join(", "));
-    // Begins with deleting the profiles and builds of the run before.
+    // Of the run before; what it measured of sources that changed since would be in the way.
+    coverage.run(coverage.command("clean").arg("--workspace"))?;
     coverage.run(
         coverage
             .command("test")
@@ -154,15 +155,7 @@ impl Coverage<'_> {
         println!("== the lab and Freehold in it");
         drop(demo::prepare(self.lab)?);
         println!("== stories with the instrumented operator");
-        let build = [
-            "--no-report",
-            "--no-clean",
-            "--locked",
-            "-p",
-            "freehold",
-            "--",
-            "--version",
-        ];
+        let build = ["--no-report", "--locked", "-p", "freehold", "--", "--version"];
         self.run(self.command("run").args(build))?;
         let binary = self.target().join("debug/freehold");
         let name = self.lab.repo.file_name().context("the checkout has no name")?;
