@@ -279,7 +279,15 @@ pub fn chart_template() -> String {
                     # `UPDATE_GENERATED=1 cargo test -p freehold-plan --test generated`.\n"
         .to_owned();
     for (kind, name, namespace, rules) in roles {
+        // Its namespace is there only then.
+        let only_when = name == "freehold-probes";
+        if only_when {
+            text.push_str("{{- if .Values.verification.enabled }}\n");
+        }
         role(&mut text, kind, name, namespace, &rules);
+        if only_when {
+            text.push_str("{{- end }}\n");
+        }
     }
     text
 }
