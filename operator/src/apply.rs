@@ -6,12 +6,11 @@
 //! the uid that was seen; a wave that failed ends the pass, and so does a hostname that turns out to be another's.
 
 mod claims;
+mod ending;
 mod records;
 
 use freehold_plan::names::{FINALIZER, FREEHOLD};
-use freehold_plan::{
-    Action, Config, Facts, Finalizer, Id, Kind, Observed, Plan, Seen, Wave, Write, tenant_labels,
-};
+use freehold_plan::{Config, Facts, Finalizer, Id, Kind, Observed, Plan, Seen, Wave, Write, tenant_labels};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{
@@ -25,9 +24,10 @@ use crate::cluster::{Refusal, api_of, refusal};
 use crate::mint::{self, MintError};
 use crate::observe::is_held;
 use crate::reconcile::backoff;
-use crate::store::{Store, is_declared, namespace_of};
+use crate::store::{Store, is_declared};
 use crate::watch::reduce;
-use freehold_crds::{DeletionPolicy, OperationType, Phase, Tenant};
+use ending::End;
+use freehold_crds::Tenant;
 
 /// Writes of one wave that are under way at the same time.
 const PARALLEL: usize = 6;
@@ -98,7 +98,7 @@ pub struct Pass<'a> {
 /// Carries out a plan.
 pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<Done, ApplyError> {
     let mut done = Done::default();
-    match before_the_end(pass, observed, plan).await? {
+    match ending::look(pass, observed, plan).await? {
         End::GoesOn => {}
         End::Found => {
             done.again = true;
@@ -114,9 +114,14 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
         set_finalizer(pass, true).await?;
         done.writes += 1;
     }
+    let mut unrecorded = None;
     if !plan.records.is_empty() {
-        records::write(pass, observed, plan, &mut done).await?;
-        return Ok(done);
+        match records::write(pass, observed, plan, &mut done).await {
+            Ok(()) => return Ok(done),
+            // A tenant that lives is repaired and served even when nothing can be put on record.
+            Err(error) if !is_deleted(pass) => unrecorded = Some(error),
+            Err(error) => return Err(error),
+        }
     }
     let writes = plan.writes(observed);
     for wave in Wave::ALL {
@@ -155,7 +160,11 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
         set_finalizer(pass, false).await?;
         done.writes += 1;
     }
-    Ok(done)
+    unrecorded.map_or(Ok(done), Err)
+}
+
+fn is_deleted(pass: Pass<'_>) -> bool {
+    pass.tenant.metadata.deletion_timestamp.is_some()
 }
 
 /// After a stranger was found where the namespace should be, nothing may be written into it.
@@ -310,61 +319,6 @@ async fn adopt(pass: Pass<'_>, id: &Id, there: DynamicObject) -> Result<(), kube
         pass.store.put_read(&tenant, id, seen);
     }
     Ok(())
-}
-
-/// Whether the end of a tenant may go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    GoesOn,
-    /// Its namespace stands there after all, and is known now.
-    Found,
-    /// Its namespace stands there and should not.
-    Held,
-}
-
-/// Before a step of a tenant's end is taken, and before it is let go, its namespace is read when it is not known: the
-/// watch tells of the end of a namespace too when only its labels were taken off. What is deleted must be gone; what is
-/// kept may stand.
-async fn before_the_end(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<End, ApplyError> {
-    let lets_go = plan.finalizer == Finalizer::Remove || plan.actions.contains(&Action::ForgetAuthority);
-    let ends = pass.tenant.metadata.deletion_timestamp.is_some();
-    if !ends || (plan.records.is_empty() && !lets_go) {
-        return Ok(End::GoesOn);
-    }
-    let id = namespace_of(&pass.tenant.name_any());
-    if let Some(seen) = observed.objects.get(&id) {
-        let stays = lets_go && deletes(pass, observed) && is_held(&seen.facts, pass.tenant);
-        return Ok(if stays { End::Held } else { End::GoesOn });
-    }
-    let failed = |verb, source| ApplyError::Object {
-        verb,
-        id: Box::new(id.clone()),
-        source: Box::new(source),
-    };
-    let there = api_of(pass.client, &id)
-        .get_opt(&id.name)
-        .await
-        .map_err(|source| failed("get", source))?;
-    match there {
-        Some(there) if is_ours(pass, &id, &there) => {
-            let adopted = adopt(pass, &id, there).await;
-            adopted
-                .map(|()| End::Found)
-                .map_err(|source| failed("patch", source))
-        }
-        _ => Ok(End::GoesOn),
-    }
-}
-
-/// Whether this tenant's end takes its data with it.
-fn deletes(pass: Pass<'_>, observed: &Observed) -> bool {
-    observed.operations.values().any(|operation| {
-        let spec = &operation.spec;
-        spec.r#type == OperationType::Deletion
-            && Some(&spec.tenant_uid) == pass.tenant.metadata.uid.as_ref()
-            && operation.status.phase != Phase::Cancelled
-            && spec.deletion.as_ref().map(|deletion| deletion.policy) == Some(DeletionPolicy::Delete)
-    })
 }
 
 /// A server-side apply onto the object that was seen.

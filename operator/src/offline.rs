@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use freehold_crds::{Release, Tenant, TenantClass, yaml};
-use freehold_plan::{Config, Input, Observed, plan};
+use freehold_plan::{Config, Input, Observed, Record, plan};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::de::DeserializeOwned;
@@ -102,6 +102,14 @@ pub fn describe(tenant: &Tenant, documents: &Documents) -> Value {
         config: &Config::default(),
     });
     let objects: Vec<&Value> = planned.objects.iter().map(|object| &object.body).collect();
+    let records: Vec<Value> = planned
+        .records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Create { name, spec } => Some(json!({ "name": name, "spec": spec })),
+            Record::Advance { .. } => None,
+        })
+        .collect();
     let blockers: Vec<Value> = planned
         .status
         .blockers
@@ -120,6 +128,7 @@ pub fn describe(tenant: &Tenant, documents: &Documents) -> Value {
         "url": planned.status.url,
         "blockers": blockers,
         "actions": planned.actions,
+        "records": records,
         "objects": objects,
     })
 }

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::apply::{self, ApplyError, Done, Pass};
 use crate::mint::For;
 use crate::observe::{life, read_minted};
-use crate::reconcile::Context;
+use crate::reconcile::{Context, PASS_MAX};
 use crate::store::{Lived, Store, namespace_of};
 
 /// How often it is looked whether there is one: this costs no request.
@@ -50,10 +50,11 @@ pub async fn finish(context: &Context, tenants: &Reflector<Tenant>) {
             continue;
         }
         for _ in 0..AT_ONCE {
-            match pass(context, &ghost, &name, Timestamp::now()).await {
-                Ok(done) if done.again => {}
-                Ok(_) => break,
-                Err(error) => {
+            let pass = pass(context, &ghost, &name, Timestamp::now());
+            match tokio::time::timeout(PASS_MAX, pass).await {
+                Ok(Ok(done)) if done.again => {}
+                Ok(Ok(_)) | Err(_) => break,
+                Ok(Err(error)) => {
                     warn!(operation = name, %error, "the deletion of a tenant that is gone does not go on");
                     break;
                 }

@@ -26,7 +26,7 @@ use crate::store::{LASTING, Store};
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// A pass takes less than a second; one that takes longer than this hangs.
-const PASS_MAX: Duration = Duration::from_secs(60);
+pub const PASS_MAX: Duration = Duration::from_secs(60);
 /// A wake-up is never farther than this, in case a clock was set.
 const WAKE_MAX: Duration = Duration::from_secs(24 * 3600);
 

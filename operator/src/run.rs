@@ -95,7 +95,6 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
     let listeners = Listeners {
         store: store.clone(),
         wakes: wakes.clone(),
-        synced,
     };
     for kind in Kind::ALL {
         tokio::spawn(watch::kind(
@@ -103,9 +102,10 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
             kind,
             places.clone(),
             listeners.clone(),
+            synced.clone(),
         ));
     }
-    tokio::spawn(watch::operations(client.clone(), places, listeners));
+    tokio::spawn(watch::operations(client.clone(), places, listeners, synced));
     let queue::Sources {
         tenants,
         classes,

@@ -6,53 +6,29 @@
 //! found by its label passes from one tenant to another as a whole.
 
 pub mod operations;
+mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use freehold_crds::TenantStatus;
-use freehold_plan::names::{DATABASE, DECLARED, NamespaceName, RETAINED_AT};
+use freehold_plan::names::{DECLARED, NamespaceName, RETAINED_AT};
 use freehold_plan::{Action, Facts, Id, Kind, Minted, Observed, Seen, Stranger};
 use jiff::{SignedDuration, Timestamp};
+
+use state::{Acted, Record, State};
 
 /// After so many failures in a row something is not a passing trouble.
 pub const LASTING: u32 = 3;
 /// Rights that were just given take a moment to be known everywhere, in which a few tries fail.
 const LASTING_SINCE: SignedDuration = SignedDuration::from_secs(2);
-/// So many ends are remembered of a tenant: late words of an object come within seconds of its end.
-const ENDS: usize = 64;
 
 #[derive(Debug, Default)]
 pub struct Store {
     state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    tenants: HashMap<String, Record>,
-    /// Tenants whose database answers.
-    answering: BTreeSet<String>,
-    /// Which tenants know of an object that is found by its label, or wait for it.
-    shared: HashMap<Id, BTreeSet<String>>,
-}
-
-#[derive(Debug, Default)]
-struct Record {
-    /// The uid of the Tenant that this is remembered of.
-    tenant_uid: Option<String>,
-    observed: Observed,
-    /// At which version an object was gone.
-    gone: BTreeMap<Id, String>,
-    /// The same for records.
-    gone_operations: BTreeMap<String, String>,
-    trust: Option<Trust>,
-    acted: Option<Acted>,
-    /// Writes that failed in a row: how often, and since when.
-    unwritten: BTreeMap<Id, (u32, Timestamp)>,
-    status: Option<Written>,
-    failures: u32,
 }
 
 /// How long the metadata of the minted Secrets is trusted, and in which namespace they were read.
@@ -60,14 +36,6 @@ struct Record {
 pub struct Trust {
     pub until: Timestamp,
     pub namespace_uid: String,
-}
-
-/// What was minted last, how often in a row, and when it may be minted again.
-#[derive(Debug)]
-struct Acted {
-    actions: Vec<Action>,
-    times: u32,
-    not_before: Timestamp,
 }
 
 /// The last status that was written, in case the watch is behind.
@@ -104,11 +72,6 @@ pub fn owner<'a>(kind: Kind, namespace: &'a str, name: &'a str, label: Option<&'
         Kind::Pod => tenant.or(label),
         _ => tenant,
     }
-}
-
-/// Whether an object is found by its label.
-fn is_shared(id: &Id) -> bool {
-    owner(id.kind, &id.namespace, &id.name, None).is_none()
 }
 
 /// Whether an object in a tenant's namespace was declared by Freehold.
@@ -157,6 +120,7 @@ impl Store {
             return BTreeSet::new();
         }
         let mut changed = state.pass_on(tenant, &id, &seen);
+        changed.extend(state.set_free(tenant, &id, &seen));
         if state.put(tenant, id, seen) {
             changed.insert(tenant.to_owned());
         }
@@ -418,275 +382,10 @@ pub fn namespace_of(tenant: &str) -> Id {
     }
 }
 
-impl State {
-    fn record(&mut self, tenant: &str) -> &mut Record {
-        self.tenants.entry(tenant.to_owned()).or_default()
-    }
-
-    fn put(&mut self, tenant: &str, id: Id, seen: Seen) -> bool {
-        let record = self.record(tenant);
-        if record
-            .gone
-            .get(&id)
-            .is_some_and(|gone| !is_newer(&seen.resource_version, gone))
-        {
-            return false;
-        }
-        record.gone.remove(&id);
-        record.observed.strangers.remove(&id);
-        let known = record.observed.objects.get(&id);
-        if known.is_none_or(|known| known.live != seen.live) {
-            // Not for a mere change of its status: what was refused would be again.
-            record.observed.refused.remove(&id);
-        }
-        match record.observed.objects.get(&id) {
-            Some(known) if !is_newer(&seen.resource_version, &known.resource_version) => false,
-            known => {
-                let same = known.is_some_and(|known| {
-                    known.uid == seen.uid
-                        && known.ending == seen.ending
-                        && known.facts == seen.facts
-                        && known.live == seen.live
-                });
-                record.observed.objects.insert(id.clone(), seen);
-                self.share(tenant, &id);
-                self.note(tenant, &id);
-                !same
-            }
-        }
-    }
-
-    fn unset(&mut self, tenant: &str, id: &Id) -> bool {
-        let lost = self
-            .tenants
-            .get_mut(tenant)
-            .is_some_and(|record| record.observed.objects.remove(id).is_some());
-        if let Some(sharers) = self.shared.get_mut(id) {
-            sharers.remove(tenant);
-            if sharers.is_empty() {
-                self.shared.remove(id);
-            }
-        }
-        self.note(tenant, id);
-        lost
-    }
-
-    /// Forgets an object that was gone at a version, unless a newer one is known.
-    fn lose(&mut self, tenant: &str, id: &Id, resource_version: &str) -> bool {
-        let Some(record) = self.tenants.get_mut(tenant) else {
-            return false;
-        };
-        let known = record.observed.objects.get(id);
-        if known.is_some_and(|known| is_newer(&known.resource_version, resource_version)) {
-            return false;
-        }
-        record.gone.insert(id.clone(), resource_version.to_owned());
-        record.forget_oldest_end();
-        self.unset(tenant, id)
-    }
-
-    /// Whoever waited for an object to go needn't wait any more.
-    fn unblock(&mut self, tenant: &str, id: &Id) -> bool {
-        self.tenants
-            .get_mut(tenant)
-            .is_some_and(|record| record.observed.strangers.remove(id).is_some())
-    }
-
-    /// An object that is found by its label is this tenant's: those who knew it at an older version lose it, and those who
-    /// wait for its end look again once it was given up. Names them.
-    fn pass_on(&mut self, tenant: &str, id: &Id, seen: &Seen) -> BTreeSet<String> {
-        let mut changed = self.sharers(id, tenant);
-        let given_up = matches!(
-            seen.facts,
-            Facts::Claim {
-                given_up_at: Some(_),
-                ..
-            }
-        );
-        changed.retain(|other| {
-            let objects = |state: &Self| {
-                let known = state.tenants.get(other)?.observed.objects.get(id)?;
-                Some(is_newer(&seen.resource_version, &known.resource_version))
-            };
-            let lost = objects(self) == Some(true) && self.lose(other, id, &seen.resource_version);
-            lost | (given_up && self.unblock(other, id))
-        });
-        changed
-    }
-
-    /// The others that know of an object, or wait for it.
-    fn sharers(&self, id: &Id, tenant: &str) -> BTreeSet<String> {
-        let sharers = self.shared.get(id).into_iter().flatten();
-        sharers.filter(|name| *name != tenant).cloned().collect()
-    }
-
-    fn share(&mut self, tenant: &str, id: &Id) {
-        if is_shared(id) {
-            self.shared
-                .entry(id.clone())
-                .or_default()
-                .insert(tenant.to_owned());
-        }
-    }
-
-    /// Keeps track of the databases that answer.
-    fn note(&mut self, tenant: &str, id: &Id) {
-        if id.kind != Kind::Cluster || id.name != DATABASE {
-            return;
-        }
-        let seen = self
-            .tenants
-            .get(tenant)
-            .and_then(|record| record.observed.objects.get(id));
-        let answers = |seen: &Seen| !seen.ending && matches!(seen.facts, Facts::Database { ready: true, .. });
-        if seen.is_some_and(answers) {
-            self.answering.insert(tenant.to_owned());
-        } else {
-            self.answering.remove(tenant);
-        }
-    }
-
-    /// The namespace of the next tenant, by name, whose database answers; after the last comes the first.
-    fn neighbour(&self, tenant: &str) -> Option<String> {
-        let mut after = self
-            .answering
-            .range::<str, _>((Bound::Excluded(tenant), Bound::Unbounded));
-        let next = after.next().or_else(|| self.answering.first())?;
-        (next != tenant).then(|| NamespaceName::of(next).as_str().to_owned())
-    }
-}
-
-impl Record {
-    fn reset(&mut self) {
-        let Observed {
-            objects, operations, ..
-        } = std::mem::take(&mut self.observed);
-        *self = Self {
-            observed: Observed {
-                objects,
-                operations,
-                ..Observed::default()
-            },
-            gone: std::mem::take(&mut self.gone),
-            gone_operations: std::mem::take(&mut self.gone_operations),
-            ..Self::default()
-        };
-    }
-
-    fn is_empty(&self) -> bool {
-        self.observed.objects.is_empty() && self.observed.operations.is_empty()
-    }
-
-    fn forget_oldest_end(&mut self) {
-        if self.gone.len() <= ENDS {
-            return;
-        }
-        let number = |version: &String| version.parse::<u64>().unwrap_or_default();
-        let oldest = self.gone.iter().min_by_key(|(_, version)| number(version));
-        if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
-            self.gone.remove(&oldest);
-        }
-    }
-}
-
 /// Resource versions are numbers that grow; Kubernetes promises it since 1.35, etcd always did it.
 pub fn is_newer(a: &str, b: &str) -> bool {
     match (a.parse::<u64>(), b.parse::<u64>()) {
         (Ok(a), Ok(b)) => a > b,
         _ => a != b,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use freehold_plan::Facts;
-    use serde_json::json;
-
-    use super::*;
-
-    fn id() -> Id {
-        Id {
-            kind: Kind::ConfigMap,
-            namespace: "tenant-acme".into(),
-            name: "settings".into(),
-        }
-    }
-
-    fn seen(version: &str) -> Seen {
-        Seen {
-            uid: "u".into(),
-            resource_version: version.into(),
-            ending: false,
-            created: false,
-            live: json!({"data": version}),
-            facts: Facts::None,
-        }
-    }
-
-    #[test]
-    fn an_object_belongs_to_the_tenant_in_whose_namespace_it_is() {
-        let longest = "x".repeat(40);
-        for tenant in ["acme", "a-b", &longest] {
-            let namespace = NamespaceName::of(tenant);
-            assert_eq!(
-                owner(Kind::Service, namespace.as_str(), "web", None),
-                Some(tenant)
-            );
-            assert_eq!(owner(Kind::Namespace, "", namespace.as_str(), None), Some(tenant));
-        }
-        assert_eq!(owner(Kind::Service, "default", "tenant-acme", Some("acme")), None);
-    }
-
-    #[test]
-    fn what_the_watch_brings_late_does_not_undo_our_own_write() {
-        let store = Store::default();
-        assert!(store.put("acme", id(), seen("10")));
-        assert!(!store.put("acme", id(), seen("9")));
-        assert!(
-            store.remove("acme", &id(), "9").is_empty(),
-            "the end of an older object of that name"
-        );
-        assert_eq!(store.remove("acme", &id(), "11"), ["acme".to_owned()].into());
-    }
-
-    #[test]
-    fn the_answer_to_our_delete_does_not_bring_back_what_the_watch_has_seen_go() {
-        let store = Store::default();
-        store.put("acme", id(), seen("10"));
-        assert!(!store.remove("acme", &id(), "12").is_empty());
-        assert!(
-            !store.put("acme", id(), seen("11")),
-            "the answer to the delete, late"
-        );
-        assert!(store.put("acme", id(), seen("13")), "a new object of that name");
-    }
-
-    #[test]
-    fn a_fresh_listing_takes_away_what_is_gone_and_leaves_what_was_written_since() {
-        let store = Store::default();
-        store.put("acme", id(), seen("10"));
-        let before = store.versions(Kind::ConfigMap);
-        let mut written = id();
-        written.name = "written-since".into();
-        store.put("acme", written.clone(), seen("12"));
-        assert_eq!(store.retain(&before, &[id()].into()), Vec::<String>::new());
-        assert_eq!(store.retain(&before, &BTreeSet::new()), ["acme"]);
-        let left = store.observed("acme", Timestamp::UNIX_EPOCH).objects;
-        assert_eq!(left.keys().collect::<Vec<_>>(), [&written]);
-    }
-
-    #[test]
-    fn a_stranger_is_forgotten_when_it_is_time_to_look_again() {
-        let store = Store::default();
-        let later = Timestamp::from_second(100).unwrap();
-        store.stranger("acme", id(), later);
-        assert_eq!(
-            store
-                .observed("acme", Timestamp::from_second(99).unwrap())
-                .strangers
-                .len(),
-            1
-        );
-        assert_eq!(store.observed("acme", later).strangers.len(), 0);
     }
 }

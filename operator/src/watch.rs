@@ -58,9 +58,10 @@ impl Places {
 pub struct Listeners {
     pub store: Arc<Store>,
     pub wakes: Wakes,
-    /// Told the kind once, when its first listing is through.
-    pub synced: mpsc::Sender<&'static str>,
 }
+
+/// Told the kind once, when its first listing is through. It ends with the watch, or when it was used.
+pub type Synced = mpsc::Sender<&'static str>;
 
 impl Listeners {
     fn wake(&self, tenants: impl IntoIterator<Item = String>) {
@@ -72,7 +73,7 @@ impl Listeners {
 }
 
 /// Watches one kind for ever.
-pub async fn kind(client: Client, kind: Kind, places: Places, listeners: Listeners) {
+pub async fn kind(client: Client, kind: Kind, places: Places, listeners: Listeners, synced: Synced) {
     let selector = format!("{MANAGED_BY}={FREEHOLD},{TENANT_LABEL}");
     let config = watcher::Config::default().labels(&selector);
     let namespace = match kind {
@@ -81,36 +82,22 @@ pub async fn kind(client: Client, kind: Kind, places: Places, listeners: Listene
     };
     let mut listing = Listing::default();
     let on = |event| take(kind, event, &places, &listeners, &mut listing);
-    follow(
-        api(&client, kind, namespace),
-        config,
-        kind.row().kind,
-        &listeners.synced,
-        on,
-    )
-    .await;
+    follow(api(&client, kind, namespace), config, kind.row().kind, synced, on).await;
 }
 
 /// Watches the TenantOperations for ever.
-pub async fn operations(client: Client, places: Places, listeners: Listeners) {
+pub async fn operations(client: Client, places: Places, listeners: Listeners, synced: Synced) {
     let api: Api<TenantOperation> = Api::namespaced(client, &places.own);
     let mut listing = OperationListing::default();
     let on = |event| take_operation(event, &listeners, &mut listing);
-    follow(
-        api,
-        watcher::Config::default(),
-        "TenantOperation",
-        &listeners.synced,
-        on,
-    )
-    .await;
+    follow(api, watcher::Config::default(), "TenantOperation", synced, on).await;
 }
 
 async fn follow<K>(
     api: Api<K>,
     config: watcher::Config,
     kind: &'static str,
-    synced: &mpsc::Sender<&'static str>,
+    synced: Synced,
     mut on: impl FnMut(Event<K>),
 ) where
     K: kube::Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
@@ -259,5 +246,103 @@ fn is_missing(error: &watcher::Error) -> bool {
         watcher::Error::InitialListFailed(Error::Api(status))
         | watcher::Error::WatchStartFailed(Error::Api(status)) => status.code == 404,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "all of this is a test")]
+mod tests {
+    use futures::channel::mpsc::{UnboundedReceiver, unbounded};
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn places() -> Places {
+        Places {
+            own: "freehold-system".into(),
+            probes: "freehold-probes".into(),
+        }
+    }
+
+    fn listeners() -> (Listeners, UnboundedReceiver<String>) {
+        let (wakes, woken) = unbounded();
+        let store = Arc::new(Store::default());
+        (Listeners { store, wakes }, woken)
+    }
+
+    fn woken(names: &mut UnboundedReceiver<String>) -> Vec<String> {
+        let mut woken: Vec<String> = std::iter::from_fn(|| names.try_recv().ok()).collect();
+        woken.sort();
+        woken
+    }
+
+    fn pod(namespace: &str, version: &str) -> DynamicObject {
+        serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "verify-control", "namespace": namespace, "uid": "u", "resourceVersion": version,
+                "labels": { "app.kubernetes.io/managed-by": "freehold", "freehold.dev/tenant": "acme" },
+                "annotations": { "freehold.dev/declared": "x" },
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_pod_with_a_tenant_s_label_is_its_own_in_the_namespace_of_the_probes_and_nobody_s_elsewhere() {
+        let (listeners, mut names) = listeners();
+        let mut listing = Listing::default();
+        let mut on = |event| take(Kind::Pod, event, &places(), &listeners, &mut listing);
+        on(Event::Apply(pod("default", "1")));
+        on(Event::Apply(pod("freehold-system", "2")));
+        assert_eq!(woken(&mut names), Vec::<String>::new());
+        on(Event::Apply(pod("freehold-probes", "3")));
+        on(Event::Apply(pod("tenant-globex", "4")));
+        assert_eq!(woken(&mut names), ["acme", "globex"]);
+        on(Event::Delete(pod("freehold-probes", "5")));
+        assert_eq!(woken(&mut names), ["acme"]);
+        // A listing without what was known takes it away.
+        on(Event::Init);
+        on(Event::InitDone);
+        assert_eq!(woken(&mut names), ["globex"]);
+    }
+
+    fn operation(name: &str, version: &str, phase: &str) -> TenantOperation {
+        let status: Value = json!({ "phase": phase });
+        serde_json::from_value(json!({
+            "apiVersion": "freehold.dev/v1alpha1", "kind": "TenantOperation",
+            "metadata": {
+                "name": name, "namespace": "freehold-system", "resourceVersion": version,
+                "creationTimestamp": "2027-01-15T08:00:00Z",
+            },
+            "spec": { "tenant": "acme", "incarnation": "1", "tenantUid": "1", "type": "Deletion" },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn records_wake_their_tenant_when_they_change() {
+        let (listeners, mut names) = listeners();
+        let mut listing = OperationListing::default();
+        let mut on = |event| take_operation(event, &listeners, &mut listing);
+        on(Event::Init);
+        on(Event::InitApply(operation("one", "1", "Pending")));
+        on(Event::InitApply(operation("two", "2", "Succeeded")));
+        on(Event::InitDone);
+        assert_eq!(woken(&mut names), ["acme", "acme"]);
+        on(Event::Apply(operation("one", "1", "Pending")));
+        assert_eq!(woken(&mut names), Vec::<String>::new(), "as it was");
+        on(Event::Apply(operation("one", "3", "Running")));
+        assert_eq!(woken(&mut names), ["acme"]);
+        on(Event::Init);
+        on(Event::InitApply(operation("one", "3", "Running")));
+        on(Event::InitDone);
+        assert_eq!(woken(&mut names), ["acme"], "the other is gone");
+        on(Event::Delete(operation("one", "4", "Running")));
+        assert_eq!(woken(&mut names), ["acme"]);
+        let observed = listeners.store.observed("acme", Timestamp::UNIX_EPOCH);
+        assert!(observed.operations.is_empty());
     }
 }

@@ -16,7 +16,8 @@ use crate::cluster::{Refusal, refusal};
 use crate::reconcile::backoff;
 use crate::store::operations::read;
 
-/// Writes the records of a plan. Whatever else the plan says follows in the next pass, from what is on record then.
+/// Writes the records of a plan. Whatever else the plan says follows in the next pass, from what is on record then. An
+/// error says that nothing was recorded.
 pub(super) async fn write(
     pass: Pass<'_>,
     observed: &Observed,
@@ -47,17 +48,8 @@ pub(super) async fn write(
             }
             Err(source) => match refusal(&source) {
                 // Somebody else was quicker, and the watch has yet to tell.
-                Refusal::AlreadyExists | Refusal::Conflict | Refusal::NotFound => {
-                    info!(name, verb, "the record is not as it was seen");
-                    let tenant = pass.tenant.name_any();
-                    *done = Done {
-                        again: false,
-                        outdated: true,
-                        wake: Some(pass.now + backoff(&tenant, pass.store.failed(&tenant))),
-                        ..*done
-                    };
-                    return Ok(());
-                }
+                Refusal::AlreadyExists | Refusal::Conflict => overtaken(pass, name, verb, done),
+                Refusal::NotFound if verb == "patch" => overtaken(pass, name, verb, done),
                 _ => {
                     return Err(ApplyError::Record {
                         verb,
@@ -67,8 +59,23 @@ pub(super) async fn write(
                 }
             },
         }
+        if done.outdated {
+            break;
+        }
     }
     Ok(())
+}
+
+/// Not in a hot loop: it may take the watch a moment to tell.
+fn overtaken(pass: Pass<'_>, name: &str, verb: &'static str, done: &mut Done) {
+    info!(name, verb, "the record is not as it was seen");
+    let tenant = pass.tenant.name_any();
+    *done = Done {
+        again: false,
+        outdated: true,
+        wake: Some(pass.now + backoff(&tenant, pass.store.failed(&tenant))),
+        ..*done
+    };
 }
 
 fn api(pass: Pass<'_>) -> Api<TenantOperation> {

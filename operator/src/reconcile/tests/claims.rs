@@ -73,6 +73,10 @@ async fn of_two_tenants_that_want_a_name_the_second_serves_nothing_under_it_and_
         states.contains(&json!("GivenUp")) && states.contains(&json!("Held")),
         "{claim}"
     );
+    for path in shell.paths_of(CLAIMS) {
+        shell.watched(Kind::HostnameClaim, &path);
+    }
+    assert_ne!(shell.pass_of("globex").await, [], "it looks again");
     for _ in 0..3 {
         shell.pass_of("globex").await;
     }

@@ -93,3 +93,28 @@ async fn an_announced_deletion_is_at_rest_too() {
     let deletable = status.conditions.iter().find(|c| c.type_ == "Deletable").unwrap();
     assert_eq!(deletable.status, "True");
 }
+
+#[tokio::test]
+async fn a_tenant_is_repaired_even_when_nothing_can_be_put_on_record() {
+    let shell = Shell::new();
+    shell.settle("acme").await;
+    shell.asks("acme", |spec| spec["deletionProtection"] = false.into());
+    for code in [403, 404] {
+        shell
+            .double
+            .refuse(http::Method::POST, "/apis/freehold.dev/v1alpha1/namespaces", code);
+        let web = format!("{NAMESPACE}/services/web");
+        shell.by_hand(Kind::Service, &web, |service| {
+            service["spec"]["ports"][0]["port"] = 1.into();
+        });
+        let failed = reconcile(shell.tenant(), shell.context.clone())
+            .await
+            .unwrap_err();
+        assert!(failed.to_string().contains("create TenantOperation"), "{failed}");
+        assert_eq!(
+            shell.double.object(&web).unwrap()["spec"]["ports"][0]["port"],
+            8080
+        );
+        shell.double.relent();
+    }
+}
