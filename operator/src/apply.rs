@@ -117,7 +117,8 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
     let mut unrecorded = None;
     if !plan.records.is_empty() {
         match records::write(pass, observed, plan, &mut done).await {
-            Ok(()) => return Ok(done),
+            Ok(true) => return Ok(done),
+            Ok(false) => {}
             // A tenant that lives is repaired and served even when nothing can be put on record.
             Err(error) if !is_deleted(pass) => unrecorded = Some(error),
             Err(error) => return Err(error),
@@ -130,7 +131,9 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
             match mint(pass, plan).await? {
                 Minting::Nothing => {}
                 Minting::Done => done.again = true,
-                Minting::NotBefore(instant) => done.wake = Some(instant),
+                Minting::NotBefore(instant) => {
+                    done.wake = Some(done.wake.map_or(instant, |wake| wake.min(instant)));
+                }
             }
         }
         let mut under_way = Vec::new();

@@ -91,7 +91,8 @@ pub fn main(args: &WhyArgs) -> anyhow::Result<ExitCode> {
     let tenant = match read(&args.name) {
         Ok(tenant) => tenant,
         Err(error) => {
-            eprintln!("freehold: {error:#}");
+            // The client says each cause again in the one around it.
+            eprintln!("freehold: {error}: {}", error.root_cause());
             return Ok(ExitCode::from(UNREAD));
         }
     };
@@ -118,10 +119,9 @@ fn read(name: &str) -> anyhow::Result<Tenant> {
             .context("no way to the API server is known: is KUBECONFIG set?")?;
         let tenants: Api<Tenant> = Api::all(client);
         tenants
-            .get_opt(name)
+            .get(name)
             .await
-            .with_context(|| format!("can't read the tenant {name}"))?
-            .with_context(|| format!("there is no tenant {name}; `kubectl get tenants` lists them"))
+            .with_context(|| format!("can't read the tenant {name}"))
     })
 }
 

@@ -11,19 +11,19 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Map, Value, json};
 use tracing::info;
 
-use super::{ApplyError, Done, Pass};
+use super::{ApplyError, Done, LOOK_AGAIN, Pass};
 use crate::cluster::{Refusal, refusal};
 use crate::reconcile::backoff;
 use crate::store::operations::read;
 
-/// Writes the records of a plan. Whatever else the plan says follows in the next pass, from what is on record then. An
-/// error says that nothing was recorded.
+/// Writes the records of a plan, and says whether the pass is over: whatever else the plan says follows in the next one,
+/// from what is on record then. An error says that nothing was recorded.
 pub(super) async fn write(
     pass: Pass<'_>,
     observed: &Observed,
     plan: &Plan,
     done: &mut Done,
-) -> Result<(), ApplyError> {
+) -> Result<bool, ApplyError> {
     for record in &plan.records {
         let (verb, name, result) = match record {
             Record::Create { name, spec } => ("create", name, create(pass, name, spec.clone()).await),
@@ -47,8 +47,9 @@ pub(super) async fn write(
                 done.again = true;
             }
             Err(source) => match refusal(&source) {
-                // Somebody else was quicker, and the watch has yet to tell.
-                Refusal::AlreadyExists | Refusal::Conflict => overtaken(pass, name, verb, done),
+                // It is on record, and the watch has yet to tell.
+                Refusal::AlreadyExists => done.wake = Some(pass.now + LOOK_AGAIN),
+                Refusal::Conflict => overtaken(pass, name, verb, done),
                 Refusal::NotFound if verb == "patch" => overtaken(pass, name, verb, done),
                 _ => {
                     return Err(ApplyError::Record {
@@ -63,10 +64,10 @@ pub(super) async fn write(
             break;
         }
     }
-    Ok(())
+    Ok(done.again || done.outdated)
 }
 
-/// Not in a hot loop: it may take the watch a moment to tell.
+/// Somebody else was quicker. Not in a hot loop: it may take the watch a moment to tell.
 fn overtaken(pass: Pass<'_>, name: &str, verb: &'static str, done: &mut Done) {
     info!(name, verb, "the record is not as it was seen");
     let tenant = pass.tenant.name_any();

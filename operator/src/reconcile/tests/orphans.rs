@@ -141,3 +141,31 @@ async fn a_namespace_that_nobody_holds_is_counted() {
         "it is for people to say what becomes of it"
     );
 }
+
+#[tokio::test]
+async fn a_new_tenant_of_the_name_waits_until_the_old_one_s_end_is_finished() {
+    let shell = Shell::cut_off("Delete").await;
+    let next = "00000000-0000-4000-8000-000000000002";
+    shell.arrives("acme", |tenant| tenant["metadata"]["uid"] = next.into());
+    shell.pass().await;
+    assert!(
+        shell
+            .blockers()
+            .iter()
+            .any(|told| told.starts_with("NamespaceOfEarlierTenant"))
+    );
+    shell.finish().await;
+    assert_eq!(shell.operation()["status"]["phase"], "Succeeded");
+    shell.settle("acme").await;
+    let namespace = shell.double.object(NAMESPACE).unwrap();
+    let annotations = &namespace["metadata"]["annotations"];
+    assert_eq!(annotations["freehold.dev/tenant-uid"], next);
+    assert_eq!(annotations["freehold.dev/incarnation"], next);
+    let authority = shell.double.object(AUTHORITY).unwrap();
+    assert_eq!(
+        authority["metadata"]["annotations"]["freehold.dev/incarnation"],
+        next
+    );
+    assert_eq!(shell.blockers(), Vec::<String>::new());
+    assert_eq!(shell.pass().await, []);
+}

@@ -118,3 +118,20 @@ async fn a_tenant_is_repaired_even_when_nothing_can_be_put_on_record() {
         shell.double.relent();
     }
 }
+
+#[tokio::test]
+async fn a_record_that_is_there_already_is_fine_and_holds_nothing_up() {
+    let shell = Shell::new();
+    shell.asks("acme", |spec| spec["deletionProtection"] = false.into());
+    shell.pass().await;
+    // A process that has not heard of it yet.
+    let other = shell.another();
+    let asked = other.pass().await;
+    assert_eq!(
+        writes(&asked)[..2],
+        ["create tenantoperations", "create namespaces"]
+    );
+    let action = reconcile(other.tenant(), other.context.clone()).await.unwrap();
+    assert_ne!(action, Action::await_change());
+    assert_eq!(shell.paths_of("tenantoperations").len(), 1);
+}
