@@ -53,6 +53,12 @@ fn a_database_is_not_deleted_in_passing() {
                 .refused_by(policy, "leave out the ownerReferences");
         }
     }
+    // Nor by the way of the status, whose writes may change what isn't status.
+    operator.create(&claims(there.name), &claim(json!([]))).taken();
+    let patch = json!({"metadata": {"ownerReferences": owner("v1", "Namespace")}});
+    administrator
+        .try_patch(&format!("{}/story/status", claims(there.name)), &patch)
+        .refused_by(policy, "leave out the ownerReferences");
     administrator
         .try_create(&claims("default"), &claim(owner("apps/v1", "Deployment")))
         .taken();

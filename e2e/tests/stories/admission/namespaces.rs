@@ -106,6 +106,16 @@ fn pod_security_is_not_lowered() {
                 .refused_by(policy, "restricted, whoever writes it");
         }
     }
+    // By the way of the status, whose writes may change labels.
+    let lower = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}});
+    administrator
+        .try_patch(&format!("{acme}/status"), &lower)
+        .refused_by(policy, "are the operator's");
+    let mut ending = administrator.get(&acme);
+    ending["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = json!("privileged");
+    administrator
+        .try_replace(&format!("{acme}/finalize"), &ending)
+        .refused_by(policy, "are the operator's");
     let warns = json!({"metadata": {"labels": {"pod-security.kubernetes.io/warn": "privileged"}}});
     operator
         .try_patch(&there.path(), &warns)
