@@ -32,6 +32,8 @@ struct State {
     /// Requests of a method to paths that begin so are refused.
     refusals: Vec<(Method, String, u16)>,
     asked: Vec<Asked>,
+    /// After so many more writes one is done, and its answer is lost.
+    loses: Option<usize>,
 }
 
 /// The server; clones share their state.
@@ -74,6 +76,16 @@ impl ApiDouble {
         self.0.lock().unwrap().refusals.push(refusal);
     }
 
+    /// After so many more writes one is done, and its answer is lost.
+    pub fn lose_answer(&self, after: usize) {
+        self.0.lock().unwrap().loses = Some(after);
+    }
+
+    /// Whether the answer that was to be lost is.
+    pub fn has_lost_answer(&self) -> bool {
+        self.0.lock().unwrap().loses.is_none()
+    }
+
     /// Refuses nothing any more.
     pub fn relent(&self) {
         self.0.lock().unwrap().refusals.clear();
@@ -113,6 +125,17 @@ impl ApiDouble {
             Method::PATCH => state.patch(path.trim_end_matches("/status"), &body, merges),
             Method::DELETE => state.delete(path),
             _ => (StatusCode::METHOD_NOT_ALLOWED, json!({})),
+        };
+        let (code, answer) = match (state.loses, method) {
+            (Some(_), &Method::GET) | (None, _) => (code, answer),
+            (Some(0), _) => {
+                state.loses = None;
+                refuse(500, "InternalError")
+            }
+            (Some(after), _) => {
+                state.loses = Some(after - 1);
+                (code, answer)
+            }
         };
         let body = Full::new(Bytes::from(answer.to_string()));
         Response::builder().status(code).body(body).unwrap()

@@ -238,6 +238,16 @@ fn log(args: &RunArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What `run` is told by some arguments.
+#[cfg(test)]
+#[allow(clippy::panic, reason = "all of this is a test")]
+pub fn run_args(args: &[&str]) -> RunArgs {
+    match Cli::parse_from(args).command {
+        Command::Run(args) => *args,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,19 +284,6 @@ mod tests {
         for bad in ["1.1.1.1", "example.com:443", ":80"] {
             assert!(target(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_run_without_flags_has_the_defaults_of_the_plan() {
-        let Command::Run(args) = Cli::parse_from(["freehold", "run"]).command else {
-            panic!("not run");
-        };
-        let config = freehold_plan::Config::default();
-        assert_eq!(args.cluster_cidrs, config.cluster_cidrs);
-        assert_eq!(args.hostname_hold, config.hostname_hold);
-        assert_eq!(args.namespace, config.operator_namespace);
-        assert_eq!(args.keys_namespace, config.keys_namespace);
-        assert_eq!(args.verification_image, None);
     }
 
     #[test]

@@ -162,6 +162,7 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
     anyhow::bail!("the queue of passes ended")
 }
 
+/// What every plan is told of the platform.
 fn config(args: &RunArgs, api_server: Vec<Endpoint>) -> Config {
     let verification = args.verification_image.as_ref().map(|image| Verification {
         image: image.clone(),
@@ -180,5 +181,39 @@ fn config(args: &RunArgs, api_server: Vec<Endpoint>) -> Config {
         cluster_cidrs: args.cluster_cidrs.clone(),
         hostname_hold: args.hostname_hold,
         verification,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "all of this is a test")]
+mod tests {
+    use super::*;
+
+    fn told(args: &[&str]) -> Config {
+        config(
+            &crate::cli::run_args(&[&["freehold", "run"], args].concat()),
+            Vec::new(),
+        )
+    }
+
+    #[test]
+    fn without_flags_it_is_as_the_plan_has_it_offline() {
+        assert_eq!(told(&[]), Config::default());
+    }
+
+    #[test]
+    fn with_an_image_the_isolation_is_verified() {
+        let config = told(&[
+            "--verification-image=freehold",
+            "--metadata-target=",
+            "--cluster-cidr=10.0.0.0/8,fc00::/7",
+            "--cluster-cidr=192.0.2.0/24",
+        ]);
+        let verification = config.verification.unwrap();
+        assert_eq!(verification.namespace, "freehold-probes");
+        assert_eq!(verification.every, jiff::SignedDuration::from_hours(6));
+        assert_eq!(verification.metadata, None);
+        assert_eq!(verification.internet.as_deref(), Some("1.1.1.1:443"));
+        assert_eq!(config.cluster_cidrs, ["10.0.0.0/8", "fc00::/7", "192.0.2.0/24"]);
     }
 }

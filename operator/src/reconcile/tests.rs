@@ -304,6 +304,27 @@ impl Shell {
         self.context.store.distrust("acme");
     }
 
+    /// The watches tell everything.
+    fn watches(&self) {
+        for path in self.double.paths() {
+            let plural = path.rsplit('/').nth(1).unwrap_or_default();
+            if plural == "tenantoperations" {
+                self.operation_watched(&path);
+            }
+            if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.row().plural == plural) {
+                self.watched(kind, &path);
+            }
+        }
+        self.ends();
+        let paths = self.double.paths();
+        for (id, seen) in self.context.store.observed("acme", Timestamp::now()).objects {
+            let end = format!("/{}/{}", id.kind.row().plural, id.name);
+            if !paths.iter().any(|path| path.ends_with(&end)) {
+                self.context.store.remove("acme", &id, &seen.resource_version);
+            }
+        }
+    }
+
     /// Paths of a kind that are there.
     fn paths_of(&self, plural: &str) -> Vec<String> {
         let infix = format!("/{plural}/");

@@ -57,3 +57,73 @@ fn failures_are_retried_soon_then_later_and_not_in_step() {
     assert!(backoff("acme", 1000) <= BACKOFF_MAX.mul_f64(1.25));
     assert_ne!(backoff("acme", 3), backoff("globex", 3));
 }
+
+impl Shell {
+    /// Passes, some of which may fail, until none asks for anything.
+    async fn rest(&self, over: impl Fn(&Self) -> bool) {
+        for _ in 0..80 {
+            let passed = reconcile(self.tenant(), self.context.clone()).await;
+            let at_rest = passed.is_ok() && self.double.take_asked().is_empty();
+            if over(self) && (at_rest || !self.is_held()) {
+                return;
+            }
+            self.controllers();
+            self.watches();
+        }
+        panic!("no rest: {:?}", self.blockers());
+    }
+
+    /// A whole life, in which the answer to one write is lost.
+    async fn whole_life(policy: &str, lost: usize) -> Self {
+        let shell = Self::new();
+        shell.double.lose_answer(lost);
+        shell
+            .rest(|shell| !shell.paths_of("deployments").is_empty() && shell.double.object(EDGE).is_some())
+            .await;
+        shell.asks("acme", |spec| {
+            spec["deletionProtection"] = false.into();
+            spec["deletionPolicy"] = policy.into();
+        });
+        shell
+            .rest(|shell| !shell.paths_of("tenantoperations").is_empty())
+            .await;
+        for path in shell.paths_of("tenantoperations") {
+            let mut operation = shell.double.object(&path).unwrap();
+            operation["metadata"]["creationTimestamp"] = "2020-01-01T00:00:00Z".into();
+            shell.double.plant(&path, operation);
+        }
+        shell.watches();
+        shell.mark_deleted();
+        shell.rest(|shell| !shell.is_held()).await;
+        shell
+    }
+
+    /// Every `step`th write of a life.
+    async fn every_answer_lost(policy: &str, step: usize) {
+        let mut lost = 0;
+        loop {
+            let shell = Self::whole_life(policy, lost).await;
+            assert_eq!(shell.operation()["status"]["phase"], "Succeeded", "{lost}");
+            assert_eq!(shell.paths_of("tenantoperations").len(), 1, "{lost}");
+            for path in [NAMESPACE, AUTHORITY, DATABASE] {
+                let is_kept = shell.double.object(path).is_some();
+                assert_eq!(is_kept, policy == "Retain", "{path} {lost}");
+            }
+            if !shell.double.has_lost_answer() {
+                break;
+            }
+            lost += step;
+        }
+        assert!(lost > 40, "{lost}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_found_again_wherever_it_is() {
+    Shell::every_answer_lost("Delete", 1).await;
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_costs_no_data_that_is_kept() {
+    Shell::every_answer_lost("Retain", 3).await;
+}
