@@ -128,14 +128,15 @@ fn due(operation: &Operation, delay: Duration) -> jiff::Timestamp {
 fn announce(input: &Input<'_>) -> Record {
     let life = incarnation(input);
     let tenant = input.tenant.metadata.name.clone().unwrap_or_default();
-    let before = input.observed.operations.values();
-    let number = before
-        .filter(|operation| operation.spec.incarnation == life)
-        .count();
+    // The first that is free: somebody may have deleted a record of those before.
+    let known = &input.observed.operations;
+    let names = (0..=known.len()).map(|number| OperationName::of(&tenant, "deletion", &life, number));
+    let name = names
+        .map(|name| name.as_str().to_owned())
+        .find(|name| !known.contains_key(name));
     Record::Create {
-        name: OperationName::of(&tenant, "deletion", &life, number)
-            .as_str()
-            .to_owned(),
+        // One more name than there are records: one is free.
+        name: name.unwrap_or_default(),
         spec: TenantOperationSpec {
             tenant,
             tenant_uid: input.tenant.metadata.uid.clone().unwrap_or_default(),

@@ -195,6 +195,8 @@ fn effects(input: &Input<'_>, step: Step) -> Teardown {
             prune: if ours { vec![id(input)] } else { Vec::new() },
             ..Teardown::default()
         },
+        // Somebody may have put the namespace back meanwhile: what is in it can't be read without its keys.
+        Step::Keys if ours => effects(input, Step::Namespace),
         Step::Keys => {
             let mut step = Teardown::default();
             if matches!(

@@ -83,6 +83,12 @@ impl Cluster {
         self.settle();
     }
 
+    /// Somebody deletes a record, the n-th by name.
+    pub fn lose_operation(&mut self, n: usize) {
+        let name = self.operations.keys().nth(n).cloned().unwrap();
+        self.operations.remove(&name);
+    }
+
     pub fn operations(&self) -> impl Iterator<Item = &Operation> {
         self.operations.values()
     }

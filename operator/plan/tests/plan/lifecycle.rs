@@ -159,6 +159,24 @@ fn a_tenant_may_be_deleted_a_while_after_its_protection_was_switched_off() {
 }
 
 #[test]
+fn a_record_that_somebody_deleted_makes_no_name_twice() {
+    let mut cluster = settled();
+    for on in [false, true, false, true] {
+        cluster.given.tenant.spec.deletion_protection = on;
+        cluster.settle();
+    }
+    assert_eq!(cluster.operations().count(), 2);
+    cluster.lose_operation(0);
+    cluster.given.tenant.spec.deletion_protection = false;
+    cluster.settle();
+    let pending = cluster
+        .operations()
+        .filter(|operation| operation.status.phase == Phase::Pending);
+    assert_eq!(pending.count(), 1);
+    assert_eq!(cluster.operations().count(), 2);
+}
+
+#[test]
 fn a_tenant_whose_data_is_deleted_ends_in_order() {
     let mut cluster = settled();
     cluster.release(DeletionPolicy::Delete);
