@@ -11,7 +11,7 @@ use crate::kube;
 use crate::lab::image::Image;
 use crate::lab::steps::{Outcome, Step};
 use crate::lab::up::{Made, import_step, made, make_step};
-use crate::lab::{Lab, addons, shell};
+use crate::lab::{Lab, addons, net, shell};
 
 /// Where the chart is installed.
 pub const NAMESPACE: &str = "freehold-system";
@@ -50,6 +50,7 @@ fn charts(lab: &Lab, image: &Image) -> Result<Outcome> {
     )?;
     let repository = format!("image.repository={repository}");
     let digest = format!("image.digest={digest}");
+    let internet = format!("verification.targets.internet={}:443", net::INTERNET);
     helm(
         lab,
         &[
@@ -66,6 +67,8 @@ fn charts(lab: &Lab, image: &Image) -> Result<Outcome> {
             &repository,
             "--set",
             &digest,
+            "--set",
+            &internet,
         ],
     )?;
     Ok(Outcome::Done)

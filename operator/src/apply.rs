@@ -22,9 +22,9 @@ use tracing::info;
 
 use crate::cluster::{Refusal, api_of, refusal};
 use crate::mint::{self, MintError};
-use crate::observe::is_held;
+use crate::observe::{MINTED_TRUST, is_held, own_namespace};
 use crate::reconcile::backoff;
-use crate::store::{Store, is_declared};
+use crate::store::{Store, Trust, is_declared};
 use crate::watch::reduce;
 use ending::End;
 use freehold_crds::Tenant;
@@ -408,9 +408,15 @@ async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<Minting, ApplyError> {
     if let Err(not_before) = may {
         return Ok(Minting::NotBefore(not_before));
     }
-    for action in &plan.actions {
-        mint::act(pass.client, target, action, pass.now).await?;
-        info!(?action, "minted");
+    let observed = pass.store.observed(&name, pass.now);
+    let namespace_uid = own_namespace(&observed, pass.tenant);
+    let learned = mint::act(pass.client, target, &plan.actions, observed.minted, pass.now).await?;
+    if !learned.unsure
+        && let Some(namespace_uid) = namespace_uid
+    {
+        let until = pass.now + MINTED_TRUST;
+        let trust = Trust { until, namespace_uid };
+        pass.store.set_minted(&name, learned.minted, Some(trust));
     }
     Ok(Minting::Done)
 }

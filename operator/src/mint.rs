@@ -11,13 +11,14 @@ use std::collections::BTreeMap;
 use freehold_plan::names::{
     AuthorityName, EDGE_CERTIFICATE, FREEHOLD, INCARNATION, MANAGED_BY, OWNER_TOKEN, TENANT_LABEL,
 };
-use freehold_plan::{Action, Certificate, Slot};
+use freehold_plan::{Action, Certificate, Minted, Slot};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, ResourceExt};
 use serde_json::json;
+use tracing::info;
 
 use crate::cluster::{Refusal, refusal};
 pub use issue::IssueError;
@@ -62,41 +63,80 @@ impl MintError {
     }
 }
 
-/// Carries out one action. Each may be repeated.
-pub async fn act(client: &Client, target: For<'_>, action: &Action, now: Timestamp) -> Result<(), MintError> {
-    match action {
-        Action::MintAuthority => {
-            let made = issue::authority(target.name, now)?;
-            let name = AuthorityName::of(target.name);
-            let data = [("tls.crt", made.certificate_pem), ("tls.key", made.key_pem)];
-            create(
-                client,
-                target.keys_namespace,
-                secret(name.as_str(), target, "kubernetes.io/tls", data),
-            )
-            .await
+/// What is known after some actions, from the answers to the writes: the artefacts as the API server keeps them.
+#[derive(Debug)]
+pub struct Learned {
+    pub minted: Minted,
+    /// Something was there already, so what is known of it is to be read.
+    pub unsure: bool,
+}
+
+/// Carries out some actions. Each may be repeated.
+pub async fn act(
+    client: &Client,
+    target: For<'_>,
+    actions: &[Action],
+    known: Minted,
+    now: Timestamp,
+) -> Result<Learned, MintError> {
+    let mut learned = Learned {
+        minted: known,
+        unsure: false,
+    };
+    let mut authority_made = None;
+    for action in actions {
+        match action {
+            Action::MintAuthority => {
+                let made = issue::authority(target.name, now)?;
+                let name = AuthorityName::of(target.name);
+                let pair = (made.certificate_pem.clone(), made.key_pem.clone());
+                let data = [("tls.crt", made.certificate_pem), ("tls.key", made.key_pem)];
+                let secret = secret(name.as_str(), target, "kubernetes.io/tls", data);
+                match create(client, target.keys_namespace, secret).await? {
+                    Some(kept) => {
+                        learned.minted.authority = certificate_of(&kept, target.incarnation);
+                        authority_made = Some(pair);
+                    }
+                    None => learned.unsure = true,
+                }
+            }
+            Action::MintEdge {
+                namespace,
+                dns_names,
+                lifetime_seconds,
+            } => {
+                let (certificate, key) = match &authority_made {
+                    Some(pair) => pair.clone(),
+                    None => authority(client, target).await?,
+                };
+                let made = issue::leaf(target.name, &certificate, &key, dns_names, *lifetime_seconds, now)?;
+                let data = [
+                    ("tls.crt", made.certificate_pem),
+                    ("tls.key", made.key_pem),
+                    ("ca.crt", certificate),
+                ];
+                let secret = secret(EDGE_CERTIFICATE, target, "kubernetes.io/tls", data);
+                match create_or_replace(client, namespace, secret, target.incarnation).await? {
+                    Some(kept) => learned.minted.edge = certificate_of(&kept, target.incarnation),
+                    None => learned.unsure = true,
+                }
+            }
+            Action::MintOwner { namespace } => {
+                let data = [("token", issue::token()?)];
+                let secret = secret(OWNER_TOKEN, target, "Opaque", data);
+                match create(client, namespace, secret).await? {
+                    Some(_) => learned.minted.owner = Slot::Present(()),
+                    None => learned.unsure = true,
+                }
+            }
+            Action::ForgetAuthority => {
+                forget(client, target).await?;
+                learned.unsure = true;
+            }
         }
-        Action::MintEdge {
-            namespace,
-            dns_names,
-            lifetime_seconds,
-        } => {
-            let (certificate, key) = authority(client, target).await?;
-            let made = issue::leaf(target.name, &certificate, &key, dns_names, *lifetime_seconds, now)?;
-            let data = [
-                ("tls.crt", made.certificate_pem),
-                ("tls.key", made.key_pem),
-                ("ca.crt", certificate),
-            ];
-            let secret = secret(EDGE_CERTIFICATE, target, "kubernetes.io/tls", data);
-            create_or_replace(client, namespace, secret, target.incarnation).await
-        }
-        Action::MintOwner { namespace } => {
-            let data = [("token", issue::token()?)];
-            create(client, namespace, secret(OWNER_TOKEN, target, "Opaque", data)).await
-        }
-        Action::ForgetAuthority => forget(client, target).await,
+        info!(?action, "minted");
     }
+    Ok(learned)
 }
 
 /// The metadata of a certificate in a Secret, parsed from the certificate itself.
@@ -106,17 +146,19 @@ pub async fn certificate(
     name: &str,
     incarnation: &str,
 ) -> Result<Slot<Certificate>, MintError> {
-    let Some(secret) = read(client, namespace, name).await? else {
-        return Ok(Slot::Absent);
-    };
-    if !is_for(&secret, incarnation) {
-        return Ok(Slot::Foreign);
+    let secret = read(client, namespace, name).await?;
+    Ok(secret.map_or(Slot::Absent, |secret| certificate_of(&secret, incarnation)))
+}
+
+fn certificate_of(secret: &Secret, incarnation: &str) -> Slot<Certificate> {
+    if !is_for(secret, incarnation) {
+        return Slot::Foreign;
     }
-    let certificate = text(&secret, "tls.crt").and_then(|pem| {
-        let issuer = text(&secret, "ca.crt").unwrap_or_else(|| pem.clone());
+    let certificate = text(secret, "tls.crt").and_then(|pem| {
+        let issuer = text(secret, "ca.crt").unwrap_or_else(|| pem.clone());
         issue::facts(&pem, &issuer).ok()
     });
-    Ok(certificate.map_or(Slot::Broken, Slot::Present))
+    certificate.map_or(Slot::Broken, Slot::Present)
 }
 
 /// Whether a token is there.
@@ -196,17 +238,16 @@ fn secret<const N: usize>(name: &str, target: For<'_>, kind: &str, data: [(&str,
     }
 }
 
-/// What is there already stays.
-async fn create(client: &Client, namespace: &str, secret: Secret) -> Result<(), MintError> {
+/// What is there already stays: then there is no answer.
+async fn create(client: &Client, namespace: &str, secret: Secret) -> Result<Option<Secret>, MintError> {
     let params = PostParams {
         field_manager: Some(FREEHOLD.to_owned()),
         ..PostParams::default()
     };
     match secrets(client, namespace).create(&params, &secret).await {
-        Err(source) if refusal(&source) != Refusal::AlreadyExists => {
-            Err(failed("create", namespace, &secret.name_any(), source))
-        }
-        _ => Ok(()),
+        Ok(kept) => Ok(Some(kept)),
+        Err(source) if refusal(&source) == Refusal::AlreadyExists => Ok(None),
+        Err(source) => Err(failed("create", namespace, &secret.name_any(), source)),
     }
 }
 
@@ -216,13 +257,16 @@ async fn create_or_replace(
     namespace: &str,
     secret: Secret,
     incarnation: &str,
-) -> Result<(), MintError> {
+) -> Result<Option<Secret>, MintError> {
     let name = secret.name_any();
+    if let Some(kept) = create(client, namespace, secret.clone()).await? {
+        return Ok(Some(kept));
+    }
     let Some(there) = read(client, namespace, &name).await? else {
-        return create(client, namespace, secret).await;
+        return Ok(None);
     };
     if !is_for(&there, incarnation) {
-        return Ok(());
+        return Ok(None);
     }
     let data: BTreeMap<String, ByteString> = secret.data.unwrap_or_default();
     let patch = json!({
@@ -236,7 +280,7 @@ async fn create_or_replace(
     let api = secrets(client, namespace);
     api.patch(&name, &params, &Patch::Merge(patch))
         .await
-        .map(|_| ())
+        .map(Some)
         .map_err(|source| failed("patch", namespace, &name, source))
 }
 

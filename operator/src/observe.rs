@@ -1,7 +1,7 @@
 //! Observe: what the plan is asked about. Client required, but at rest nothing is read: objects come from the watches,
 //! and the metadata of minted Secrets is kept and read again once a day.
 
-use freehold_crds::Tenant;
+use freehold_crds::{Phase, Tenant};
 use freehold_plan::names::{AuthorityName, EDGE_CERTIFICATE, NamespaceName, OWNER_TOKEN};
 use freehold_plan::{Config, Facts, Input, Minted, Observed, Slot, incarnation};
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +12,7 @@ use crate::mint::{self, MintError};
 use crate::store::{Store, Trust, namespace_of};
 
 /// How long the metadata of minted Secrets is trusted.
-const MINTED_TRUST: SignedDuration = SignedDuration::from_hours(24);
+pub const MINTED_TRUST: SignedDuration = SignedDuration::from_hours(24);
 /// The same, when another's Secret stands in the place of ours: nothing tells when that is taken away.
 const FOREIGN_TRUST: SignedDuration = SignedDuration::from_secs(30);
 
@@ -46,15 +46,23 @@ pub async fn observe(
         .is_some_and(|trust| now < trust.until && Some(&trust.namespace_uid) == namespace_uid.as_ref());
     let mut failed = None;
     if !trusted {
-        // A tenant that ends needs neither certificate nor token.
-        let with_namespace = namespace_uid.is_some() && tenant.metadata.deletion_timestamp.is_none();
+        // A tenant that is taken down needs neither certificate nor token; one that is only held does.
+        let with_namespace = namespace_uid.is_some() && !is_taken_down(&known, tenant);
         let target = mint::For {
             name: &name,
             incarnation: &incarnation,
             keys_namespace: &config.keys_namespace,
         };
         let minted;
-        (minted, failed) = read_minted(client, target, with_namespace, known.minted).await;
+        if with_namespace || tenant.metadata.deletion_timestamp.is_some() || tenant.spec.adopt.is_some() {
+            (minted, failed) = read_minted(client, target, with_namespace, known.minted).await;
+        } else {
+            // Nothing of it is there yet. Should there be keys all the same, the create finds them.
+            minted = Minted {
+                authority: known.minted.authority,
+                ..Minted::default()
+            };
+        }
         let trust = if waits_for_a_person(&minted) {
             FOREIGN_TRUST
         } else {
@@ -83,6 +91,15 @@ pub async fn observe(
     }
 }
 
+fn is_taken_down(known: &Observed, tenant: &Tenant) -> bool {
+    let uid = tenant.metadata.uid.as_deref().unwrap_or_default();
+    let mut operations = known
+        .operations
+        .values()
+        .filter(|operation| operation.spec.tenant_uid == uid);
+    operations.any(|operation| matches!(operation.status.phase, Phase::Running | Phase::Succeeded))
+}
+
 /// Which life of the tenant this is, as far as it is known by now.
 pub fn life(tenant: &Tenant, observed: &Observed, config: &Config, now: Timestamp) -> String {
     incarnation(&Input {
@@ -108,7 +125,7 @@ fn waits_for_a_person(minted: &Minted) -> bool {
 }
 
 /// The uid of the namespace, if it was made for this tenant or is to be taken over: in another one nothing is read.
-fn own_namespace(observed: &Observed, tenant: &Tenant) -> Option<String> {
+pub fn own_namespace(observed: &Observed, tenant: &Tenant) -> Option<String> {
     let seen = observed.objects.get(&namespace_of(&tenant.name_any()))?;
     is_held(&seen.facts, tenant).then(|| seen.uid.clone())
 }

@@ -190,7 +190,7 @@ pub fn count(context: &Context, tenants: &Reflector<Tenant>) {
         warn!(
             count = orphaned.len(),
             tenants = ?some,
-            "namespaces of tenants that are gone: adopt them with a new Tenant, or delete them"
+            "namespaces of tenants that are gone: create the Tenant again with spec.adopt.incarnation, then delete it as any other"
         );
     }
 }

@@ -19,7 +19,7 @@ use crate::apply::{self, ApplyError, Pass};
 use crate::cluster::{Refusal, refusal, retry_after};
 use crate::mint::MintError;
 use crate::observe::{Sight, observe};
-use crate::report::{self, ReportError};
+use crate::report::{self, ReportError, Reported};
 use crate::serve::Metrics;
 use crate::store::{LASTING, Store};
 
@@ -119,7 +119,7 @@ async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, Pass
     // What the plan thought has turned out otherwise: the next pass, which follows at once, knows what to say.
     let outdated = applied.as_ref().is_ok_and(|done| done.again || done.outdated);
     let reported = if passing || outdated {
-        Ok(false)
+        Ok(Reported::default())
     } else {
         report::report(client, store, &tenant, &plan, identity, now).await
     };
@@ -134,9 +134,12 @@ async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, Pass
     }
     context
         .metrics
-        .pass(started.elapsed(), done.writes + usize::from(reported));
-    let wake = [plan.wake, look_again, done.wake].into_iter().flatten().min();
-    debug!(writes = done.writes, reported, again = done.again, ?wake, "pass");
+        .pass(started.elapsed(), done.writes + usize::from(reported.written));
+    let wake = [plan.wake, look_again, done.wake, reported.due]
+        .into_iter()
+        .flatten()
+        .min();
+    debug!(writes = done.writes, ?reported, again = done.again, ?wake, "pass");
     Ok(next(done.again, wake, now))
 }
 

@@ -3,7 +3,7 @@
 use freehold_crds::{Tenant, TenantStatus};
 use freehold_plan::Plan;
 use freehold_plan::names::FREEHOLD;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -38,7 +38,18 @@ pub fn freshest(store: &Store, tenant: &Tenant) -> Tenant {
     tenant
 }
 
-/// Writes the status if it differs from the one before. Gives whether it did.
+/// What nobody waits for is told at most so often: while a tenant is made, something changes every second.
+const PACE: SignedDuration = SignedDuration::from_secs(10);
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    pub written: bool,
+    /// When what was held back is to be told.
+    pub due: Option<Timestamp>,
+}
+
+/// Writes the status if it differs from the one before.
 pub async fn report(
     client: &Client,
     store: &Store,
@@ -46,11 +57,18 @@ pub async fn report(
     plan: &Plan,
     identity: &str,
     now: Timestamp,
-) -> Result<bool, ReportError> {
+) -> Result<Reported, ReportError> {
     if is_same(tenant.status.as_ref(), &plan.status) {
-        return Ok(false);
+        return Ok(Reported::default());
     }
     let name = tenant.name_any();
+    let due = store.written(&name).map_or(now, |written| written.at + PACE);
+    if due > now && !is_urgent(tenant.status.as_ref(), &plan.status) {
+        return Ok(Reported {
+            written: false,
+            due: Some(due),
+        });
+    }
     let api: Api<Tenant> = Api::all(client.clone());
     let body = json!({
         "apiVersion": Tenant::api_version(&()),
@@ -72,16 +90,58 @@ pub async fn report(
                 uid: written.uid().unwrap_or_default(),
                 resource_version: written.resource_version().unwrap_or_default(),
                 status: plan.status.clone(),
+                at: now,
             },
         ),
-        Err(error) if refusal(&error) == Refusal::NotFound => return Ok(false),
+        Err(error) if refusal(&error) == Refusal::NotFound => return Ok(Reported::default()),
         Err(error) => return Err(ReportError(Box::new(error))),
     }
     for event in &plan.events {
         info!(tenant = name, reason = event.reason, "{}", event.message);
         publish(client, tenant, event, identity, now).await;
     }
-    Ok(true)
+    Ok(Reported {
+        written: true,
+        due: None,
+    })
+}
+
+/// Whether somebody may wait for what is new: everything but how far a concern has come, and how many pods there are. Bad
+/// news is never held back.
+fn is_urgent(before: Option<&TenantStatus>, after: &TenantStatus) -> bool {
+    /// Those that sum a tenant up, and those that people and pipelines ask for.
+    const ASKED: [&str; 7] = [
+        "Ready",
+        "Stalled",
+        "Serving",
+        "UpToDate",
+        "Deletable",
+        "ClassCurrent",
+        "IsolationVerified",
+    ];
+    let told = |status: &TenantStatus| {
+        let asked = status
+            .conditions
+            .iter()
+            .filter(|c| ASKED.contains(&c.type_.as_str()));
+        let asked: Vec<(String, String)> = asked.map(|c| (c.type_.clone(), c.status.clone())).collect();
+        let rest = TenantStatus {
+            conditions: Vec::new(),
+            components: Vec::new(),
+            ..status.clone()
+        };
+        (rest, asked)
+    };
+    let is_worse = |before: &TenantStatus| {
+        let mut good = before.conditions.iter().filter(|c| c.status == "True");
+        good.any(|was| {
+            after
+                .conditions
+                .iter()
+                .any(|c| c.type_ == was.type_ && c.status != "True")
+        })
+    };
+    before.is_none_or(|before| is_worse(before) || told(before) != told(after))
 }
 
 /// Compares in the form in which the API server keeps it.
@@ -121,5 +181,40 @@ async fn publish(
     let api: Api<Event> = Api::namespaced(client.clone(), EVENTS_NAMESPACE);
     if let Err(error) = api.create(&params, &body).await {
         warn!(%error, "an event could not be written");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_crds::ComponentStatus;
+    use serde_json::json;
+
+    use super::*;
+
+    fn status(ready: &str, database: &str, available: i32) -> TenantStatus {
+        let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "R", "message": "", "lastTransitionTime": "2027-01-15T08:00:00Z"});
+        let conditions = json!([condition("Ready", ready), condition("DatabaseReady", database)]);
+        TenantStatus {
+            conditions: serde_json::from_value(conditions).unwrap_or_default(),
+            components: vec![ComponentStatus {
+                name: "web".into(),
+                available,
+                wanted: 2,
+            }],
+            ..TenantStatus::default()
+        }
+    }
+
+    #[test]
+    fn how_far_a_tenant_has_come_can_wait_and_everything_else_can_not() {
+        let before = status("False", "False", 0);
+        assert!(!is_urgent(Some(&before), &status("False", "True", 0)));
+        assert!(!is_urgent(Some(&before), &status("False", "False", 1)));
+        assert!(is_urgent(Some(&before), &status("True", "False", 0)));
+        assert!(is_urgent(Some(&status("False", "True", 0)), &before), "bad news");
+        assert!(is_urgent(None, &before));
+        let mut blocked = before.clone();
+        blocked.url = Some("https://acme.example".into());
+        assert!(is_urgent(Some(&before), &blocked));
     }
 }

@@ -44,6 +44,7 @@ pub struct Written {
     pub uid: String,
     pub resource_version: String,
     pub status: TenantStatus,
+    pub at: Timestamp,
 }
 
 /// A namespace that belongs to a life of a tenant.

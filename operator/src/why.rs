@@ -166,6 +166,13 @@ fn why(tenant: &Tenant) -> Why {
             .conditions
             .iter()
             .filter(|found| !good(&found.type_, &found.status))
+            // A blocker has said it, with more words.
+            .filter(|found| {
+                !status
+                    .blockers
+                    .iter()
+                    .any(|blocker| blocker.reason == found.reason)
+            })
             .map(|found| Open {
                 r#type: found.type_.clone(),
                 status: found.status.clone(),

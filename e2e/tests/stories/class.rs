@@ -71,7 +71,7 @@ fn a_changed_class_shows_as_drift_and_is_taken_over_in_the_window() {
     // A window that can't be read says so, and the tenant serves.
     change(
         guest.0,
-        &json!({"maintenance": {"windows": [{"rule": "FREQ=SOMETIMES", "duration": "1h"}]}}),
+        &json!({"maintenance": {"windows": [{"rule": "FREQ=DAILY;BYHOUR=25", "duration": "1h"}]}}),
     );
     let object = kube::wait_condition(lab(), &["tenant", guest.0], "Stalled", "True", MINUTE).unwrap();
     assert_eq!(object["status"]["blockers"][0]["reason"], "InvalidWindow");

@@ -119,3 +119,32 @@ async fn no_step_is_taken_while_the_namespace_stands_without_its_labels() {
         );
     }
 }
+
+/// Whoever deletes a tenant past admission must not make its certificates change by the minute.
+#[tokio::test]
+async fn a_tenant_that_is_held_keeps_its_secrets_after_a_restart_of_the_operator() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let edge = format!("{NAMESPACE}/secrets/edge-tls");
+    let before = shell.double.object(&edge).unwrap();
+    shell.mark_deleted();
+    // An operator that has just started knows nothing from before.
+    shell
+        .context
+        .store
+        .set_minted("acme", freehold_plan::Minted::default(), None);
+    shell.double.take_asked();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let asked = shell.double.take_asked();
+    assert!(
+        !asked
+            .iter()
+            .any(|asked| asked.resource == "secrets" && asked.verb != "get"),
+        "{asked:#?}"
+    );
+    assert_eq!(shell.double.object(&edge).unwrap()["data"], before["data"]);
+}
