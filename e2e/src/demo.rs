@@ -176,7 +176,10 @@ fn refusals(lab: &Lab) -> Result<()> {
     let region = patch(json!({"region": "us-east"}));
     let sso = patch(json!({"egress": [{"cidr": "169.254.169.254/32", "ports": [{"port": 80}]}]}));
     let slips: [(&str, Vec<&str>); 4] = [
-        ("delete a tenant", vec!["delete", "tenant", TENANTS[0], "--wait=false"]),
+        (
+            "delete a tenant",
+            vec!["delete", "tenant", TENANTS[0], "--wait=false"],
+        ),
         (
             "delete the definition",
             vec!["delete", "crd", "tenants.freehold.dev", "--wait=false"],

@@ -5,7 +5,7 @@ use crate::{
     instance::{Instance, OWNER_PASSWORD, OWNER_TOKEN},
 };
 use axum::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;
 
@@ -157,23 +157,90 @@ async fn a_session_ends_when_idle_or_too_old() {
     browser.get("/api/session").await.expect(401);
 }
 
+/// Two replicas of the api on one database, and what an account is locked after.
+async fn replicas(attempts: u32) -> Instance {
+    let mut instance = Instance::prepare().await;
+    instance.settings(json!({ "password": { "lockoutAttempts": attempts } }));
+    instance.migrate();
+    instance.spawn("api", &[]).await;
+    instance.spawn("api", &[]).await;
+    instance
+}
+
+fn login(email: &str, password: &str) -> Value {
+    json!({ "email": email, "password": password })
+}
+
 #[tokio::test]
-async fn many_wrong_passwords_must_wait() {
-    let instance = Instance::start().await;
-    let browser = instance.owner().await;
-    let wrong = json!({ "email": "owner@acme.example", "password": "wrong" });
-    for _ in 0..5 {
+async fn wrong_passwords_in_a_row_lock_the_account_in_every_replica() {
+    let instance = replicas(3).await;
+    instance.owner().await;
+    let (first, second) = (instance.browser(0), instance.browser(1));
+    let wrong = login("OWNER@acme.example", "wrong");
+    let right = login("owner@acme.example", OWNER_PASSWORD);
+    for browser in [&first, &second] {
         browser.post("/api/login", wrong.clone()).await.expect(403);
     }
-    // On a slow machine the first waits are over before the next attempt; they double.
-    let mut answer = browser.post("/api/login", wrong.clone()).await;
-    for _ in 0..5 {
-        if answer.status == 403 {
-            answer = browser.post("/api/login", wrong.clone()).await;
-        }
+    first.post("/api/login", right.clone()).await.expect(200);
+    for browser in [&second, &first, &second] {
+        browser.post("/api/login", wrong.clone()).await.expect(403);
     }
-    let answer = answer.expect(429);
-    assert!(answer.headers.contains_key("retry-after"));
+    for browser in [&first, &second] {
+        let answer = browser.post("/api/login", right.clone()).await.expect(429);
+        assert!(answer.text.contains("try again in 15 min"), "{}", answer.text);
+        let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((880..=900).contains(&wait), "{wait}");
+    }
+
+    let sql = instance.sql().await;
+    sql.execute(
+        "update login_attempts set last_at = last_at - interval '15 minutes'",
+        &[],
+    )
+    .await
+    .unwrap();
+    first.post("/api/login", wrong).await.expect(403);
+    second.post("/api/login", right).await.expect(200);
+    assert_eq!(
+        instance.count("login_attempts").await,
+        0,
+        "a success forgets the failures"
+    );
+}
+
+#[tokio::test]
+async fn many_wrong_passwords_at_once_gain_nothing_and_no_answer_tells_who_has_an_account() {
+    let instance = replicas(3).await;
+    instance.owner().await;
+    for email in ["owner@acme.example", "nobody@acme.example"] {
+        let replicas = [0, 1, 0, 1, 0].map(|replica| instance.browser(replica));
+        let attempts = replicas.map(|browser| {
+            tokio::spawn(async move { browser.post("/api/login", login(email, "wrong")).await })
+        });
+        let mut answers = Vec::new();
+        for attempt in attempts {
+            answers.push(attempt.await.unwrap().status.as_u16());
+        }
+        answers.sort();
+        assert_eq!(answers, [403, 403, 403, 429, 429], "{email}");
+    }
+    let sql = instance.sql().await;
+    sql.execute(
+        "update login_attempts set last_at = last_at - interval '15 minutes'",
+        &[],
+    )
+    .await
+    .unwrap();
+    instance
+        .browser(0)
+        .post("/api/login", login("eve@acme.example", "wrong"))
+        .await
+        .expect(403);
+    assert_eq!(
+        instance.count("login_attempts").await,
+        1,
+        "what is over is cleared away"
+    );
 }
 
 async fn invite(owner: &Browser, email: &str) -> crate::browser::Answer {

@@ -17,5 +17,6 @@ mod instance;
 mod postgres;
 mod schema;
 mod shutdown;
+mod sso;
 mod tiers;
 mod tls;
