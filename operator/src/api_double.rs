@@ -34,6 +34,8 @@ struct State {
     asked: Vec<Asked>,
     /// After so many more writes one is done, and its answer is lost.
     loses: Option<usize>,
+    /// What somebody's webhook does to writes of paths that begin so.
+    webhook: Option<(String, fn(&mut Value))>,
 }
 
 /// The server; clones share their state.
@@ -84,6 +86,16 @@ impl ApiDouble {
     /// Whether the answer that was to be lost is.
     pub fn has_lost_answer(&self) -> bool {
         self.0.lock().unwrap().loses.is_none()
+    }
+
+    /// From now on somebody's webhook changes what is written to paths that begin so.
+    pub fn rewrite(&self, prefix: &str, change: fn(&mut Value)) {
+        self.0.lock().unwrap().webhook = Some((prefix.to_owned(), change));
+    }
+
+    /// That webhook is gone.
+    pub fn rewrite_nothing(&self) {
+        self.0.lock().unwrap().webhook = None;
     }
 
     /// Refuses nothing any more.
@@ -173,6 +185,7 @@ impl State {
         }
         object["metadata"]["creationTimestamp"] = jiff::Timestamp::now().to_string().into();
         object["metadata"]["managedFields"] = json!([{"manager": "freehold", "operation": "Update"}]);
+        self.changed_by_webhook(&path, &mut object);
         let stored = self.stamp(object, None);
         self.objects.insert(path, stored.clone());
         (StatusCode::CREATED, stored)
@@ -210,9 +223,18 @@ impl State {
             }
         }
         merge(&mut object, patch);
+        self.changed_by_webhook(path, &mut object);
         let stored = self.stamp(object, Some(&before));
         self.objects.insert(path.to_owned(), stored.clone());
         (StatusCode::OK, stored)
+    }
+
+    fn changed_by_webhook(&self, path: &str, object: &mut Value) {
+        if let Some((prefix, change)) = &self.webhook
+            && path.starts_with(prefix)
+        {
+            change(object);
+        }
     }
 
     fn delete(&mut self, path: &str) -> (StatusCode, Value) {

@@ -24,7 +24,7 @@ use crate::cluster::{Refusal, api_of, refusal};
 use crate::mint::{self, MintError};
 use crate::observe::{MINTED_TRUST, is_held, own_namespace};
 use crate::reconcile::backoff;
-use crate::store::{Store, Trust, is_declared};
+use crate::store::{LASTING, Store, Trust, is_declared};
 use crate::watch::reduce;
 use ending::End;
 use freehold_crds::Tenant;
@@ -138,6 +138,13 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
         }
         let mut under_way = Vec::new();
         for write in writes.iter().filter(|write| id_of(write).kind.row().wave == wave) {
+            if let Some(instant) = pass
+                .store
+                .not_before(&pass.tenant.name_any(), id_of(write), pass.now)
+            {
+                done.wake = Some(done.wake.map_or(instant, |wake| wake.min(instant)));
+                continue;
+            }
             under_way.push(carry_out(pass, observed, *write));
         }
         let results: Vec<_> = futures::stream::iter(under_way)
@@ -194,6 +201,26 @@ enum Outcome {
     Claimed,
 }
 
+/// Whether what the API server kept is not what was sent: a webhook of somebody's, most likely. Writing it again at once
+/// would go on for ever, so the next write waits ever longer, and the status says it.
+fn comes_back_changed(pass: Pass<'_>, write: &Write<'_>, kept: &DynamicObject) -> bool {
+    let (Write::Create(object) | Write::Apply(object, _)) = write;
+    let tenant = pass.tenant.name_any();
+    let seen = reduce(object.id.kind, kept.clone());
+    if seen.is_none_or(|(_, _, seen)| object.is_settled(&seen.live)) {
+        pass.store.stands(&tenant, &object.id);
+        return false;
+    }
+    let times = pass
+        .store
+        .rewritten(&tenant, &object.id, pass.now, |times| backoff(&tenant, times));
+    if times >= LASTING {
+        let why = "what is written comes back changed: look for a mutating webhook or policy that changes it";
+        pass.store.refused(&tenant, object.id.clone(), why.to_owned());
+    }
+    true
+}
+
 /// What was written; `None` when it is not as it was seen, see [`Outcome::Found`].
 type Answer = Option<DynamicObject>;
 
@@ -218,6 +245,10 @@ async fn carry_out(pass: Pass<'_>, observed: &Observed, write: Write<'_>) -> Res
         Ok(Some(written)) => {
             info!(%id, verb, "written");
             let was_refused = pass.store.accepted(&pass.tenant.name_any(), id);
+            if comes_back_changed(pass, &write, &written) {
+                remember(pass, id, written);
+                return Ok(Outcome::Written);
+            }
             remember(pass, id, written);
             Ok(if was_refused {
                 Outcome::Found

@@ -228,6 +228,33 @@ impl Store {
         *times >= LASTING && now.duration_since(*since) >= LASTING_SINCE
     }
 
+    /// A write came back other than it was sent: something rewrites it. Gives how often in a row.
+    pub fn rewritten(&self, tenant: &str, id: &Id, now: Timestamp, pause: impl Fn(u32) -> Duration) -> u32 {
+        let mut state = self.lock();
+        let (times, not_before) = state
+            .record(tenant)
+            .rewritten
+            .entry(id.clone())
+            .or_insert((0, now));
+        *times = times.saturating_add(1);
+        *not_before = now + pause(*times);
+        *times
+    }
+
+    /// A write stands as it was sent.
+    pub fn stands(&self, tenant: &str, id: &Id) {
+        if let Some(record) = self.lock().tenants.get_mut(tenant) {
+            record.rewritten.remove(id);
+        }
+    }
+
+    /// When another write of an object is of use, if that isn't now: something rewrote the last one.
+    pub fn not_before(&self, tenant: &str, id: &Id, now: Timestamp) -> Option<Timestamp> {
+        let state = self.lock();
+        let (_, not_before) = state.tenants.get(tenant)?.rewritten.get(id)?;
+        Some(*not_before).filter(|instant| *instant > now)
+    }
+
     /// The API server took a write of this object. Gives whether it had been refused before.
     pub fn accepted(&self, tenant: &str, id: &Id) -> bool {
         self.lock().tenants.get_mut(tenant).is_some_and(|record| {

@@ -35,6 +35,8 @@ pub(super) struct Record {
     pub(super) acted: Option<Acted>,
     /// Writes that failed in a row: how often, and since when.
     pub(super) unwritten: BTreeMap<Id, (u32, Timestamp)>,
+    /// Writes that came back other than they were sent: how often in a row, and when the next is of use.
+    pub(super) rewritten: BTreeMap<Id, (u32, Timestamp)>,
     pub(super) status: Option<Written>,
     pub(super) failures: u32,
 }

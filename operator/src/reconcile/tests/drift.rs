@@ -93,3 +93,47 @@ async fn what_is_gone_without_a_word_of_the_watch_is_made_anew() {
         8080
     );
 }
+
+/// Otherwise each of our writes would be answered by one of theirs, for ever.
+#[tokio::test]
+async fn a_webhook_that_rewrites_what_is_written_is_named_and_written_to_ever_more_rarely() {
+    let shell = Shell::new();
+    let path = format!("{NAMESPACE}/services/web");
+    shell
+        .double
+        .rewrite(&path, |service| service["spec"]["ports"][0]["port"] = 1.into());
+    let mut writes = 0;
+    for _ in 0..60 {
+        let asked = shell.pass().await;
+        writes += asked
+            .iter()
+            .filter(|asked| asked.resource == "services" && asked.name == "web" && asked.verb != "get")
+            .count();
+        tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+    }
+    assert!(writes <= 16, "{writes} writes in 60 passes");
+    let told = shell.blockers();
+    assert!(
+        told.iter().any(|told| told.contains("comes back changed")),
+        "{told:?}"
+    );
+
+    shell.double.rewrite_nothing();
+    for _ in 0..200 {
+        shell.pass().await;
+        if shell.double.object(&path).unwrap()["spec"]["ports"][0]["port"] == 8080 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(
+        shell.double.object(&path).unwrap()["spec"]["ports"][0]["port"],
+        8080
+    );
+    shell.pass().await;
+    let told = shell.blockers();
+    assert!(
+        !told.iter().any(|told| told.contains("comes back changed")),
+        "{told:?}"
+    );
+}
