@@ -108,6 +108,25 @@ fn everything_in_a_spec_is_bounded() {
     }
 }
 
+/// A tenant names its class and its release, which are the platform's; nothing that lies in a namespace.
+#[test]
+fn no_field_names_an_object_of_another_namespace() {
+    let (_, tenant) = schemas().swap_remove(0);
+    walk(&tenant["properties"]["spec"], "Tenant.spec", &mut |path, _| {
+        let field = path.rsplit('.').next().unwrap_or_default().to_lowercase();
+        for word in [
+            "namespace",
+            "secret",
+            "configmap",
+            "serviceaccount",
+            "template",
+            "manifest",
+        ] {
+            assert!(!field.contains(word), "{path}");
+        }
+    });
+}
+
 #[test]
 fn every_rule_has_a_message() {
     for (kind, schema) in schemas() {

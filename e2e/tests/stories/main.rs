@@ -6,6 +6,7 @@ mod access;
 mod admission;
 mod class;
 mod faults;
+mod hostile;
 mod hostnames;
 mod isolation;
 mod kills;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use freehold_plan::names::{AuthorityName, JobName, NamespaceName, WorkloadName};
+use freehold_plan::names::{AuthorityName, ClaimName, JobName, NamespaceName, WorkloadName};
 use freehold_plan::{Ending, Kind, Plan, plan};
 use jiff::SignedDuration;
 use proptest::prelude::*;
@@ -184,5 +184,36 @@ proptest! {
             JobName::of("migrate", "1.0.0", &a, &[]),
             JobName::of("migrate", "1.0.0", &b, &[])
         );
+    }
+}
+
+/// No end is cut off: what would be too long gets a hash instead.
+#[test]
+fn a_million_names_and_none_is_given_twice() {
+    let mut seen = std::collections::HashSet::with_capacity(3_000_000);
+    for number in 0..1_000_000_u32 {
+        // Long names that differ at their end only, and short ones that differ by a separator.
+        let long = format!("{}-{number}", "x".repeat(60));
+        assert!(seen.insert(NamespaceName::of(&long).to_string()), "{long}");
+        assert!(seen.insert(AuthorityName::of(&long).to_string()), "{long}");
+        assert!(
+            seen.insert(ClaimName::of(&format!("{number}.example")).to_string()),
+            "{number}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn annotations_of_a_tenant_change_nothing(
+        given in anything(),
+        notes in proptest::collection::btree_map("(freehold\\.dev/)?[a-z]{1,12}", ".{0,40}", 1..6),
+    ) {
+        let mut noted = given.clone();
+        noted.tenant.metadata.annotations = Some(notes.clone());
+        noted.tenant.metadata.labels = Some(notes);
+        prop_assert_eq!(plan(&given.input()), plan(&noted.input()));
     }
 }

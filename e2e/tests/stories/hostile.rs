@@ -1,0 +1,336 @@
+//! Attacks that need a running tenant: planted objects, objects that don't end, a quota without room, a tenant that flaps;
+//! and whether a secret is anywhere that people look.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use freehold_e2e::kube;
+use freehold_e2e::lab::cel::cel_cost;
+use serde_json::{Value, json};
+
+use crate::stage::{Guest, MINUTE, change, delete, lab, namespace, tenant_manifest, wait_ready};
+
+/// Objects that somebody put under the names that a tenant will need, before it does.
+#[test]
+fn objects_planted_under_our_names_are_named_and_left_alone() {
+    let guest = Guest::ready("planted", 1);
+    let namespace = namespace(guest.0);
+    // The class copy stands in for all: deleted, and put back by somebody else under the same name.
+    kube::kubectl(
+        lab(),
+        &[
+            "-n",
+            "freehold-system",
+            "scale",
+            "deployment",
+            "freehold",
+            "--replicas=0",
+        ],
+    )
+    .unwrap();
+    kube::until("the operator to be gone", MINUTE, || {
+        Ok(kube::processes("freehold", "run").is_empty().then_some(()))
+    })
+    .unwrap();
+    let names = [("serviceaccount", "hooks"), ("networkpolicy", "worker")];
+    let mut uids = BTreeMap::new();
+    for (kind, name) in names {
+        kube::kubectl(lab(), &["-n", &namespace, "delete", kind, name]).unwrap();
+        let object = match kind {
+            "serviceaccount" => json!({"apiVersion": "v1", "kind": "ServiceAccount",
+                "metadata": {"name": name, "namespace": namespace}}),
+            _ => json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}]}}),
+        };
+        kube::apply(lab(), &[object]).unwrap();
+        let planted = kube::get(lab(), &["-n", &namespace, kind, name]).unwrap();
+        uids.insert(name, planted["metadata"]["uid"].clone());
+    }
+    kube::kubectl(
+        lab(),
+        &[
+            "-n",
+            "freehold-system",
+            "scale",
+            "deployment",
+            "freehold",
+            "--replicas=2",
+        ],
+    )
+    .unwrap();
+    let object = kube::wait_condition(lab(), &["tenant", guest.0], "Stalled", "True", MINUTE).unwrap();
+    assert_eq!(object["status"]["blockers"][0]["reason"], "ObjectNotOurs");
+    assert_eq!(kube::condition(&object, "Serving"), "True");
+    for (kind, name) in names {
+        let planted = kube::get(lab(), &["-n", &namespace, kind, name]).unwrap();
+        assert_eq!(
+            planted["metadata"]["uid"], uids[name],
+            "{kind} {name} was replaced"
+        );
+        assert!(
+            planted["metadata"]["labels"]["freehold.dev/tenant"].is_null(),
+            "{kind} {name} was merged into"
+        );
+        kube::kubectl(lab(), &["-n", &namespace, "delete", kind, name]).unwrap();
+    }
+    wait_ready(guest.0, 2 * MINUTE);
+}
+
+#[test]
+fn a_child_that_can_not_be_deleted_is_named_and_holds_up_nobody_else() {
+    let guest = Guest::ready("sticky", 1);
+    let namespace = namespace(guest.0);
+    let hold = |finalizers: Value| {
+        let patch = json!({"metadata": {"finalizers": finalizers}}).to_string();
+        kube::kubectl(
+            lab(),
+            &[
+                "-n",
+                &namespace,
+                "patch",
+                "deployment",
+                "web",
+                "--type=merge",
+                "-p",
+                &patch,
+            ],
+        )
+    };
+    hold(json!(["example.com/stuck"])).unwrap();
+    crate::stage::release(guest.0, "Delete").unwrap();
+    kube::kubectl(lab(), &["delete", "tenant", guest.0, "--wait=false"]).unwrap();
+    let told = kube::until("the stuck child to be named", MINUTE, || {
+        let object = kube::get(lab(), &["tenant", guest.0])?;
+        let message = object["status"]["blockers"][0]["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        Ok(message.contains("/web").then_some(message))
+    });
+    // Others come and go meanwhile.
+    let other = Guest::ready("unstuck", 1);
+    delete(other.0, "Delete").unwrap();
+    let operation = kube::get(lab(), &["tenant", guest.0]).unwrap()["status"]["operation"].clone();
+    hold(Value::Null).unwrap();
+    println!("{}", told.unwrap());
+    assert_eq!(operation["step"], "Workloads");
+    kube::until("the tenant to be gone", 3 * MINUTE, || {
+        Ok(kube::get(lab(), &["tenant", guest.0]).is_err().then_some(()))
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_tenant_without_quota_left_still_gets_its_certificate() {
+    let guest = Guest::ready("crowded", 1);
+    let namespace = namespace(guest.0);
+    let before = kube::get(lab(), &["tenant", guest.0]).unwrap()["status"]["certificate"].clone();
+    // Pods that wait for ever fill what is left of the quota.
+    let hog = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hog", "namespace": namespace},
+        "spec": {"replicas": 60, "selector": {"matchLabels": {"app": "hog"}}, "template": {
+            "metadata": {"labels": {"app": "hog"}}, "spec": {"automountServiceAccountToken": false,
+                "nodeSelector": {"no": "node"},
+                "securityContext": {"runAsNonRoot": true, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [{"name": "hog", "image": "none", "resources": {"requests": {"cpu": "1m", "memory": "1Mi"}},
+                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}]}}}});
+    kube::apply(lab(), &[hog]).unwrap();
+    kube::until("the quota to be full", MINUTE, || {
+        let quota = kube::get(lab(), &["-n", &namespace, "resourcequota", "tenant"])?;
+        Ok((quota["status"]["used"]["count/pods"] == quota["status"]["hard"]["count/pods"]).then_some(()))
+    })
+    .unwrap();
+    change(
+        guest.0,
+        &json!({"hostnames": ["crowded.localhost", "more.crowded.localhost"]}),
+    );
+    kube::until("another certificate", MINUTE, || {
+        let object = kube::get(lab(), &["tenant", guest.0])?;
+        let now = object["status"]["certificate"].clone();
+        Ok((now["fingerprint"] != before["fingerprint"]).then_some(()))
+    })
+    .unwrap();
+    kube::kubectl(lab(), &["-n", &namespace, "delete", "deployment", "hog"]).unwrap();
+    wait_ready(guest.0, 2 * MINUTE);
+}
+
+/// How long a deleted policy of another tenant is away, three times.
+fn repair(namespace: &str) -> Duration {
+    let mut longest = Duration::ZERO;
+    for _ in 0..5 {
+        let name = ["-n", namespace, "networkpolicy", "worker"];
+        let before = kube::get(lab(), &name).unwrap()["metadata"]["uid"].clone();
+        kube::kubectl(
+            lab(),
+            &[
+                "-n",
+                namespace,
+                "delete",
+                "networkpolicy",
+                "worker",
+                "--wait=false",
+            ],
+        )
+        .unwrap();
+        let begin = Instant::now();
+        kube::until("the policy to be back", MINUTE, || {
+            let now = kube::get(lab(), &name)?;
+            Ok((now["metadata"]["uid"] != before).then_some(()))
+        })
+        .unwrap();
+        longest = longest.max(begin.elapsed());
+    }
+    longest
+}
+
+#[test]
+fn a_tenant_that_flaps_does_not_slow_the_others() {
+    let guest = Guest::ready("flapping", 1);
+    wait_ready("acme", MINUTE);
+    let acme = namespace("acme");
+    let calm = repair(&acme);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (restless, flaps) = std::thread::scope(|scope| {
+        let flapper = scope.spawn(|| {
+            let mut flaps = 0;
+            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                change(guest.0, &json!({"displayName": format!("flap {flaps}")}));
+                flaps += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            flaps
+        });
+        let restless = repair(&acme);
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        (restless, flapper.join().unwrap())
+    });
+    println!(
+        "the longest of five repairs: {calm:?} at rest, {restless:?} beside {flaps} changes of another tenant"
+    );
+    assert!(flaps >= 3, "{flaps}");
+    assert!(
+        restless < calm * 2 + Duration::from_secs(1),
+        "{restless:?} against {calm:?}"
+    );
+}
+
+/// What is in a tenant's Secrets, long enough to be told from anything else.
+fn secrets_of(tenant: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let namespace = namespace(tenant);
+    for (namespace, name, key) in [
+        (namespace.as_str(), "owner", "token"),
+        (&namespace, "edge-tls", "tls.key"),
+        (&namespace, "db-app", "password"),
+        ("freehold-keys", &format!("tenant-{tenant}-ca"), "tls.key"),
+    ] {
+        let value = kube::secret(lab(), namespace, name, key).unwrap();
+        let body: String = value.lines().filter(|line| !line.starts_with("-----")).collect();
+        assert!(body.len() >= 20, "{name}");
+        found.push((format!("{namespace}/{name} {key}"), body));
+    }
+    found
+}
+
+#[test]
+fn nothing_secret_is_written_where_people_look() {
+    wait_ready("acme", MINUTE);
+    let secrets = secrets_of("acme");
+    let kinds = "tenants,tenantclasses,releases,tenantoperations,hostnameclaims,namespaces,events,events.events.k8s.io,\
+        configmaps,deployments,replicasets,pods,jobs,services,networkpolicies,gateways,httproutes,clusters.postgresql.cnpg.io,\
+        rolebindings,resourcequotas,leases";
+    let objects = kube::kubectl(
+        lab(),
+        &["get", "-A", kinds, "-o", "json", "--show-managed-fields"],
+    )
+    .unwrap();
+    let logs = kube::kubectl(
+        lab(),
+        &[
+            "-n",
+            "freehold-system",
+            "logs",
+            "-l",
+            "app.kubernetes.io/name=freehold",
+            "--tail=-1",
+            "--prefix",
+        ],
+    )
+    .unwrap();
+    let mut places = vec![("objects", objects), ("the operator's log", logs)];
+    let audit = std::fs::read_to_string(lab().logs().join("audit.log")).unwrap();
+    places.push(("the audit log", audit));
+    let mut arguments = String::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        arguments +=
+            &String::from_utf8_lossy(&std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
+    }
+    places.push(("arguments of processes", arguments));
+    for (where_, text) in &places {
+        assert!(text.len() > 1000, "{where_} is empty");
+        for (name, secret) in &secrets {
+            assert!(!text.contains(secret.as_str()), "{name} is in {where_}");
+            // As a Secret would have it.
+            let coded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, secret);
+            assert!(!text.contains(&coded), "{name} is in {where_}, encoded");
+        }
+    }
+    // The search finds what is there.
+    let own = kube::kubectl(lab(), &["get", "secret", "-A", "-o", "json"]).unwrap();
+    let coded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &secrets[2].1);
+    assert!(own.contains(&coded), "the search itself finds nothing");
+}
+
+/// Every list full, every text as long as it may be.
+fn largest() -> Value {
+    let mut tenant = tenant_manifest(&"x".repeat(40), 3);
+    let long = |n: usize| "x".repeat(n);
+    let name = |n: usize| {
+        let label = format!("{n}{}", "x".repeat(60));
+        let tail: Vec<String> = std::iter::repeat_n("y".repeat(61), 2).collect();
+        format!("{label}.{}.example", tail.join("."))
+    };
+    let window = json!({"rule": format!("FREQ=WEEKLY;BYDAY=SU;BYHOUR={}0", "1,".repeat(107)), "timeZone": long(64),
+        "start": "2026-01-04T03:00:00", "duration": "24h"});
+    let spec = &mut tenant["spec"];
+    let groups =
+        |prefix: &str| -> Vec<String> { (0..16).map(|n| format!("{prefix}{n:02}{}", long(120))).collect() };
+    spec["displayName"] = json!(long(100));
+    spec["owner"] = json!({"email": format!("{}@{}", long(120), long(120)), "name": long(100)});
+    spec["administrators"] = json!({"groups": groups("a")});
+    spec["viewers"] = json!({"groups": groups("b")});
+    spec["region"] = json!(long(40));
+    spec["hostnames"] = json!((0..8).map(name).collect::<Vec<_>>());
+    spec["database"] = json!({"instances": 3, "storageSize": "999999999999999.999Ti"});
+    spec["quota"] = json!({"cpu": "999999999999999.999m", "memory": "999999999999999.999Ti",
+        "storage": "999999999999999.999Ti", "pods": 1000});
+    let ports: Vec<Value> = (1..=8).map(|n| json!({"port": n, "protocol": "TCP"})).collect();
+    let rules = (0..16).map(|n| {
+        json!({"cidr": format!("2001:db8:{n:x}:ffff:ffff:ffff:ffff:ffff/128"), "description": long(200),
+        "ports": ports})
+    });
+    spec["egress"] = rules.collect();
+    let pem = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        long(8100)
+    );
+    spec["sso"] = json!({"saml": {"entityId": long(1024), "endpoint": format!("https://idp.example/{}", long(1000)),
+        "signingCertificate": pem, "alternateId": long(256)}});
+    spec["maintenance"] = json!({"windows": vec![window; 8]});
+    spec["adopt"] = json!({"incarnation": "aaaaaaaa-0000-4000-8000-000000000001"});
+    tenant
+}
+
+#[test]
+fn the_rules_cost_less_than_half_of_the_budget() {
+    let definition = lab().repo.join("crds/tenants.freehold.dev.yaml");
+    let tenant = largest();
+    let created = cel_cost(lab(), &definition, &tenant, None).unwrap();
+    let mut changed = tenant.clone();
+    changed["spec"]["seats"] = json!(6);
+    let updated = cel_cost(lab(), &definition, &changed, Some(&tenant)).unwrap();
+    for (what, (used, budget)) in [("create", created), ("update", updated)] {
+        println!("the largest tenant, {what}: {used} of {budget}");
+        assert!(used * 2 < budget, "{what}: {used} of {budget}");
+    }
+}
