@@ -3,7 +3,7 @@
 use super::{
     App,
     body::{self, Body},
-    cards, lanes, outbox,
+    cards, delete, lanes, outbox,
     sessions::SignedIn,
 };
 use crate::{
@@ -120,14 +120,7 @@ pub async fn create(
     let board = transact!(app.database, Repeat::OnlyIfNotCommitted, |transaction| {
         let id = insert(transaction, &name).await?;
         let payload = json!({ "name": name });
-        outbox::record(
-            transaction,
-            Some(user.id()),
-            "board.created",
-            &format!("board/{id}"),
-            payload,
-        )
-        .await?;
+        outbox::change(transaction, Some(user.id()), "board.created", id, payload).await?;
         for lane in &lanes {
             lanes::insert(transaction, Some(user.id()), id, lane).await?;
         }
@@ -156,14 +149,7 @@ pub async fn rename(
             return Err(Problem::NotFound("board"));
         }
         let payload = json!({ "name": name });
-        outbox::record(
-            transaction,
-            Some(user.id()),
-            "board.renamed",
-            &format!("board/{id}"),
-            payload,
-        )
-        .await?;
+        outbox::change(transaction, Some(user.id()), "board.renamed", id, payload).await?;
         Ok(Json(Board::find(transaction, id).await?))
     })
 }
@@ -173,22 +159,6 @@ pub async fn delete(
     user: SignedIn,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Problem> {
-    transact!(app.database, Repeat::OnlyIfNotCommitted, |transaction| {
-        if transaction
-            .execute("delete from boards where id = $1", &[&id])
-            .await?
-            == 0
-        {
-            return Err(Problem::NotFound("board"));
-        }
-        outbox::record(
-            transaction,
-            Some(user.id()),
-            "board.deleted",
-            &format!("board/{id}"),
-            json!({}),
-        )
-        .await
-    })?;
-    Ok(StatusCode::NO_CONTENT)
+    let sql = "delete from boards where id = $1 returning '{}'::jsonb";
+    delete::delete(&app, &user, ("board", id), sql).await
 }

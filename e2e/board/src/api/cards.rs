@@ -5,6 +5,7 @@
 use super::{
     App,
     body::{self, Body},
+    delete,
     idempotency::Key,
     outbox, positions,
     sessions::SignedIn,
@@ -200,14 +201,7 @@ async fn insert(
         card.due_on = Some(due);
     }
     let payload = json!({ "lane": lane, "title": card.title, "position": card.position });
-    outbox::record(
-        transaction,
-        actor,
-        "card.created",
-        &format!("card/{}", card.id),
-        payload,
-    )
-    .await?;
+    outbox::change(transaction, actor, "card.created", card.id, payload).await?;
     Ok(card)
 }
 
@@ -263,14 +257,7 @@ pub async fn edit(
         }
         let card = Card::find(transaction, id).await?;
         let payload = json!({ "title": card.title, "assignee": card.assignee_id });
-        outbox::record(
-            transaction,
-            Some(user.id()),
-            "card.edited",
-            &format!("card/{id}"),
-            payload,
-        )
-        .await?;
+        outbox::change(transaction, Some(user.id()), "card.edited", id, payload).await?;
         Ok(Json(card))
     })
 }
@@ -303,14 +290,7 @@ pub async fn relocate(
         transaction.execute(sql, &[&order, &to.lane_id, &id]).await?;
         let card = Card::find(transaction, id).await?;
         let payload = json!({ "from": from, "lane": to.lane_id, "position": card.position });
-        outbox::record(
-            transaction,
-            Some(user.id()),
-            "card.moved",
-            &format!("card/{id}"),
-            payload,
-        )
-        .await?;
+        outbox::change(transaction, Some(user.id()), "card.moved", id, payload).await?;
         Ok(Json(card))
     })
 }
@@ -320,23 +300,8 @@ pub async fn delete(
     user: SignedIn,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Problem> {
-    transact!(app.database, Repeat::OnlyIfNotCommitted, |transaction| {
-        let sql = "delete from cards where id = $1 returning lane_id, title";
-        let row = transaction
-            .query_opt(sql, &[&id])
-            .await?
-            .ok_or(Problem::NotFound("card"))?;
-        let payload = json!({ "lane": row.try_get::<_, i64>(0)?, "title": row.try_get::<_, String>(1)? });
-        outbox::record(
-            transaction,
-            Some(user.id()),
-            "card.deleted",
-            &format!("card/{id}"),
-            payload,
-        )
-        .await
-    })?;
-    Ok(StatusCode::NO_CONTENT)
+    let sql = "delete from cards where id = $1 returning jsonb_build_object('lane', lane_id, 'title', title)";
+    delete::delete(&app, &user, ("card", id), sql).await
 }
 
 /// Changes of the order within a lane come one after the other; always in the same order, so that two never wait for

@@ -3,7 +3,7 @@
 use super::{
     App,
     body::{self, Body},
-    outbox, positions,
+    delete, outbox, positions,
     sessions::SignedIn,
 };
 use crate::{
@@ -69,14 +69,7 @@ pub async fn insert(
                returning id, board_id, name, position";
     let lane = Lane::from_row(&transaction.query_one(sql, &[&board, &name]).await?)?;
     let payload = json!({ "board": board, "name": name });
-    outbox::record(
-        transaction,
-        actor,
-        "lane.created",
-        &format!("lane/{}", lane.id),
-        payload,
-    )
-    .await?;
+    outbox::change(transaction, actor, "lane.created", lane.id, payload).await?;
     Ok(lane)
 }
 
@@ -139,14 +132,7 @@ pub async fn change(
             .ok_or(Problem::NotFound("lane"))?;
         let lane = Lane::from_row(&row)?;
         let payload = json!({ "name": lane.name, "position": lane.position });
-        outbox::record(
-            transaction,
-            Some(user.id()),
-            "lane.changed",
-            &format!("lane/{id}"),
-            payload,
-        )
-        .await?;
+        outbox::change(transaction, Some(user.id()), "lane.changed", id, payload).await?;
         Ok(Json(lane))
     })
 }
@@ -156,22 +142,6 @@ pub async fn delete(
     user: SignedIn,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Problem> {
-    transact!(app.database, Repeat::OnlyIfNotCommitted, |transaction| {
-        if transaction
-            .execute("delete from lanes where id = $1", &[&id])
-            .await?
-            == 0
-        {
-            return Err(Problem::NotFound("lane"));
-        }
-        outbox::record(
-            transaction,
-            Some(user.id()),
-            "lane.deleted",
-            &format!("lane/{id}"),
-            json!({}),
-        )
-        .await
-    })?;
-    Ok(StatusCode::NO_CONTENT)
+    let sql = "delete from lanes where id = $1 returning '{}'::jsonb";
+    delete::delete(&app, &user, ("lane", id), sql).await
 }

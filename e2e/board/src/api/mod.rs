@@ -1,12 +1,13 @@
 //! The api tier. In: JSON over HTTP. Out: JSON, and changes committed together with their events.
 //!
 //! Needs the database. A file for each thing of the domain; every change goes through [`transact!`](crate::database) and says
-//! what it did by [`outbox::record`] in the same transaction.
+//! what it did by [`outbox`] in the same transaction.
 
 mod about;
 mod boards;
 mod body;
 mod cards;
+mod delete;
 mod guard;
 mod idempotency;
 mod lanes;

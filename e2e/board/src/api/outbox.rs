@@ -35,6 +35,18 @@ pub async fn record(
     Ok(())
 }
 
+/// Records `noun.verb` of `noun/id`.
+pub async fn change(
+    transaction: &Transaction<'_>,
+    actor: Option<i64>,
+    kind: &str,
+    id: i64,
+    payload: Value,
+) -> Result<(), Problem> {
+    let noun = kind.split('.').next().unwrap_or_default();
+    record(transaction, actor, kind, &format!("{noun}/{id}"), payload).await
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 pub struct Page {

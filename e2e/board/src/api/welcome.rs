@@ -138,13 +138,6 @@ async fn create(
         })?;
     let user = User::from_row(&row)?;
     let payload = json!({ "email": user.email, "name": user.name, "role": user.role });
-    outbox::record(
-        transaction,
-        Some(user.id),
-        "user.created",
-        &format!("user/{}", user.id),
-        payload,
-    )
-    .await?;
+    outbox::change(transaction, Some(user.id), "user.created", user.id, payload).await?;
     Ok(user)
 }
