@@ -32,6 +32,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "due date",
         sql: include_str!("../migrations/0002_due_date.sql"),
     },
+    Migration {
+        version: 3,
+        name: "login attempts",
+        sql: include_str!("../migrations/0003_login_attempts.sql"),
+    },
 ];
 
 #[derive(Debug, clap::Args)]

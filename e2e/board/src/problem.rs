@@ -23,8 +23,10 @@ pub enum Problem {
     Conflict(String),
     #[error("this link was used already, has expired, or was never valid")]
     DeadLink,
-    #[error("too many attempts, try again in {seconds} s")]
-    TooMany { seconds: u64 },
+    #[error("too many wrong passwords, the account is locked: try again in {} min", .seconds.div_ceil(60))]
+    Locked { seconds: u64 },
+    #[error("passwords are not used here: sign in at your identity provider, {0}")]
+    SingleSignOn(String),
     #[error("send application/json")]
     NotJson,
     /// The database refused a statement; the transaction did not commit.
@@ -42,11 +44,11 @@ impl Problem {
         match self {
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::SignedOut => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::SingleSignOn(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::DeadLink => StatusCode::GONE,
-            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Locked { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Statement(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -55,7 +57,7 @@ impl Problem {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::TooMany { seconds } => Some(*seconds),
+            Self::Locked { seconds } => Some(*seconds),
             Self::Unavailable { .. } => Some(2),
             _ => None,
         }

@@ -4,7 +4,7 @@
 //! use asks for the current value, so that no setting needs a restart. A change that can't be read keeps the old value.
 
 use anyhow::Context;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -28,6 +28,8 @@ pub struct Settings {
     pub session: Session,
     #[serde(default)]
     pub password: Password,
+    /// When it is there it is the only way in.
+    pub sso: Option<Sso>,
     #[serde(default)]
     pub refresh: Refresh,
 }
@@ -39,6 +41,8 @@ pub struct Tenant {
     pub display_name: String,
     pub owner: String,
     pub edition: String,
+    pub region: String,
+    pub environment: String,
     /// The most users that the account may have; none means no limit.
     pub seats: Option<i64>,
 }
@@ -70,12 +74,24 @@ impl Default for Session {
 #[serde(rename_all = "camelCase", default)]
 pub struct Password {
     pub min_length: usize,
+    /// After how many wrong passwords in a row an account is locked.
+    pub lockout_attempts: i32,
 }
 
 impl Default for Password {
     fn default() -> Self {
-        Self { min_length: 12 }
+        Self {
+            min_length: 12,
+            lockout_attempts: 10,
+        }
     }
+}
+
+/// The identity provider. The rest of what is known of it serves to verify assertions, which the board doesn't do.
+#[derive(Debug, Clone, Deserialize, PartialEq, Serialize)]
+pub struct Sso {
+    /// Where browsers are sent to sign in.
+    pub endpoint: String,
 }
 
 /// When an open page takes up a new release.
@@ -173,7 +189,8 @@ mod tests {
                 max_hours: 12
             }
         );
-        assert_eq!(settings.password.min_length, 12);
+        assert_eq!(settings.password, Password::default());
+        assert_eq!(settings.sso, None);
         assert_eq!(
             settings.refresh,
             Refresh {
@@ -188,13 +205,18 @@ mod tests {
     fn the_operators_file_is_understood() {
         let settings: Settings = serde_json::from_str(
             r#"{"tenant":{"name":"acme","displayName":"Acme Corp","owner":"owner@acme.example","edition":"Standard",
-                "seats":25},"url":"https://acme.localhost:8443","release":{"product":"board","version":"1.0.0"},
+                "seats":25,"region":"eu-central","environment":"Production"},
+                "url":"https://acme.localhost:8443","release":{"product":"board","version":"1.0.0"},
                 "services":{"web":"http://web.x.svc:8080","api":"http://api.x.svc:8080"},
-                "session":{"idleMinutes":5,"maxHours":1},"password":{"minLength":16},"refresh":{"idleMinutes":0.5}}"#,
+                "session":{"idleMinutes":5,"maxHours":1},"password":{"minLength":16,"lockoutAttempts":5},
+                "sso":{"entityId":"e","endpoint":"https://idp.example.com/sso","signingCertificate":"PEM"},
+                "refresh":{"idleMinutes":0.5}}"#,
         )
         .unwrap();
         assert_eq!(settings.tenant.title(), "Acme Corp");
         assert_eq!(settings.tenant.seats, Some(25));
+        assert_eq!(settings.password.lockout_attempts, 5);
+        assert_eq!(settings.sso.unwrap().endpoint, "https://idp.example.com/sso");
         assert_eq!(
             settings.session,
             Session {

@@ -12,6 +12,12 @@ function door(app, title, lead, ...content) {
 }
 
 export function login(app) {
+  const { sso } = app.about;
+  if (sso) {
+    const leave = () => location.assign(sso.endpoint);
+    return door(app, "Sign in", null,
+      h("button", { type: "button", class: "primary", onclick: leave, autofocus: true }, "Sign in at your identity provider"));
+  }
   return door(app, "Sign in", null, form({}, [
     field("E-mail address", h("input", { name: "email", type: "email", autocomplete: "username", required: true, autofocus: true })),
     field("Password", h("input", { name: "password", type: "password", autocomplete: "current-password", required: true })),

@@ -24,9 +24,11 @@ function signedIn(user, path) {
 }
 
 // What every view does with a problem that isn't its form's.
-function fail(problem) {
+async function fail(problem) {
   if (problem.status === 401) {
     app.user = null;
+    // How one signs in may be what has changed.
+    app.about = await call("GET", "/about").catch(() => app.about);
     const back = location.pathname;
     go("/login", { replace: true });
     app.back = back;
@@ -48,7 +50,7 @@ async function render() {
   const path = location.pathname;
   header();
   try {
-    if (path === "/welcome") return show(await welcome(app));
+    if (path === "/welcome" && !app.about.sso) return show(await welcome(app));
     if (!app.user) {
       app.back = path === "/login" ? "/" : path;
       return show(login(app));

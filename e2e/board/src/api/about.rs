@@ -12,6 +12,9 @@ pub async fn about(State(app): State<App>) -> Json<Value> {
         "version": VERSION,
         "tenant": settings.tenant.title(),
         "edition": settings.tenant.edition,
+        "region": settings.tenant.region,
+        "environment": settings.tenant.environment,
+        "sso": settings.sso,
         "passwordMinLength": settings.password.min_length,
         "dueDates": cfg!(has_due_date),
     }))

@@ -1,12 +1,14 @@
-//! Against requests that another site makes a browser send. In: each request of the api. Out: a refusal, unless it is a
-//! read, or JSON from a page of this host.
+//! In: each request of the api. Out: a refusal, unless it is a read, or JSON from a page of this host; and with single
+//! sign-on, for whatever takes a password.
 //!
-//! Together with `SameSite=Strict`: a foreign form can't send JSON, a foreign script can't without a preflight that
-//! nobody answers, and a browser names where it comes from. Programs that send no `Origin` are no browsers.
+//! Against requests that another site makes a browser send, together with `SameSite=Strict`: a foreign form can't send
+//! JSON, a foreign script can't without a preflight that nobody answers, and a browser names where it comes from.
+//! Programs that send no `Origin` are no browsers.
 
+use super::App;
 use crate::problem::Problem;
 use axum::{
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderMap, Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -16,6 +18,17 @@ pub async fn same_origin(request: Request, next: Next) -> Response {
     match check(request.method(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
+    }
+}
+
+pub async fn passwords_allowed(
+    State(app): State<App>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    match app.settings.get().sso.clone() {
+        Some(sso) => Err(Problem::SingleSignOn(sso.endpoint)),
+        None => Ok(next.run(request).await),
     }
 }
 

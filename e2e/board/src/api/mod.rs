@@ -11,13 +11,13 @@ mod delete;
 mod guard;
 mod idempotency;
 mod lanes;
+mod lockout;
 mod outbox;
 mod passwords;
 mod positions;
 mod ready;
 mod rehearsal;
 mod sessions;
-mod throttle;
 mod tickets;
 mod users;
 mod welcome;
@@ -49,7 +49,6 @@ struct Shared {
     draining: Draining,
     cookie: sessions::Cookie,
     owner_token: PathBuf,
-    throttle: throttle::Throttle,
     verifier: passwords::Verifier,
     readiness: ready::Readiness,
 }
@@ -64,19 +63,25 @@ pub async fn run(listen: &Listen) -> anyhow::Result<()> {
         draining: draining.clone(),
         cookie: sessions::Cookie::from_env(),
         owner_token: settings::path_from_env("FREEHOLD_OWNER_TOKEN_FILE", "/etc/freehold/owner/token"),
-        throttle: throttle::Throttle::default(),
         verifier: passwords::Verifier::default(),
         readiness: ready::Readiness::default(),
     });
+    tokio::spawn(sessions::end_with_single_sign_on(app.clone()));
     shutdown::serve(router(app), listen, draining).await
 }
 
 fn router(app: App) -> Router {
-    let api = Router::new()
-        .route("/about", get(about::about))
+    let by_password = Router::new()
         .route("/welcome", post(welcome::accept))
         .route("/welcome/check", post(welcome::check))
         .route("/login", post(sessions::login))
+        .route_layer(middleware::from_fn_with_state(
+            app.clone(),
+            guard::passwords_allowed,
+        ));
+    let api = Router::new()
+        .merge(by_password)
+        .route("/about", get(about::about))
         .route("/logout", post(sessions::logout))
         .route("/session", get(sessions::current))
         .route("/users", get(users::list))

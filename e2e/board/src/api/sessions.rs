@@ -1,9 +1,10 @@
 //! Login, logout, and who asks. In: e-mail and password, or the cookie. Out: a session, or the user.
 //!
 //! The cookie holds a random ticket and nothing else; the database knows only its SHA-256. A session ends when it was idle
-//! for too long or is too old, by the settings as they are now.
+//! for too long or is too old, by the settings as they are now. With single sign-on there are none: the board can't verify
+//! an assertion, and those that a password opened end.
 
-use super::{App, body::Body, outbox, tickets};
+use super::{App, body::Body, lockout, outbox, tickets};
 use crate::{
     access_log::Asker,
     database::{Repeat, transact},
@@ -17,8 +18,11 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::{env, time::Instant};
-use tokio_postgres::{Row, Transaction};
+use std::{env, time::Duration};
+use tokio_postgres::{Row, Transaction, types::ToSql};
+
+/// How often sessions are cleared away while there is single sign-on; they open nothing in any case.
+const END_EVERY: Duration = Duration::from_secs(10);
 
 /// How the cookie is called and protected.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +116,11 @@ impl FromRequestParts<App> for SignedIn {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let ticket = app.cookie.read(&parts.headers).ok_or(Problem::SignedOut)?;
         let hash = tickets::hash(ticket);
-        let idle = f64::from(app.settings.get().session.idle_minutes) * 60.0;
+        let settings = app.settings.get();
+        if settings.sso.is_some() {
+            return Err(Problem::SignedOut);
+        }
+        let idle = f64::from(settings.session.idle_minutes) * 60.0;
         let row = transact!(app.database, Repeat::Harmless, |transaction| {
             // Not every request writes: a tenth of the limit is precise enough.
             let touch =
@@ -147,26 +155,25 @@ pub async fn login(
     Body(given): Body<Credentials>,
 ) -> Result<impl IntoResponse, Problem> {
     let email = given.email.trim();
-    app.throttle
-        .attempt(email, Instant::now())
-        .map_err(|seconds| Problem::TooMany { seconds })?;
+    let settings = app.settings.get();
     let sql = format!(
         "select {}, u.password_hash from users u where lower(u.email) = lower($1)",
         User::COLUMNS
     );
-    let row = transact!(app.database, Repeat::Harmless, |transaction| Ok(transaction
-        .query_opt(&sql, &[&email])
-        .await?))?;
+    // Repeated, it counts one attempt twice at worst.
+    let row = transact!(app.database, Repeat::Harmless, |transaction| {
+        lockout::attempt(transaction, email, settings.password.lockout_attempts).await?;
+        Ok(transaction.query_opt(&sql, &[&email]).await?)
+    })?;
     let stored = row.as_ref().map(|row| row.try_get(4)).transpose()?;
     if !app.verifier.verify(given.password, stored).await? {
         return Err(Problem::Forbidden("the e-mail address or the password is wrong"));
     }
     let user = User::from_row(&row.ok_or(Problem::SignedOut)?)?;
-    app.throttle.succeeded(email);
-    let hours = app.settings.get().session.max_hours;
     let ticket = tickets::issue();
     transact!(app.database, Repeat::OnlyIfNotCommitted, |transaction| {
-        open(transaction, &ticket, user.id, hours).await
+        lockout::succeeded(transaction, email).await?;
+        open(transaction, &ticket, user.id, settings.session.max_hours).await
     })?;
     Ok((app.cookie.set(&ticket.secret), Json(user)))
 }
@@ -199,22 +206,47 @@ pub async fn logout(State(app): State<App>, headers: HeaderMap) -> Result<impl I
     if let Some(ticket) = app.cookie.read(&headers) {
         let hash = tickets::hash(ticket);
         transact!(app.database, Repeat::Harmless, |transaction| {
-            let sql = "delete from sessions where ticket_hash = $1 returning user_id";
-            if let Some(row) = transaction.query_opt(sql, &[&hash]).await? {
-                let user: i64 = row.try_get(0)?;
-                outbox::record(
-                    transaction,
-                    Some(user),
-                    "session.closed",
-                    &format!("user/{user}"),
-                    json!({}),
-                )
-                .await?;
-            }
-            Ok(())
+            close(transaction, "where ticket_hash = $1", &[&hash]).await
         })?;
     }
     Ok((StatusCode::NO_CONTENT, app.cookie.clear()))
+}
+
+/// Ends the sessions of a `where` clause.
+async fn close(
+    transaction: &Transaction<'_>,
+    which: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<(), Problem> {
+    let sql = format!("delete from sessions {which} returning user_id");
+    for row in transaction.query(&sql, values).await? {
+        let user: i64 = row.try_get(0)?;
+        outbox::record(
+            transaction,
+            Some(user),
+            "session.closed",
+            &format!("user/{user}"),
+            json!({}),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Runs for ever: with single sign-on no session stays, so that none is there again when it goes. Over and over, because
+/// a replica that hasn't heard of it yet may still open one.
+pub async fn end_with_single_sign_on(app: App) {
+    loop {
+        if app.settings.get().sso.is_some() {
+            let ended = transact!(app.database, Repeat::Harmless, |transaction| {
+                close(transaction, "", &[]).await
+            });
+            if let Err(error) = ended {
+                tracing::warn!(%error, "the sessions could not be ended yet");
+            }
+        }
+        tokio::time::sleep(END_EVERY).await;
+    }
 }
 
 pub async fn current(user: SignedIn) -> Json<User> {
