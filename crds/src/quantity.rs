@@ -35,7 +35,8 @@ impl JsonSchema for Quantity {
         json_schema!({
             "type": "string",
             "maxLength": 20,
-            "pattern": "^[0-9]{1,15}(\\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
+            // No fraction of a thousandth: the API server would spell it with units that nobody expects.
+            "pattern": "^([0-9]{1,15}m|[0-9]{1,15}(\\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)?)$",
         })
     }
 }

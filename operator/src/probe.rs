@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -38,7 +38,8 @@ pub struct Target {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Told {
     target: String,
-    reached: bool,
+    /// None when not even an address was found: then nothing was tried.
+    reached: Option<bool>,
 }
 
 fn target(text: &str) -> Result<Target, String> {
@@ -75,14 +76,18 @@ async fn attempt(targets: &[Target]) -> Vec<Told> {
     for (at, Target { address, .. }) in targets.iter().enumerate() {
         let address = address.clone();
         attempts.spawn(async move {
-            let connected = timeout(PATIENCE, TcpStream::connect(address)).await;
-            (at, matches!(connected, Ok(Ok(_))))
+            let Ok(Ok(found)) = timeout(PATIENCE, lookup_host(address)).await else {
+                return (at, None);
+            };
+            let found: Vec<_> = found.collect();
+            let connected = timeout(PATIENCE, TcpStream::connect(found.as_slice())).await;
+            (at, Some(matches!(connected, Ok(Ok(_)))))
         });
     }
-    let mut reached = vec![false; targets.len()];
+    let mut reached = vec![None; targets.len()];
     while let Some(attempt) = attempts.join_next().await {
-        if let Ok((at, true)) = attempt {
-            reached[at] = true;
+        if let Ok((at, found)) = attempt {
+            reached[at] = found;
         }
     }
     let named = targets.iter().zip(reached);
@@ -144,7 +149,7 @@ mod tests {
         let told = word(attempt(&targets).await);
         assert_eq!(
             told,
-            r#"[{"target":"closed","reached":false},{"target":"open","reached":true},{"target":"nobody","reached":false}]"#
+            r#"[{"target":"closed","reached":false},{"target":"open","reached":true},{"target":"nobody","reached":null}]"#
         );
     }
 
@@ -152,7 +157,7 @@ mod tests {
     fn the_last_word_is_short_enough_and_can_be_read() {
         let told = |at: usize| Told {
             target: format!("target {at} {}", "x".repeat(100)),
-            reached: true,
+            reached: Some(true),
         };
         let text = word((0..100).map(told).collect());
         assert!(text.len() <= LAST_WORD_MAX);

@@ -37,8 +37,16 @@ pub struct Observed {
     pub minted: Minted,
     /// The TenantOperations that name this tenant, of every life, by name.
     pub operations: BTreeMap<String, Operation>,
-    /// The namespace of another tenant whose database answers: what this one must not reach.
-    pub neighbour: Option<String>,
+    /// Another tenant whose database answers: what this one must not reach.
+    pub neighbour: Option<Neighbour>,
+}
+
+/// Another tenant's database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    pub namespace: String,
+    /// The primary's address: whose it is, the customers of this tenant need not learn.
+    pub address: String,
 }
 
 /// A TenantOperation as it was last seen.

@@ -33,7 +33,8 @@ use freehold_crds::{OperationStatus, TenantStatus};
 
 pub use concern::hostnames::is_takeable;
 pub use input::{
-    Certificate, Config, Endpoint, Input, Minted, Observed, Operation, PRIVATE, Slot, Stranger, Verification,
+    Certificate, Config, Endpoint, Input, Minted, Neighbour, Observed, Operation, PRIVATE, Slot, Stranger,
+    Verification,
 };
 pub use kind::{Ending, Kind, Row, Wave};
 pub use model::{Invalid, Model, incarnation};
@@ -80,7 +81,10 @@ pub fn plan(input: &Input<'_>) -> Plan {
                 ..base(input)
             }
         }
-        (Err(invalid), _) => invalid_spec(input, invalid, &mut outcome),
+        (Err(invalid), _) => {
+            outcome.wake_at(taken.as_ref().and_then(|taken| taken.wake));
+            invalid_spec(input, invalid, &mut outcome)
+        }
         // Without a class there is no model.
         (Ok(_), None) => base(input),
     };

@@ -240,7 +240,7 @@ pub fn deletion_delay(class: Option<&TenantClassSpec>) -> Duration {
 }
 
 /// What the tenant asks for lies within what its class allows.
-fn allowed(tenant: &Tenant, class: &TenantClassSpec) -> Result<(), Invalid> {
+pub fn allowed(tenant: &Tenant, class: &TenantClassSpec) -> Result<(), Invalid> {
     let spec = &tenant.spec;
     let refuse = |what: String| {
         Err(Invalid::NotAllowed {

@@ -31,7 +31,8 @@ fn fit(name: String, max: usize) -> String {
     if name.len() <= max {
         return name;
     }
-    let suffix = &digest(&[&name])[..10];
+    // 64 bits: a million names are told apart; 40 were not enough for that.
+    let suffix = digest(&[&name]);
     let head: String = name.chars().take(max - suffix.len() - 1).collect();
     format!("{}-{suffix}", head.trim_end_matches(['-', '.']))
 }
@@ -198,6 +199,8 @@ pub const INCARNATION: &str = "freehold.dev/incarnation";
 pub const TENANT_UID: &str = "freehold.dev/tenant-uid";
 /// On a namespace whose tenant was deleted and whose data was kept: since when.
 pub const RETAINED_AT: &str = "freehold.dev/retained-at";
+/// On a Deployment that is scaled to nothing: how many pods it had.
+pub const AWAKE_REPLICAS: &str = "freehold.dev/awake-replicas";
 /// Tells CloudNativePG to stop the pods of a cluster and to keep its volumes.
 pub const HIBERNATION: &str = "cnpg.io/hibernation";
 /// On every declared object: a digest of what was asked for, so that a field that is no longer wanted is noticed.

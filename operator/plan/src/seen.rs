@@ -66,6 +66,8 @@ pub enum Facts {
         current: bool,
         /// Its pods are stopped, and its volumes kept.
         hibernated: bool,
+        /// Where its primary is reached.
+        address: Option<String>,
         instances: i32,
         ready_instances: i32,
         phase: String,
@@ -209,10 +211,15 @@ fn database(object: &Value) -> Facts {
     let ready_instances = int(object, &["status", "readyInstances"], 0);
     let conditions = at(object, &["status", "conditions"]);
     let (ready, _) = condition(conditions, "Ready");
+    let primary = text(object, &["status", "currentPrimary"]).unwrap_or_default();
     Facts::Database {
+        address: text(object, &["status", "instancesReportedState", &primary, "ip"]),
         ready: ready && ready_instances >= instances,
         current: is_current(object, conditions, "Ready"),
-        hibernated: condition(conditions, HIBERNATION).0,
+        // Later versions say True with another reason while they wake.
+        hibernated: find(conditions, HIBERNATION).is_some_and(|found| {
+            found["status"] == "True" && found["reason"].as_str().is_none_or(|why| why == "Hibernated")
+        }),
         instances,
         ready_instances,
         phase: text(object, &["status", "phase"]).unwrap_or_default(),

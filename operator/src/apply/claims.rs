@@ -20,7 +20,7 @@ pub(super) fn found(pass: Pass<'_>, id: &Id, there: DynamicObject) {
         .and_then(|there| Seen::reduce(id.kind, there));
     let takeable = seen.filter(|seen| {
         let hold = pass.config.hostname_hold;
-        is_takeable(&seen.facts, &tenant, pass.incarnation, hold, pass.now)
+        is_takeable(&seen.facts, &tenant, hold, pass.now)
     });
     if let Some(seen) = takeable {
         pass.store.put_read(&tenant, id.clone(), seen);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
 use freehold_plan::names::{DATABASE, NamespaceName};
-use freehold_plan::{Action, Facts, Id, Kind, Observed, Seen};
+use freehold_plan::{Action, Facts, Id, Kind, Neighbour, Observed, Seen};
 use jiff::Timestamp;
 
 use super::{Trust, Written, is_newer, owner};
@@ -17,7 +17,7 @@ const ENDS: usize = 64;
 pub(super) struct State {
     pub(super) tenants: HashMap<String, Record>,
     /// Tenants whose database answers.
-    pub(super) answering: BTreeSet<String>,
+    pub(super) answering: BTreeMap<String, String>,
     /// Which tenants know of an object that is found by its label, or wait for it.
     pub(super) shared: HashMap<Id, BTreeSet<String>>,
 }
@@ -181,21 +181,30 @@ impl State {
             .tenants
             .get(tenant)
             .and_then(|record| record.observed.objects.get(id));
-        let answers = |seen: &Seen| !seen.ending && matches!(seen.facts, Facts::Database { ready: true, .. });
-        if seen.is_some_and(answers) {
-            self.answering.insert(tenant.to_owned());
-        } else {
-            self.answering.remove(tenant);
-        }
+        let address = seen.and_then(|seen| match &seen.facts {
+            Facts::Database {
+                ready: true,
+                address: Some(address),
+                ..
+            } if !seen.ending => Some(address.clone()),
+            _ => None,
+        });
+        match address {
+            Some(address) => self.answering.insert(tenant.to_owned(), address),
+            None => self.answering.remove(tenant),
+        };
     }
 
-    /// The namespace of the next tenant, by name, whose database answers; after the last comes the first.
-    pub(super) fn neighbour(&self, tenant: &str) -> Option<String> {
+    /// The next tenant, by name, whose database answers; after the last comes the first.
+    pub(super) fn neighbour(&self, tenant: &str) -> Option<Neighbour> {
         let mut after = self
             .answering
             .range::<str, _>((Bound::Excluded(tenant), Bound::Unbounded));
-        let next = after.next().or_else(|| self.answering.first())?;
-        (next != tenant).then(|| NamespaceName::of(next).as_str().to_owned())
+        let (next, address) = after.next().or_else(|| self.answering.first_key_value())?;
+        (next != tenant).then(|| Neighbour {
+            namespace: NamespaceName::of(next).as_str().to_owned(),
+            address: address.clone(),
+        })
     }
 }
 

@@ -192,6 +192,7 @@ fn database(version: &str, ready: bool, ending: bool) -> Seen {
             ready,
             current: true,
             hibernated: false,
+            address: Some("10.0.0.7".to_owned()),
             instances: 1,
             ready_instances: 1,
             phase: String::new(),
@@ -208,7 +209,10 @@ fn the_neighbour_is_the_next_tenant_whose_database_answers() {
         namespace: NamespaceName::of(tenant).as_str().to_owned(),
         name: "db".into(),
     };
-    let neighbour = |tenant: &str| store.observed(tenant, Timestamp::UNIX_EPOCH).neighbour;
+    let neighbour = |tenant: &str| {
+        let found = store.observed(tenant, Timestamp::UNIX_EPOCH).neighbour;
+        found.map(|other| other.namespace)
+    };
     assert_eq!(neighbour("acme"), None);
     store.put("acme", id("acme"), database("1", true, false));
     assert_eq!(neighbour("acme"), None, "not itself");

@@ -14,7 +14,7 @@ use super::maintenance::{self, Hours};
 use super::namespace::{Holder, holder};
 use crate::input::Input;
 use crate::kind::Kind;
-use crate::model::namespace;
+use crate::model::{self, namespace};
 use crate::names::CLASS;
 use crate::object::Object;
 use crate::outcome::{Finding, Outcome, Wait};
@@ -56,16 +56,27 @@ pub fn taken(input: &Input<'_>) -> Option<Taken> {
             wake: None,
         });
     }
+    if let Err(why) = model::allowed(input.tenant, now) {
+        return Some(Taken {
+            spec: copy,
+            drift,
+            waits: Some(format!(
+                "it does not fit this tenant, and is not taken over: {why}"
+            )),
+            wake: None,
+        });
+    }
     // The class's windows as they are now: a mistake in the old ones could never be mended otherwise.
     let own = input.tenant.spec.maintenance.as_ref();
     let windows = own.map_or(&now.maintenance.windows, |own| &own.windows);
     let hours = maintenance::hours(windows, input.now);
-    if hours.as_ref().is_ok_and(|hours| hours.is_open()) {
+    if let Ok(open @ Hours::Open { .. }) = &hours {
         return Some(Taken {
             spec: now.clone(),
             drift: Vec::new(),
             waits: None,
-            wake: None,
+            // As long as the copy is the old one.
+            wake: open.until(),
         });
     }
     let waits = match &hours {

@@ -6,8 +6,8 @@
 use freehold_crds::Amount;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 
-use super::Scene;
 use super::pod::{requirements, tolerations};
+use super::{Scene, migration};
 use crate::foreign::cloudnative_pg::{
     Affinity, Bootstrap, Cluster, ClusterSpec, InheritedMetadata, InitDb, Postgresql, Probe, Probes, Storage,
     Synchronous,
@@ -28,7 +28,8 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         spec: spec(&scene, size),
     };
     let mut marks = scene.marks();
-    if scene.model.suspended {
+    // A migration that is under way comes to its end first.
+    if scene.model.suspended && !migration::is_under_way(&scene) {
         marks = marks.annotation(HIBERNATION, "on");
     }
     outcome.objects.push(Object::declare(
@@ -50,6 +51,7 @@ fn finding(seen: Option<&Seen>, suspended: bool) -> Finding {
                 phase,
                 current,
                 hibernated,
+                address: _,
             },
         ..
     }) = seen

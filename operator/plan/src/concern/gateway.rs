@@ -19,9 +19,8 @@ const ROUTE: &str = "web";
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let hostnames = hostnames::held(&scene);
     if hostnames.is_empty() {
-        // Nothing is served under a name that isn't ours; what is there already goes on.
+        // Nothing is served under a name that isn't ours: not even one that was, for its claim is given up.
         return Outcome {
-            keep: [scene.id(Kind::Gateway, GATEWAY), scene.id(Kind::HttpRoute, ROUTE)].into(),
             findings: vec![finding(&scene)],
             ..Outcome::default()
         };

@@ -87,18 +87,11 @@ pub fn given_up(input: &Input<'_>, wanted: &[Id]) -> Outcome {
     outcome
 }
 
-/// Whether a claim that is known may be taken by this tenant: its own, one that a tenant of its name gave up, or one that
-/// was given up long ago.
-pub fn is_takeable(
-    facts: &Facts,
-    tenant: &str,
-    incarnation: &str,
-    hold: jiff::SignedDuration,
-    now: Timestamp,
-) -> bool {
+/// Whether a claim that is known may be taken by a tenant: one that a tenant of its name holds or held (names of Tenants are
+/// unique, so that is nobody else), or one that was given up long ago.
+pub fn is_takeable(facts: &Facts, tenant: &str, hold: jiff::SignedDuration, now: Timestamp) -> bool {
     let Facts::Claim {
         tenant: holder,
-        incarnation: life,
         given_up_at,
         ..
     } = facts
@@ -106,30 +99,19 @@ pub fn is_takeable(
         return false;
     };
     let over = |at: &Timestamp| at.checked_add(hold).is_ok_and(|until| until <= now);
-    (life == incarnation && holder == tenant)
-        || given_up_at
-            .as_ref()
-            .is_some_and(|at| holder == tenant || over(at))
+    holder == tenant || given_up_at.as_ref().is_some_and(over)
 }
 
 fn is_anothers(input: &Input<'_>, id: &Id) -> bool {
-    let config = input.config;
-    seen(input, id).is_some_and(|seen| {
-        !is_takeable(
-            &seen.facts,
-            name(input),
-            &incarnation(input),
-            config.hostname_hold,
-            input.now,
-        )
-    })
+    let hold = input.config.hostname_hold;
+    seen(input, id).is_some_and(|seen| !is_takeable(&seen.facts, name(input), hold, input.now))
 }
 
+/// Whatever life of the tenant took it.
 fn is_held(input: &Input<'_>, id: &Id) -> bool {
-    seen(input, id).is_some_and(|seen| {
-        matches!(&seen.facts, Facts::Claim { tenant, incarnation: life, given_up_at: None, .. }
-            if tenant == name(input) && *life == incarnation(input))
-    })
+    seen(input, id).is_some_and(
+        |seen| matches!(&seen.facts, Facts::Claim { tenant, given_up_at: None, .. } if tenant == name(input)),
+    )
 }
 
 fn seen<'a>(input: &'a Input<'_>, id: &Id) -> Option<&'a Seen> {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use freehold_crds::{EgressPort, Tier};
+use freehold_crds::{EgressPort, Protocol, Tier};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
@@ -30,13 +30,23 @@ const INSTANCE_MANAGER: u16 = 8000;
 /// CloudNativePG's own label on every pod of a cluster, jobs included.
 const CLUSTER_LABEL: &str = "cnpg.io/cluster";
 
-/// Ranges that no declared egress reaches: link-local (RFC 3927, RFC 4291), loopback, IPv4 in IPv6's clothes.
-const NEVER: [&str; 5] = [
-    "169.254.0.0/16",
+/// Ranges that no declared egress reaches: "this network", loopback and link-local (RFC 1122, RFC 3927, RFC 4291), IPv4 in
+/// IPv6's clothes (mapped, NAT64 by RFC 6052 and RFC 8215, 6to4), and the metadata services that are none of these (AWS,
+/// Google, Azure, Alibaba).
+const NEVER: [&str; 13] = [
+    "0.0.0.0/8",
     "127.0.0.0/8",
+    "169.254.0.0/16",
+    "::/127",
     "fe80::/10",
-    "::1/128",
     "::ffff:0:0/96",
+    "64:ff9b::/96",
+    "64:ff9b:1::/48",
+    "2002::/16",
+    "fd00:ec2::254/128",
+    "fd20:ce::254/128",
+    "168.63.129.16/32",
+    "100.100.100.200/32",
 ];
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
@@ -143,7 +153,9 @@ fn destination(scene: &Scene<'_>, cidr: &str) -> Result<IPBlock, String> {
     if !allowed.clone().any(|range| range.contains(&net)) {
         return Err("the class does not allow it".to_owned());
     }
-    let own = scene.input.config.cluster_cidrs.iter().map(String::as_str);
+    let config = scene.input.config;
+    let api_server = config.api_server.iter().map(|endpoint| endpoint.cidr.as_str());
+    let own = config.cluster_cidrs.iter().map(String::as_str).chain(api_server);
     let mut except = Vec::new();
     for never in NEVER
         .into_iter()
@@ -152,7 +164,7 @@ fn destination(scene: &Scene<'_>, cidr: &str) -> Result<IPBlock, String> {
     {
         if never.contains(&net) {
             return Err(format!(
-                "{never} is never reachable: it is link-local, loopback or the cluster's own"
+                "{never} is never reachable: it is link-local, loopback, or the cluster's own"
             ));
         }
         if net.contains(&never) {
@@ -169,7 +181,7 @@ fn destination(scene: &Scene<'_>, cidr: &str) -> Result<IPBlock, String> {
     })
 }
 
-/// Whether the tenant declared that a tier may reach an address and port.
+/// Whether the tenant declared that a tier may reach an address and port by TCP.
 pub fn may_reach(scene: &Scene<'_>, address: IpAddr, port: u16) -> bool {
     let mut rules = scene.model.tenant.spec.egress.iter();
     rules.any(|rule| {
@@ -177,7 +189,11 @@ pub fn may_reach(scene: &Scene<'_>, address: IpAddr, port: u16) -> bool {
             let holds = |range: &str| range.parse::<IpNet>().is_ok_and(|net| net.contains(&address));
             holds(&block.cidr) && !block.except.iter().flatten().any(|range| holds(range))
         });
-        within && rule.ports.iter().any(|declared| declared.port == i32::from(port))
+        within
+            && rule
+                .ports
+                .iter()
+                .any(|declared| declared.port == i32::from(port) && declared.protocol == Protocol::Tcp)
     })
 }
 

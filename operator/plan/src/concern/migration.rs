@@ -112,6 +112,11 @@ fn may_start(scene: &Scene<'_>) -> bool {
     !scene.model.suspended && (scene.model.hours.is_ok() || !upgrade) && !another_runs(scene)
 }
 
+/// Whether any migration is under way: it needs the database.
+pub fn is_under_way(scene: &Scene<'_>) -> bool {
+    another_runs(scene)
+}
+
 /// Whether a migration of another release has not ended yet: it is pruned, and ours waits, because two at once would meet
 /// each other's half-changed schema.
 fn another_runs(scene: &Scene<'_>) -> bool {

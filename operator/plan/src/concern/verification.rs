@@ -10,8 +10,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use freehold_crds::{Placement, Resources, Tier};
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{
+    Affinity, ConfigMap, Container, Pod, PodAffinity, PodAffinityTerm, PodSpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{Deserialize, Serialize};
 
 use super::pod::{self, HOOK, tier_label};
@@ -28,7 +32,7 @@ pub const TOPIC: &str = "IsolationVerified";
 const KEY: &str = "record.json";
 /// A run that takes longer is given up.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(120);
-/// When a run that proved nothing, or that found a hole, is repeated.
+/// When a run that found a hole is repeated; one that proved nothing, after twice as long each time.
 const AGAIN: SignedDuration = SignedDuration::from_mins(10);
 const CONTROL: &str = "control";
 const DATABASE_TIER: &str = "database";
@@ -55,7 +59,8 @@ struct Run {
     started_at: Timestamp,
     /// Digest of the policies that are tried.
     policies: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The address of another tenant's database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     neighbour: Option<String>,
 }
 
@@ -66,6 +71,12 @@ struct Last {
     policies: String,
     /// None when nothing was proved.
     isolated: Option<bool>,
+    /// How many runs in a row proved nothing.
+    #[serde(default)]
+    doubtful: u32,
+    /// Whether there was another tenant to be tried.
+    #[serde(default)]
+    neighbour: bool,
     /// In words.
     message: String,
     /// By place and target: reached or blocked.
@@ -76,7 +87,8 @@ struct Last {
 #[derive(Debug, Deserialize)]
 struct Told {
     target: String,
-    reached: bool,
+    /// None when not even an address was found.
+    reached: Option<bool>,
 }
 
 /// A place from which is tried, and what must not be reached from there.
@@ -102,7 +114,8 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             let until = run.started_at.checked_add(PATIENCE).unwrap_or(Timestamp::MAX);
             let told = told(&scene, config, run);
             if told.values().all(Option::is_some) || scene.input.now >= until {
-                next.last = Some(judge(&scene, config, run, &told));
+                let doubtful = log.last.as_ref().map_or(0, |last| last.doubtful);
+                next.last = Some(judge(&scene, config, run, &told, doubtful));
                 next.run = None;
             } else {
                 // A pod is immutable: one that is there is left as it is.
@@ -118,8 +131,13 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             Some(at) if at <= scene.input.now => {
                 next.run = may_run(&scene).then(|| Run {
                     started_at: stamp(scene.input.now),
-                    policies,
-                    neighbour: scene.input.observed.neighbour.clone(),
+                    policies: policies.clone(),
+                    neighbour: scene
+                        .input
+                        .observed
+                        .neighbour
+                        .as_ref()
+                        .map(|other| other.address.clone()),
                 });
             }
             later => outcome.wake_at(later),
@@ -131,20 +149,23 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     if next != Log::default() {
         outcome.objects.push(record(&scene, &next));
     }
-    report(&next, &mut outcome);
+    report(&scene, config, &next, &policies, &mut outcome);
     outcome
 }
 
 /// When the next run is due; at once when there was none, or when the policies are others now.
 fn due(scene: &Scene<'_>, config: &Verification, last: Option<&Last>, policies: &str) -> Option<Timestamp> {
-    let Some(last) = last.filter(|last| last.policies == policies) else {
+    // One that was alone in the cluster is tried when another comes.
+    let company = scene.input.observed.neighbour.is_some();
+    let Some(last) = last.filter(|last| last.policies == policies && last.neighbour >= company) else {
         return Some(Timestamp::MIN);
     };
     let every = match last.isolated {
-        Some(true) => config.every - jitter(scene, config.every),
-        _ => AGAIN,
+        Some(true) => config.every,
+        Some(false) => AGAIN.min(config.every),
+        None => (AGAIN * (1 << last.doubtful.saturating_sub(1).min(10))).min(config.every),
     };
-    last.at.checked_add(every).ok()
+    last.at.checked_add(every - jitter(scene, every)).ok()
 }
 
 /// Up to a tenth earlier, by a hash of the uid: not all tenants at the same time.
@@ -218,17 +239,21 @@ fn places(scene: &Scene<'_>, config: &Verification) -> Vec<Place> {
 }
 
 /// What is tried in a run, with its address.
-fn targets(config: &Verification, run: &Run) -> Vec<(&'static str, String)> {
-    let neighbour = run
-        .neighbour
-        .as_ref()
-        .map(|namespace| format!("{DATABASE}-rw.{namespace}.svc.cluster.local:5432"));
+///
+/// By address where one is known: what can't be resolved proves nothing.
+fn targets(scene: &Scene<'_>, config: &Verification, run: &Run) -> Vec<(&'static str, String)> {
+    let at = |address: &str, port: u16| match address.contains(':') {
+        true => format!("[{address}]:{port}"),
+        false => format!("{address}:{port}"),
+    };
+    let api_server = scene.input.config.api_server.iter().find_map(|endpoint| {
+        let net: IpNet = endpoint.cidr.parse().ok()?;
+        (net.prefix_len() == net.max_prefix_len()).then(|| at(&net.addr().to_string(), endpoint.port))
+    });
+    let api_server = api_server.unwrap_or_else(|| "kubernetes.default.svc.cluster.local:443".to_owned());
     [
-        (NEIGHBOUR, neighbour),
-        (
-            API_SERVER,
-            Some("kubernetes.default.svc.cluster.local:443".to_owned()),
-        ),
+        (NEIGHBOUR, run.neighbour.as_ref().map(|address| at(address, 5432))),
+        (API_SERVER, Some(api_server)),
         (METADATA, config.metadata.clone()),
         (INTERNET, config.internet.clone()),
     ]
@@ -242,7 +267,7 @@ fn told(
     scene: &Scene<'_>,
     config: &Verification,
     run: &Run,
-) -> BTreeMap<String, Option<BTreeMap<String, bool>>> {
+) -> BTreeMap<String, Option<BTreeMap<String, Option<bool>>>> {
     let mut names: Vec<&str> = places(scene, config).iter().map(|place| place.name).collect();
     names.push(CONTROL);
     let word = |name: &str| {
@@ -279,10 +304,11 @@ fn judge(
     scene: &Scene<'_>,
     config: &Verification,
     run: &Run,
-    told: &BTreeMap<String, Option<BTreeMap<String, bool>>>,
+    told: &BTreeMap<String, Option<BTreeMap<String, Option<bool>>>>,
+    doubtful: u32,
 ) -> Last {
-    let targets = targets(config, run);
-    let reached = |place: &str, what: &str| told.get(place)?.as_ref()?.get(what).copied();
+    let targets = targets(scene, config, run);
+    let reached = |place: &str, what: &str| told.get(place)?.as_ref()?.get(what).copied().flatten();
     let mut holes = Vec::new();
     let mut doubts = Vec::new();
     for place in places(scene, config) {
@@ -309,7 +335,14 @@ fn judge(
         let names: Vec<&str> = targets.iter().map(|(what, _)| *what).collect();
         (Some(true), format!("no tier reaches {}", names.join(", ")))
     };
-    let word = |reached: &bool| if *reached { "reached" } else { "blocked" }.to_owned();
+    let word = |reached: &Option<bool>| {
+        match reached {
+            Some(true) => "reached",
+            Some(false) => "blocked",
+            None => "not found",
+        }
+        .to_owned()
+    };
     let found = told.iter().map(|(place, found)| {
         let found = found
             .iter()
@@ -321,12 +354,18 @@ fn judge(
         at: stamp(scene.input.now),
         policies: run.policies.clone(),
         isolated,
+        doubtful: if isolated.is_none() {
+            doubtful.saturating_add(1)
+        } else {
+            0
+        },
+        neighbour: run.neighbour.is_some(),
         message,
         found: found.collect(),
     }
 }
 
-fn report(log: &Log, outcome: &mut Outcome) {
+fn report(scene: &Scene<'_>, config: &Verification, log: &Log, policies: &str, outcome: &mut Outcome) {
     let Some(last) = &log.last else {
         let message = "the first verification follows when the tenant serves";
         outcome
@@ -335,8 +374,25 @@ fn report(log: &Log, outcome: &mut Outcome) {
         return;
     };
     let at = last.at;
+    // Twice the time: a tenant that sleeps, or whose verification never comes to pass, is not verified for ever.
+    let stale = at.checked_add(config.every * 2).unwrap_or(Timestamp::MAX);
+    if last.isolated == Some(true) {
+        outcome.wake_at(Some(stale).filter(|stale| *stale > scene.input.now));
+    }
     outcome.findings.push(match last.isolated {
-        Some(true) => Finding::aside(TOPIC, Some(true), "Verified", format!("at {at}: {}", last.message)),
+        Some(true) if last.policies != policies => {
+            let message = format!("the policies are others since {at}; they are verified when the tenant serves");
+            Finding::aside(TOPIC, None, "Outdated", message)
+        }
+        Some(true) if stale <= scene.input.now => {
+            let message = format!("verified last at {at}, and not since; it follows when the tenant serves");
+            Finding::aside(TOPIC, None, "Outdated", message)
+        }
+        Some(true) => {
+            let alone = if last.neighbour { "" } else { " (no other tenant was there to be tried)" };
+            let message = format!("at {at}: {}{alone}", last.message);
+            Finding::aside(TOPIC, Some(true), "Verified", message)
+        }
         None => Finding::aside(TOPIC, None, "Inconclusive", format!("at {at}: {}", last.message)),
         Some(false) => {
             outcome.waits.push(Wait {
@@ -383,7 +439,7 @@ fn probe(scene: &Scene<'_>, config: &Verification, run: &Run, place: &str) -> Id
 }
 
 fn pods(scene: &Scene<'_>, config: &Verification, run: &Run) -> Vec<Object> {
-    let container = container(config, &targets(config, run));
+    let container = container(config, &targets(scene, config, run));
     let of_tier = |place: &Place| {
         let mut marks = scene.marks();
         marks = if place.name == DATABASE_TIER {
@@ -404,7 +460,14 @@ fn pods(scene: &Scene<'_>, config: &Verification, run: &Run) -> Vec<Object> {
     };
     let mut objects: Vec<Object> = places(scene, config).iter().map(of_tier).collect();
     // On the node's own network: from any other place the targets' own policies would stop it, as they should.
+    // A node reaches the pods that run on it, and others only as their policies allow: so on the neighbour's.
     let unrestricted = PodSpec {
+        affinity: scene
+            .input
+            .observed
+            .neighbour
+            .as_ref()
+            .map(|other| beside(&other.namespace)),
         host_network: Some(true),
         dns_policy: Some("ClusterFirstWithHostNet".to_owned()),
         ..short(pod::bare("default", container, &Placement::default()))
@@ -419,6 +482,30 @@ fn pods(scene: &Scene<'_>, config: &Verification, run: &Run) -> Vec<Object> {
         &pod,
     ));
     objects
+}
+
+/// On the node of a database's primary.
+fn beside(namespace: &str) -> Affinity {
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let primary = [
+        label("cnpg.io/cluster", DATABASE),
+        label("cnpg.io/instanceRole", "primary"),
+    ];
+    Affinity {
+        pod_affinity: Some(PodAffinity {
+            required_during_scheduling_ignored_during_execution: Some(vec![PodAffinityTerm {
+                label_selector: Some(LabelSelector {
+                    match_labels: Some(primary.into()),
+                    match_expressions: None,
+                }),
+                namespaces: Some(vec![namespace.to_owned()]),
+                topology_key: "kubernetes.io/hostname".into(),
+                ..PodAffinityTerm::default()
+            }]),
+            ..PodAffinity::default()
+        }),
+        ..Affinity::default()
+    }
 }
 
 fn short(spec: PodSpec) -> PodSpec {

@@ -24,7 +24,7 @@ use super::settings;
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::model::{Model, Part, namespace};
-use crate::names::{COMPONENT, HOOKS, MANAGED_BY, SETTINGS, TIER_LABEL};
+use crate::names::{AWAKE_REPLICAS, COMPONENT, HOOKS, MANAGED_BY, SETTINGS, TIER_LABEL};
 use crate::object::{Id, Marks, Object};
 use crate::outcome::{Finding, Outcome};
 use crate::seen::{Facts, Seen};
@@ -227,6 +227,11 @@ fn component(scene: &Scene<'_>, part: &Part<'_>) -> Outcome {
         outcome.objects.push(Object::declare(id, marks.clone(), &budget));
     }
     let id = scene.id(Kind::Deployment, name);
+    let marks = if scene.model.suspended {
+        marks.annotation(AWAKE_REPLICAS, &part.component.replicas.to_string())
+    } else {
+        marks
+    };
     outcome
         .objects
         .push(Object::declare(id, marks, &deployment(scene, part)));
@@ -256,24 +261,33 @@ pub fn hold_back(scene: &Scene<'_>, outcome: &mut Outcome) {
     outcome
         .keep
         .extend(observed.keys().filter(|id| belongs(id)).cloned());
-    if scene.model.suspended {
-        outcome.objects.extend(asleep(scene));
-    }
+    outcome.objects.extend(kept(scene));
 }
 
-/// The Deployments as they are, without pods: what runs need not be what is wanted.
-fn asleep(scene: &Scene<'_>) -> Vec<Object> {
+/// The Deployments that stay as they are, but for the number of their pods: none while the tenant sleeps, and those that
+/// they had when it wakes.
+fn kept(scene: &Scene<'_>) -> Vec<Object> {
     let deployments = scene.input.observed.objects.iter().filter(|(id, seen)| {
         id.kind == Kind::Deployment && id.namespace == scene.model.namespace.as_str() && !seen.ending
     });
-    deployments
-        .filter(|(_, seen)| seen.live["spec"]["replicas"] != 0)
-        .map(|(id, seen)| {
-            let mut live = seen.live.clone();
-            live["spec"]["replicas"] = 0.into();
-            Object::of_live(id.clone(), &live, &[])
-        })
-        .collect()
+    let change = |(id, seen): (&Id, &Seen)| {
+        let now = seen.live["spec"]["replicas"].as_i64().unwrap_or(1);
+        let had = seen.live["metadata"]["annotations"][AWAKE_REPLICAS].as_str();
+        let had: Option<i64> = had.and_then(|text| text.parse().ok());
+        let wanted = if scene.model.suspended {
+            0
+        } else {
+            had.unwrap_or(now).max(1)
+        };
+        if now == wanted {
+            return None;
+        }
+        let mut live = seen.live.clone();
+        live["spec"]["replicas"] = wanted.into();
+        let had = had.unwrap_or(now).to_string();
+        Some(Object::of_live(id.clone(), &live, &[(AWAKE_REPLICAS, &had)]))
+    };
+    deployments.filter_map(change).collect()
 }
 
 /// Whether anything runs that an upgrade would replace.

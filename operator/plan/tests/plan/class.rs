@@ -161,3 +161,20 @@ fn pods_of_a_class_with_nodes_of_its_own_run_there() {
     assert_eq!(database["affinity"]["nodeSelector"], json!({"nodes": "tenants"}));
     assert_eq!(database["priorityClassName"], "customers");
 }
+
+#[test]
+fn a_class_that_no_longer_fits_a_tenant_is_not_taken_over_and_says_why() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    cluster.given.class.as_mut().unwrap().spec.regions = vec!["us-east".into()];
+    // Even when the window opens.
+    cluster.given.now = "2027-01-16T02:00:00Z".parse().unwrap();
+    cluster.settle();
+    let told = says(&cluster, "UpToDate");
+    assert!(
+        told.starts_with("False ClassDrift") && told.contains("does not allow the region"),
+        "{told}"
+    );
+    assert!(says(&cluster, "Ready").starts_with("True"));
+    silent(&mut cluster);
+}

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use freehold_crds::DeletionPolicy;
 use freehold_plan::{
-    Action, Certificate, Finalizer, Id, Kind, Minted, Object, Operation, Plan, Record, Seen, Slot, Stranger,
-    Wave, Write, is_takeable,
+    Action, Certificate, Finalizer, Id, Kind, Minted, Neighbour, Object, Operation, Plan, Record, Seen, Slot,
+    Stranger, Wave, Write, is_takeable,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -106,7 +106,10 @@ impl Cluster {
         self.given.observed.objects = self.objects.iter().map(seen).collect();
         self.given.observed.minted = self.minted.clone();
         self.given.observed.operations = self.operations.clone();
-        self.given.observed.neighbour = Some("tenant-globex".into());
+        self.given.observed.neighbour = Some(Neighbour {
+            namespace: "tenant-globex".into(),
+            address: "10.88.1.7".into(),
+        });
         let now = self.given.now;
         self.given
             .observed
@@ -213,10 +216,9 @@ impl Cluster {
             return false;
         };
         let seen = Seen::reduce(Kind::HostnameClaim, other.clone()).unwrap();
-        let life = freehold_plan::incarnation(&self.given.input());
         let tenant = self.given.tenant.metadata.name.clone().unwrap();
         let hold = self.given.config.hostname_hold;
-        if is_takeable(&seen.facts, &tenant, &life, hold, self.given.now) {
+        if is_takeable(&seen.facts, &tenant, hold, self.given.now) {
             let other = self.others.remove(&object.id.name).unwrap();
             self.objects.insert(object.id.clone(), other);
             return true;

@@ -165,22 +165,17 @@ fn declared(cidr: &str) -> Value {
 #[test]
 fn declared_egress_never_reaches_metadata_or_the_cluster() {
     assert_eq!(declared("203.0.113.0/24"), json!({"cidr": "203.0.113.0/24"}));
-    assert_eq!(
-        declared("0.0.0.0/0"),
-        json!({"cidr": "0.0.0.0/0", "except": [
-            "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
-        ]})
-    );
-    assert_eq!(
-        declared("::/0"),
-        json!({"cidr": "::/0", "except": ["::1/128", "::ffff:0.0.0.0/96", "fc00::/7", "fe80::/10"]})
-    );
+    insta::assert_snapshot!(declared("0.0.0.0/0"), @r#"{"cidr":"0.0.0.0/0","except":["0.0.0.0/8","10.0.0.0/8","100.64.0.0/10","127.0.0.0/8","168.63.129.16/32","169.254.0.0/16","172.16.0.0/12","192.168.0.0/16"]}"#);
+    insta::assert_snapshot!(declared("::/0"), @r#"{"cidr":"::/0","except":["::/127","::ffff:0.0.0.0/96","64:ff9b::/96","64:ff9b:1::/48","2002::/16","fc00::/7","fe80::/10"]}"#);
     for never in [
         "169.254.169.254/32",
         "10.1.0.0/16",
         "fe80::/10",
         "::ffff:0:0/96",
         "127.0.0.1/32",
+        "64:ff9b::a9fe:a9fe/128",
+        "168.63.129.16/32",
+        "fd00:ec2::254/128",
     ] {
         assert_eq!(declared(never), Value::Null, "{never}");
     }
@@ -219,4 +214,69 @@ fn the_customers_groups_are_bound_to_what_they_may_see_and_no_group_of_kubernete
             .is_none()
     );
     assert!(cluster.body(Kind::RoleBinding, "freehold").is_some());
+}
+
+#[test]
+fn egress_never_reaches_the_api_server_wherever_it_is() {
+    let mut given = given::new("acme");
+    given.config.api_server[0].cidr = "198.51.100.7/32".into();
+    given.class.as_mut().unwrap().spec.egress.allowed = vec!["0.0.0.0/0".into()];
+    given.tenant.spec.egress = vec![rule("198.51.100.0/24")];
+    let plan = freehold_plan::plan(&given.input());
+    let mut objects = plan.objects.iter();
+    let policy = objects
+        .find(|o| o.id.kind == Kind::NetworkPolicy && o.id.name == "application")
+        .unwrap();
+    assert_eq!(
+        policy.body["spec"]["egress"][1]["to"][0]["ipBlock"],
+        json!({"cidr": "198.51.100.0/24", "except": ["198.51.100.7/32"]})
+    );
+}
+
+#[test]
+fn whose_database_is_tried_is_said_nowhere_in_the_tenants_namespace() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.network = Network::Stuck;
+    cluster.settle();
+    let own: Vec<Value> = cluster
+        .ids()
+        .filter(|id| id.namespace == "tenant-acme")
+        .filter_map(|id| cluster.body(id.kind, &id.name).cloned())
+        .collect();
+    assert!(own.iter().any(|body| body.to_string().contains("10.88.1.7")));
+    assert!(own.iter().all(|body| !body.to_string().contains("globex")));
+}
+
+#[test]
+fn what_was_verified_is_not_said_of_other_policies_nor_for_ever() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    assert!(says(&cluster).starts_with("True"));
+    // No run comes to pass.
+    cluster.network = Network::Stuck;
+    cluster.given.class.as_mut().unwrap().spec.egress.allowed = vec!["0.0.0.0/0".into()];
+    cluster.given.now = "2027-01-16T02:00:00Z".parse().unwrap();
+    cluster.given.tenant.spec.egress = vec![rule("203.0.113.0/24")];
+    cluster.settle();
+    assert!(
+        says(&cluster).starts_with("Unknown Outdated"),
+        "{}",
+        says(&cluster)
+    );
+}
+
+#[test]
+fn what_cannot_be_proved_is_tried_ever_more_rarely() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.network = Network::Dead;
+    cluster.settle();
+    let mut waits = Vec::new();
+    for _ in 0..7 {
+        let wake = cluster.plan().wake.unwrap();
+        waits.push(wake.duration_since(cluster.given.now).as_mins());
+        cluster.sleep_until(wake);
+        cluster.settle();
+    }
+    assert!(waits.is_sorted(), "{waits:?}");
+    assert!(waits[0] >= 9 && waits[0] <= 10 && waits[6] >= 320, "{waits:?}");
 }

@@ -599,3 +599,41 @@ proptest! {
         }
     }
 }
+
+/// The release that it ran before may be all that can serve: a broken window or migration must not keep it asleep.
+#[test]
+fn a_tenant_that_wakes_to_a_release_it_cannot_have_runs_the_one_before() {
+    let mut cluster = settled();
+    suspend(&mut cluster);
+    cluster.given.release = Some(given::release("1.1.0"));
+    cluster.settle();
+    cluster.broken_migration = true;
+    resume(&mut cluster);
+    cluster.settle();
+    let replicas = |cluster: &Cluster, name: &str| {
+        cluster.body(Kind::Deployment, name).unwrap()["spec"]["replicas"].clone()
+    };
+    assert_eq!(replicas(&cluster, "web"), 2);
+    assert_eq!(replicas(&cluster, "api"), 1);
+    assert_eq!(says(&cluster, "Serving"), is("True", "Serving"));
+    assert_eq!(says(&cluster, "Stalled"), is("True", "MigrationFailed"));
+    silent(&mut cluster);
+}
+
+/// A migration needs the database that sleep would take away.
+#[test]
+fn a_migration_that_is_under_way_is_not_cut_off_by_sleep() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.pass(usize::MAX);
+    assert!(cluster.ids().any(|id| id.kind == Kind::Job));
+    suspend(&mut cluster);
+    cluster.pass(usize::MAX);
+    let asleep = |cluster: &Cluster| {
+        let database = cluster.body(Kind::Cluster, "db").unwrap();
+        database["metadata"]["annotations"]["cnpg.io/hibernation"] == "on"
+    };
+    assert!(!asleep(&cluster));
+    cluster.settle();
+    assert!(asleep(&cluster));
+    assert!(ready(&cluster));
+}
