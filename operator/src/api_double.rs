@@ -25,6 +25,9 @@ pub struct Asked {
     pub name: String,
 }
 
+/// Writes to paths that begin so, and what becomes of them.
+type Webhook = (String, fn(&mut Value));
+
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<String, Value>,
@@ -35,7 +38,7 @@ struct State {
     /// After so many more writes one is done, and its answer is lost.
     loses: Option<usize>,
     /// What somebody's webhook does to writes of paths that begin so.
-    webhook: Option<(String, fn(&mut Value))>,
+    webhook: Option<Webhook>,
 }
 
 /// The server; clones share their state.

@@ -267,7 +267,8 @@ async fn carry_out(pass: Pass<'_>, observed: &Observed, write: Write<'_>) -> Res
                 let tenant = pass.tenant.name_any();
                 let lasting = match refusal(&source) {
                     Refusal::Invalid => true,
-                    Refusal::Forbidden => pass.store.unwritten(&tenant, id, pass.now),
+                    // Not found by a create: the kind is unknown to the cluster, or the namespace has just gone.
+                    Refusal::Forbidden | Refusal::NotFound => pass.store.unwritten(&tenant, id, pass.now),
                     Refusal::Other if status.code >= 500 => pass.store.unwritten(&tenant, id, pass.now),
                     _ => false,
                 };

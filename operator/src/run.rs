@@ -16,6 +16,7 @@ use kube::runtime::controller::{self, applier};
 use kube::{Client, Config as ClientConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use crate::cli::RunArgs;
@@ -96,8 +97,10 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
         store: store.clone(),
         wakes: wakes.clone(),
     };
+    // All of this ends with the leadership: dropping the set ends its tasks.
+    let mut background = JoinSet::new();
     for kind in Kind::ALL {
-        tokio::spawn(watch::kind(
+        background.spawn(watch::kind(
             client.clone(),
             kind,
             places.clone(),
@@ -105,7 +108,7 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
             synced.clone(),
         ));
     }
-    tokio::spawn(watch::operations(client.clone(), places, listeners, synced));
+    background.spawn(watch::operations(client.clone(), places, listeners, synced));
     let queue::Sources {
         tenants,
         classes,
@@ -136,14 +139,14 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
         metrics: health.metrics.clone(),
     });
     if discover {
-        tokio::spawn(api_server::follow(
+        background.spawn(api_server::follow(
             context.clone(),
             tenants.clone(),
             wakes.clone(),
         ));
     }
     info!("every kind is listed: passes begin");
-    tokio::spawn(orphans::follow(context.clone(), tenants.clone()));
+    background.spawn(orphans::follow(context.clone(), tenants.clone()));
     let config = controller::Config::default().concurrency(args.concurrency);
     let passes = applier(
         |tenant, context| Box::pin(reconcile(tenant, context)),
