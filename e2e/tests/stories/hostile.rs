@@ -194,7 +194,9 @@ fn a_tenant_that_flaps_does_not_slow_the_others() {
         let flapper = scope.spawn(|| {
             let mut flaps = 0;
             while !stop.load(std::sync::atomic::Ordering::SeqCst) {
-                change(guest.0, &json!({"displayName": format!("flap {flaps}")}));
+                // Each is a pass and a status, and no pod restarts: what is measured is the operator, not the kubelet.
+                let policy = if flaps % 2 == 0 { "Delete" } else { "Retain" };
+                change(guest.0, &json!({"deletionPolicy": policy}));
                 flaps += 1;
                 std::thread::sleep(Duration::from_millis(20));
             }
