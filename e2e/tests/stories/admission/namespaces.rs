@@ -1,5 +1,6 @@
 //! The marks by which a tenant's namespace is known, and how far its pods may go.
 
+use freehold_e2e::install;
 use serde_json::{Value, json};
 
 use super::api::{Api, operator};
@@ -21,7 +22,7 @@ fn a_tenant_namespaces_marks_are_the_operators() {
     let plain = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tenant-story"}});
     administrator.try_create(NAMESPACES, &plain).taken();
 
-    let there = Marked::make(&operator, "story-admission");
+    let there = Marked::make(&operator, "tenant-story-admission");
     let theirs = "the marks of a tenant's namespace are the operator's";
     for patch in [
         label("freehold.dev/tenant", json!("other")),
@@ -90,7 +91,7 @@ fn pod_security_is_not_lowered() {
     let administrator = Api::administrator(lab());
     let operator = Api::named(lab(), &operator());
     let policy = "freehold-namespaces";
-    let there = Marked::make(&operator, "story-security");
+    let there = Marked::make(&operator, "tenant-story-security");
     let acme = format!("{NAMESPACES}/{}", namespace("acme"));
     for value in [json!("privileged"), json!("baseline"), Value::Null] {
         let patch = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": value}}});
@@ -125,8 +126,68 @@ fn pod_security_is_not_lowered() {
     administrator
         .try_patch(&there.path(), &version)
         .refused_by(policy, "are the operator's");
-    let bare = table::changed(&marked("story-bare"), &[("/metadata/labels", table::absent())]);
+    let bare = table::changed(
+        &marked("tenant-story-bare"),
+        &[("/metadata/labels", table::absent())],
+    );
     operator
         .try_create(NAMESPACES, &bare)
         .refused_by(policy, "restricted, whoever writes it");
+}
+
+/// RBAC gives the operator all namespaces: what a leaked token could do with it.
+#[test]
+fn the_operator_makes_changes_and_deletes_only_tenants_namespaces() {
+    let administrator = Api::administrator(lab());
+    let operator = Api::named(lab(), &operator());
+    let policy = "freehold-namespaces";
+    let made = "the operator makes tenants' namespaces only";
+    let changes = "the operator changes and deletes tenants' namespaces only";
+    let plain = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    for wrong in [
+        plain("story-admission"),
+        plain("tenant-story-another"),
+        marked("story-admission"),
+        marked("kube-story"),
+        marked("my-tenant-story"),
+    ] {
+        operator.try_create(NAMESPACES, &wrong).refused_by(policy, made);
+    }
+    operator
+        .try_create(NAMESPACES, &marked("tenant-story-another"))
+        .taken();
+    for name in [
+        "default",
+        "kube-system",
+        "cnpg-system",
+        "freehold-keys",
+        "freehold-probes",
+        install::NAMESPACE,
+    ] {
+        let one = format!("{NAMESPACES}/{name}");
+        for patch in [
+            json!({"metadata": {"labels": {"team": "platform"}}}),
+            json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline"}}}),
+        ] {
+            operator.try_patch(&one, &patch).refused_by(policy, changes);
+            operator
+                .try_patch(&format!("{one}/status"), &patch)
+                .refused_by(policy, changes);
+        }
+        // Some of them the API server itself keeps.
+        if !["default", "kube-system"].contains(&name) {
+            operator.try_delete(&one, "").refused_by(policy, changes);
+            administrator.try_delete(&one, "").taken();
+        }
+    }
+    // The labels of its own it puts back, all of them.
+    let there = Marked::make(&operator, "tenant-story-stripped");
+    let stripped =
+        json!({"metadata": {"labels": {"freehold.dev/tenant": null, "app.kubernetes.io/managed-by": null}}});
+    operator
+        .send("PATCH", &there.path(), stripped.to_string().as_bytes())
+        .taken();
+    let back = json!({"metadata": {"labels": marked(there.name)["metadata"]["labels"]}});
+    operator.try_patch(&there.path(), &back).taken();
+    operator.try_delete(&there.path(), "").taken();
 }
