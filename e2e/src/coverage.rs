@@ -14,9 +14,14 @@ use anyhow::{Context, Result, bail};
 use crate::demo;
 use crate::lab::{Lab, preflight, shell};
 use crate::operator::StandIn;
+use crate::tools::Tool;
 
-/// Installed from its crate into `.lab/tools`.
-const CARGO_LLVM_COV: &str = "0.9.1";
+const CARGO_LLVM_COV: Tool = Tool {
+    name: "cargo-llvm-cov",
+    version: "0.9.1",
+    says: &["llvm-cov", "--version"],
+    takes: "a minute",
+};
 /// The version of LLVM in rustc (`rustc -vV`); profiles of one are not read by another. Debian's, because a
 /// toolchain without rustup's component `llvm-tools` has none.
 const LLVM: &str = "22";
@@ -103,22 +108,7 @@ fn tools(lab: &Lab) -> Result<PathBuf> {
             &format!("llvm-{LLVM}"),
         ])?;
     }
-    let root = lab.dir.join("tools");
-    let program = root.join("bin/cargo-llvm-cov");
-    let version = shell::capture(Command::new(&program).args(["llvm-cov", "--version"]));
-    if !version.is_ok_and(|version| version.contains(CARGO_LLVM_COV)) {
-        println!("== installing cargo-llvm-cov {CARGO_LLVM_COV} (a minute, once)");
-        let install = [
-            "install",
-            "cargo-llvm-cov",
-            "--locked",
-            "--version",
-            CARGO_LLVM_COV,
-            "--root",
-        ];
-        shell::run(Command::new("cargo").args(install).arg(root), &log)?;
-    }
-    Ok(program)
+    CARGO_LLVM_COV.install(lab)
 }
 
 struct Coverage<'a> {

@@ -11,3 +11,4 @@ pub mod operator;
 pub mod probe;
 pub mod scale;
 pub mod suite;
+pub mod tools;

@@ -8,10 +8,16 @@ use anyhow::{Result, bail};
 
 use crate::demo;
 use crate::lab::steps::shown;
-use crate::lab::{Lab, packages, preflight, shell};
+use crate::lab::{Lab, packages, preflight};
+use crate::tools::Tool;
 
-/// The version of the licence check; installed from its crate into `.lab/tools`.
-const CARGO_DENY: &str = "0.20.2";
+/// The licence check.
+const CARGO_DENY: Tool = Tool {
+    name: "cargo-deny",
+    version: "0.20.2",
+    says: &["--version"],
+    takes: "some minutes",
+};
 
 /// Runs everything, or only what needs no cluster, or only the stories whose name holds `story`.
 pub fn run(lab: &Lab, story: Option<&str>, only_offline: bool) -> Result<()> {
@@ -78,25 +84,7 @@ fn cargo(lab: &Lab, args: &[&str]) -> Command {
 }
 
 fn deny(lab: &Lab) -> Result<Command> {
-    let root = lab.dir.join("tools");
-    let program = root.join("bin/cargo-deny");
-    let fits = shell::capture(Command::new(&program).arg("--version")).is_ok_and(|v| v.contains(CARGO_DENY));
-    if !fits {
-        println!("== installing cargo-deny {CARGO_DENY} (some minutes, once)");
-        let mut install = Command::new("cargo");
-        install
-            .args([
-                "install",
-                "cargo-deny",
-                "--version",
-                CARGO_DENY,
-                "--locked",
-                "--root",
-            ])
-            .arg(root);
-        shell::run(&mut install, &lab.log("cargo-deny"))?;
-    }
-    let mut command = Command::new(program);
+    let mut command = Command::new(CARGO_DENY.install(lab)?);
     // Advisories need a database that is fetched by git; `cargo deny check advisories` does it where there is a network.
     command.current_dir(&lab.repo).args([
         "--offline",

@@ -83,6 +83,13 @@ pub struct Done {
     pub wake: Option<Timestamp>,
 }
 
+impl Done {
+    /// There is something to be tried again at this instant, if not before.
+    fn wake_at(&mut self, instant: Timestamp) {
+        self.wake = Some(self.wake.map_or(instant, |wake| wake.min(instant)));
+    }
+}
+
 /// What a pass works with.
 #[derive(Clone, Copy)]
 pub struct Pass<'a> {
@@ -132,7 +139,7 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
                 Minting::Nothing => {}
                 Minting::Done => done.again = true,
                 Minting::NotBefore(instant) => {
-                    done.wake = Some(done.wake.map_or(instant, |wake| wake.min(instant)));
+                    done.wake_at(instant);
                 }
             }
         }
@@ -142,7 +149,7 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
                 .store
                 .not_before(&pass.tenant.name_any(), id_of(write), pass.now)
             {
-                done.wake = Some(done.wake.map_or(instant, |wake| wake.min(instant)));
+                done.wake_at(instant);
                 continue;
             }
             under_way.push(carry_out(pass, observed, *write));

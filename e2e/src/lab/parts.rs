@@ -308,6 +308,8 @@ fn kubelet_config(node: NodeId) -> Value {
         // Seconds instead of a minute until a changed Secret is in its pod.
         "configMapAndSecretChangeDetectionStrategy": "Watch",
         "syncFrequency": "10s",
+        // What is killed again and again in tests is not kept waiting for up to five minutes.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "5s"},
         "shutdownGracePeriod": "0s",
     })
 }

@@ -151,7 +151,12 @@ fn concerns(scene: Scene<'_>) -> Outcome {
         outcome.add(concern(scene));
     }
     workload::hold_back(&scene, &mut outcome);
-    outcome.add(concern::verification::plan(scene));
+    let policies = outcome
+        .objects
+        .iter()
+        .filter(|object| object.id.kind == Kind::NetworkPolicy);
+    let verified = concern::verification::plan(scene, &policies.collect::<Vec<_>>());
+    outcome.add(verified);
     outcome
 }
 

@@ -28,78 +28,73 @@ const TOLD: usize = 4;
 #[derive(Clone, Debug)]
 pub struct Taken {
     pub spec: TenantClassSpec,
-    /// What the class says now and the tenant has not taken over yet, in words.
-    pub drift: Vec<String>,
-    /// Why not yet, and when that changes.
-    waits: Option<String>,
+    /// The copy as it is written, where it says this; in whatever words.
+    written: Option<String>,
+    /// What the class says now and the tenant has not taken over yet, in words, and why not yet.
+    drift: Option<(Vec<String>, String)>,
+    /// When that changes.
     pub wake: Option<Timestamp>,
 }
 
 /// Decides which class holds: the copy, or the one that it is taken over from.
 pub fn taken(input: &Input<'_>) -> Option<Taken> {
     let now = input.class.map(|class| &class.spec);
-    let (Some(copy), Some(now)) = (copy(input), now) else {
-        let spec = copy(input).or(now.cloned())?;
-        return Some(Taken {
-            spec,
-            drift: Vec::new(),
-            waits: None,
+    let Some((written, copy)) = copy(input) else {
+        return now.map(|now| Taken {
+            spec: now.clone(),
+            written: None,
+            drift: None,
             wake: None,
         });
     };
-    let drift = differences(&copy, now);
-    if drift.is_empty() {
-        return Some(Taken {
-            spec: copy,
-            drift,
-            waits: None,
-            wake: None,
-        });
-    }
+    let in_force = Taken {
+        spec: copy,
+        written: Some(written),
+        drift: None,
+        wake: None,
+    };
+    let Some(now) = now.filter(|now| **now != in_force.spec) else {
+        return Some(in_force);
+    };
+    let differences = differences(&in_force.spec, now);
     if let Err(why) = model::allowed(input.tenant, now) {
+        let why = format!("it does not fit this tenant, and is not taken over: {why}");
         return Some(Taken {
-            spec: copy,
-            drift,
-            waits: Some(format!(
-                "it does not fit this tenant, and is not taken over: {why}"
-            )),
-            wake: None,
+            drift: Some((differences, why)),
+            ..in_force
         });
     }
     // The class's windows as they are now: a mistake in the old ones could never be mended otherwise.
     let own = input.tenant.spec.maintenance.as_ref();
     let windows = own.map_or(&now.maintenance.windows, |own| &own.windows);
     let hours = maintenance::hours(windows, input.now);
-    if let Ok(open @ Hours::Open { .. }) = &hours {
-        return Some(Taken {
-            spec: now.clone(),
-            drift: Vec::new(),
-            waits: None,
-            // As long as the copy is the old one.
-            wake: open.until(),
-        });
-    }
-    let waits = match &hours {
+    let why = match &hours {
+        Ok(Hours::Open { until }) => {
+            return Some(Taken {
+                spec: now.clone(),
+                written: None,
+                drift: None,
+                // As long as the copy is the old one.
+                wake: Some(*until),
+            });
+        }
         Ok(Hours::Shut { until: Some(until) }) => {
             format!("it is taken over when the window opens at {until}")
         }
-        Ok(_) => "no window for it opens in the next years".to_owned(),
+        Ok(Hours::Shut { until: None }) => "no window for it opens in the next years".to_owned(),
         Err(why) => format!("no window can be read: {why}"),
     };
     Some(Taken {
-        spec: copy,
-        drift,
-        waits: Some(waits),
+        drift: Some((differences, why)),
         wake: hours.ok().and_then(Hours::until),
+        ..in_force
     })
 }
 
 /// The copy, the finding about it, and the wait for a class that is gone.
 pub fn plan(scene: Scene<'_>, taken: &Taken) -> Outcome {
-    // A copy that says the same is left as it is, in whatever words.
-    let text = written(scene.input)
-        .filter(|_| copy(scene.input).as_ref() == Some(&taken.spec))
-        .unwrap_or_else(|| serde_json::to_string(&taken.spec).unwrap_or_default());
+    let text = taken.written.clone();
+    let text = text.unwrap_or_else(|| serde_json::to_string(&taken.spec).unwrap_or_default());
     let map = ConfigMap {
         data: Some([(KEY.to_owned(), text)].into()),
         ..ConfigMap::default()
@@ -120,23 +115,17 @@ pub fn plan(scene: Scene<'_>, taken: &Taken) -> Outcome {
             stalls: true,
         });
     }
-    outcome.findings.push(match &taken.waits {
+    outcome.findings.push(match &taken.drift {
         None => Finding::aside(
             TOPIC,
             Some(true),
             "TakenOver",
             format!("as the class {class} says"),
         ),
-        Some(why) => {
-            let mut told = taken
-                .drift
-                .iter()
-                .take(TOLD)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join("; ");
-            if taken.drift.len() > TOLD {
-                told = format!("{told}; and {} more", taken.drift.len() - TOLD);
+        Some((differences, why)) => {
+            let mut told = differences[..differences.len().min(TOLD)].join("; ");
+            if differences.len() > TOLD {
+                told = format!("{told}; and {} more", differences.len() - TOLD);
             }
             let message = format!("the class {class} changed: {told}; {why}");
             Finding::aside(TOPIC, Some(false), "ClassDrift", message)
@@ -146,17 +135,15 @@ pub fn plan(scene: Scene<'_>, taken: &Taken) -> Outcome {
     outcome
 }
 
-fn written(input: &Input<'_>) -> Option<String> {
+/// The copy in the tenant's namespace, as it is written and as it reads.
+fn copy(input: &Input<'_>) -> Option<(String, TenantClassSpec)> {
     if !matches!(holder(input), Holder::Us | Holder::Adoptable) {
         return None;
     }
     let namespace = namespace(input.tenant);
     let seen = input.observed.get(Kind::ConfigMap, namespace.as_str(), CLASS)?;
-    seen.live["data"][KEY].as_str().map(str::to_owned)
-}
-
-fn copy(input: &Input<'_>) -> Option<TenantClassSpec> {
-    serde_json::from_str(&written(input)?).ok()
+    let written = seen.live["data"][KEY].as_str()?;
+    Some((written.to_owned(), serde_json::from_str(written).ok()?))
 }
 
 /// What differs, as `path: before -> after`.

@@ -140,9 +140,7 @@ fn claim(input: &Input<'_>, id: Id, hostname: &str, given_up_at: Option<Timestam
         } else {
             ClaimState::Held
         },
-        given_up_at: given_up_at
-            .and_then(|at| Timestamp::from_second(at.as_second()).ok())
-            .map(Time),
+        given_up_at: given_up_at.map(Time),
     };
     Object::declare(id, Marks::of(name(input)), &Claim { spec })
 }

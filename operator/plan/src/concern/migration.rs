@@ -109,17 +109,12 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
 /// Not while the database sleeps, and an upgrade not while no window can be read: a first installation needs none.
 fn may_start(scene: &Scene<'_>) -> bool {
     let upgrade = workload::runs_another(scene.input, scene.model);
-    !scene.model.suspended && (scene.model.hours.is_ok() || !upgrade) && !another_runs(scene)
+    !scene.model.suspended && (scene.model.hours.is_ok() || !upgrade) && !is_under_way(scene)
 }
 
-/// Whether any migration is under way: it needs the database.
+/// Whether any migration has not ended yet. One of another release is pruned, and ours waits, because two at once would meet
+/// each other's half-changed schema; and the database is not put to sleep under it.
 pub fn is_under_way(scene: &Scene<'_>) -> bool {
-    another_runs(scene)
-}
-
-/// Whether a migration of another release has not ended yet: it is pruned, and ours waits, because two at once would meet
-/// each other's half-changed schema.
-fn another_runs(scene: &Scene<'_>) -> bool {
     let mut seen = scene.input.observed.objects.iter();
     seen.any(|(id, seen)| {
         id.namespace == scene.model.namespace.as_str()

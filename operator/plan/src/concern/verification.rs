@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Scene, isolation, workload};
+use super::{Scene, workload};
 use crate::clock::{soon, stamp};
 use crate::input::Verification;
 use crate::kind::Kind;
@@ -81,7 +81,8 @@ struct Told {
     reached: Option<bool>,
 }
 
-pub fn plan(scene: Scene<'_>) -> Outcome {
+/// `wanted` are the policies that are tried.
+pub fn plan(scene: Scene<'_>, wanted: &[&Object]) -> Outcome {
     let Some(config) = &scene.input.config.verification else {
         let message = "the operator was started without an image for it";
         return Outcome {
@@ -90,7 +91,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         };
     };
     let log = read(&scene);
-    let policies = policies(&scene);
+    let policies = policies(wanted);
     let mut outcome = Outcome::default();
     let mut next = log.clone();
     match &log.run {
@@ -113,7 +114,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         }
         None => match due(&scene, config, log.last.as_ref(), &policies) {
             Some(at) if at <= scene.input.now => {
-                next.run = may_run(&scene).then(|| Run {
+                next.run = may_run(&scene, wanted).then(|| Run {
                     started_at: stamp(scene.input.now),
                     policies: policies.clone(),
                     neighbour: scene
@@ -159,24 +160,18 @@ fn jitter(scene: &Scene<'_>, every: SignedDuration) -> SignedDuration {
 }
 
 /// Not before the tenant serves: its own start comes first, and policies that are being written prove nothing.
-fn may_run(scene: &Scene<'_>) -> bool {
+fn may_run(scene: &Scene<'_>, wanted: &[&Object]) -> bool {
     let observed = &scene.input.observed.objects;
-    let stands = |object: &Object| {
+    let stands = |object: &&Object| {
         observed
             .get(&object.id)
             .is_some_and(|seen| object.is_settled(&seen.live))
     };
-    !scene.model.suspended
-        && workload::serves(scene.input, Some(scene.model))
-        && isolation::plan(*scene).objects.iter().all(stands)
+    !scene.model.suspended && workload::serves(scene.input, Some(scene.model)) && wanted.iter().all(stands)
 }
 
-fn policies(scene: &Scene<'_>) -> String {
-    let bodies: Vec<String> = isolation::plan(*scene)
-        .objects
-        .iter()
-        .map(|object| object.body.to_string())
-        .collect();
+fn policies(wanted: &[&Object]) -> String {
+    let bodies: Vec<String> = wanted.iter().map(|object| object.body.to_string()).collect();
     let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
     digest(&bodies)
 }
