@@ -23,6 +23,7 @@ const PACKAGES: &[&str] = &[
     "mmdebstrap",      // root file systems of images
     "pkg-config",      // runc
     "postgresql",      // tests of the sample product
+    "softhsm2",        // tests of the key service
     "util-linux",      // namespaces
 ];
 

@@ -10,8 +10,13 @@ pub mod client;
 mod context;
 mod envelope;
 mod error;
+mod lifecycle;
+pub mod local;
 mod name;
+pub mod pkcs11;
 mod provider;
+mod refusal;
+mod sealed;
 mod suites;
 mod wire;
 
@@ -33,4 +38,10 @@ pub const MESSAGE_MAX: usize = 64 * 1024;
 /// Whether a data key may have so many bytes.
 pub(crate) fn is_data_key_length(bytes: usize) -> bool {
     (DATA_KEY_MIN..=DATA_KEY_MAX).contains(&bytes)
+}
+
+/// Of everything that the service keeps in the cluster.
+pub(crate) fn labels() -> std::collections::BTreeMap<String, String> {
+    let label = |key: &str, value: &str| (format!("app.kubernetes.io/{key}"), value.to_owned());
+    [label("managed-by", "freehold"), label("part-of", "freehold")].into()
 }

@@ -33,6 +33,12 @@ impl DataKey {
     }
 }
 
+impl From<Zeroizing<Vec<u8>>> for DataKey {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+}
+
 impl fmt::Debug for DataKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DataKey({} bytes)", self.0.len())
