@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::KeyError;
+use crate::error::quoted;
 
 /// Tells these ciphertexts from those of any other program or format.
 const DOMAIN: &str = "freehold/v1";
@@ -32,7 +33,7 @@ impl FromStr for Purpose {
     fn from_str(text: &str) -> Result<Self, KeyError> {
         match text {
             "volume" => Ok(Self::Volume),
-            other => Err(KeyError::Invalid(format!("{other:.80?} is not a purpose"))),
+            other => Err(KeyError::Invalid(format!("{} is not a purpose", quoted(other)))),
         }
     }
 }
@@ -58,7 +59,8 @@ impl Context {
             let graphic = text.bytes().all(|byte| byte.is_ascii_graphic());
             if text.is_empty() || text.len() > PART_MAX || !graphic {
                 return Err(KeyError::Invalid(format!(
-                    "{text:.80?} is not the {what} of a data key: 1 to {PART_MAX} visible ASCII characters"
+                    "{} is not the {what} of a data key: 1 to {PART_MAX} visible ASCII characters",
+                    quoted(text)
                 )));
             }
         }

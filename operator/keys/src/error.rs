@@ -31,3 +31,8 @@ pub enum KeyError {
     #[error("the caller may not do that: {0}")]
     Forbidden(String),
 }
+
+/// The beginning of something that a caller sent, for an error.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("{:?}", text.chars().take(80).collect::<String>())
+}

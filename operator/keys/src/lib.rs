@@ -17,7 +17,9 @@ pub mod pkcs11;
 mod provider;
 mod refusal;
 mod sealed;
+pub mod server;
 mod suites;
+pub mod tls;
 mod wire;
 
 pub use context::{Context, Purpose};
@@ -34,6 +36,9 @@ pub const DATA_KEY_MIN: usize = 32;
 pub const DATA_KEY_MAX: usize = 64;
 /// Bytes of a message, at most: the largest one is a wrapped key with its context.
 pub const MESSAGE_MAX: usize = 64 * 1024;
+
+/// Who writes what the service keeps in the cluster.
+pub(crate) const FIELD_MANAGER: &str = "freehold-keys";
 
 /// Whether a data key may have so many bytes.
 pub(crate) fn is_data_key_length(bytes: usize) -> bool {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::KeyError;
+use crate::error::quoted;
 
 /// Characters, at most: with what providers put before it, it is a name everywhere.
 const MAX: usize = 63;
@@ -31,7 +32,8 @@ impl FromStr for KeyName {
         let fits = (1..=MAX).contains(&text.len()) && text.bytes().all(inner);
         if !fits || text.starts_with('-') || text.ends_with('-') {
             return Err(KeyError::Invalid(format!(
-                "{text:.80?} is not the name of a key: 1 to {MAX} of a-z, 0-9 and -, which is neither first nor last"
+                "{} is not the name of a key: 1 to {MAX} of a-z, 0-9 and -, which is neither first nor last",
+                quoted(text)
             )));
         }
         Ok(Self(text.to_owned()))

@@ -142,6 +142,15 @@ pub(crate) fn wrapped(version: u32, bytes: Vec<u8>) -> Result<Wrapped, KeyError>
     Ok(Wrapped { version, bytes })
 }
 
+impl From<Wrapped> for proto::WrappedReply {
+    fn from(wrapped: Wrapped) -> Self {
+        Self {
+            version: wrapped.version,
+            wrapped: wrapped.bytes,
+        }
+    }
+}
+
 impl From<Version> for proto::Version {
     fn from(version: Version) -> Self {
         Self {

@@ -21,7 +21,6 @@ const ROOT_TYPE: &str = "freehold.dev/root-key";
 const TENANT_KEY_TYPE: &str = "freehold.dev/tenant-key";
 /// Where a Secret holds its content.
 const CONTENT: &str = "content";
-const FIELD_MANAGER: &str = "freehold-keys";
 
 /// See the module.
 #[derive(Clone)]
@@ -108,7 +107,7 @@ impl Vault for Secrets {
             ..Secret::default()
         };
         let params = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
+            field_manager: Some(crate::FIELD_MANAGER.to_owned()),
             ..PostParams::default()
         };
         let (verb, written) = match revision {

@@ -11,6 +11,8 @@
     reason = "all of this is a test"
 )]
 
+#[path = "../api/mod.rs"]
+mod api;
 mod conformance;
 mod local;
 mod pkcs11;
@@ -19,8 +21,7 @@ mod softhsm;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use freehold_keys::Provider;
-use freehold_keys::local::{Local, Memory};
+use freehold_keys::local::{Local, Memory, Secrets};
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
 
@@ -35,8 +36,13 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let mut trials = Vec::new();
     for (name, test) in conformance::ALL {
-        let on_local: Arc<dyn Provider> = Arc::new(Local::new(Memory::default()));
-        trials.push(trial(format!("local::{name}"), move || test(on_local)));
+        trials.push(trial(format!("local::{name}"), move || {
+            test(Arc::new(Local::new(Memory::default())))
+        }));
+        trials.push(trial(format!("local-secrets::{name}"), move || {
+            let secrets = Secrets::new(api::Api::default().client(), "freehold-keys");
+            test(Arc::new(Local::new(secrets)))
+        }));
         trials.push(trial(format!("pkcs11::{name}"), move || {
             test(Arc::new(softhsm::provider()))
         }));
@@ -54,7 +60,7 @@ type Done = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
 fn trial(name: String, test: impl FnOnce() -> Done + Send + 'static) -> Trial {
     Trial::test(name, move || {
-        Runtime::new().unwrap().block_on(test());
+        Runtime::new().unwrap().block_on(async { test().await });
         Ok(())
     })
 }
