@@ -14,6 +14,7 @@ use freehold_plan::{Endpoint, PRIVATE};
 use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
+use crate::keys::{self, KeysArgs};
 use crate::probe::{self, ProbeArgs};
 use crate::why::{self, WhyArgs};
 use crate::{offline, run};
@@ -37,6 +38,8 @@ enum Command {
     Why(WhyArgs),
     /// Try to connect to some targets, once, and tell which were reached: what verifies that tenants are kept apart.
     Probe(ProbeArgs),
+    /// Run the key service: the one that holds tenants' keys.
+    Keys(Box<KeysArgs>),
     /// Print the CustomResourceDefinitions.
     Crds,
 }
@@ -195,8 +198,12 @@ fn default_identity() -> String {
 pub fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Run(args) => {
-            log(&args)?;
+            log(&args.log_level, args.log_format)?;
             run::main(*args)?;
+        }
+        Command::Keys(args) => {
+            log(&keys::log_level(&args.log_level), args.log_format)?;
+            keys::main(*args)?;
         }
         Command::Plan(args) => offline::main(&args)?,
         Command::Why(args) => return why::main(&args),
@@ -226,12 +233,12 @@ fn filter(level: &str) -> anyhow::Result<EnvFilter> {
     EnvFilter::try_new(format!("kube_client::client=error,{level}")).context("--log-level can't be read")
 }
 
-fn log(args: &RunArgs) -> anyhow::Result<()> {
-    let filter = filter(&args.log_level)?;
+fn log(level: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = filter(level)?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    match args.log_format {
+    match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).with_current_span(true).init(),
     }
@@ -244,6 +251,16 @@ fn log(args: &RunArgs) -> anyhow::Result<()> {
 pub fn run_args(args: &[&str]) -> RunArgs {
     match Cli::parse_from(args).command {
         Command::Run(args) => *args,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What `keys` is told by some arguments, or why not.
+#[cfg(test)]
+#[allow(clippy::panic, reason = "all of this is a test")]
+pub fn keys_args(args: &[&str]) -> Result<KeysArgs, clap::Error> {
+    match Cli::try_parse_from(args)?.command {
+        Command::Keys(args) => Ok(*args),
         other => panic!("{other:?}"),
     }
 }
