@@ -1,0 +1,278 @@
+//! The folder that holds the volumes: `volumes/NAME/` with the disk, what it is, and who uses it.
+//!
+//! In: names and sizes. Out: volumes. Nothing here needs a right but to that folder, which may be shared by several
+//! nodes. Invariants: a volume appears by one rename when it is whole, and vanishes by one; a disk is made into a
+//! file system before that and never after, so that no later act can format data; a volume has one holder at a time.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+
+/// CSI's own limit for names.
+const NAME_MAX: usize = 128;
+/// The holder of a volume that is being deleted. No node can be called so.
+const GRAVE: &str = "its deletion";
+
+/// How a volume is encrypted, as the StorageClass says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    Fscrypt,
+    None,
+}
+
+impl Encryption {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Encryption::Fscrypt => "fscrypt",
+            Encryption::None => "none",
+        }
+    }
+}
+
+/// What is written down of a volume. Its size is the disk's.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Facts {
+    encryption: Encryption,
+}
+
+/// A volume that is whole.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    pub id: String,
+    pub encryption: Encryption,
+    pub bytes: u64,
+    folder: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Makes the folder if it isn't there.
+    pub fn open(root: &Path) -> io::Result<Store> {
+        for part in ["volumes", "making", "gone"] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(root.join(part))?;
+        }
+        Ok(Store {
+            root: root.to_path_buf(),
+        })
+    }
+
+    /// The volume of that id, if it is there and whole.
+    pub fn find(&self, id: &str) -> Result<Option<Volume>, Failure> {
+        if !is_name(id) {
+            return Ok(None);
+        }
+        let folder = self.volumes().join(id);
+        let read = || format!("read volume {id}");
+        let facts = match fs::read(folder.join("volume.json")) {
+            Ok(bytes) => serde_json::from_slice::<Facts>(&bytes).map_err(Failure::io(read()))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Failure::io(read())(error)),
+        };
+        let disk = folder.join("disk.img");
+        let bytes = fs::metadata(&disk).map_err(Failure::io(read()))?.len();
+        Ok(Some(Volume {
+            id: id.to_owned(),
+            encryption: facts.encryption,
+            bytes,
+            folder,
+        }))
+    }
+
+    pub fn get(&self, id: &str) -> Result<Volume, Failure> {
+        self.find(id)?.ok_or_else(|| Failure::NoVolume(id.to_owned()))
+    }
+
+    /// All volumes, by name.
+    pub fn list(&self) -> Result<Vec<Volume>, Failure> {
+        let list = || Failure::io::<io::Error>("list the volumes");
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.volumes()).map_err(list())? {
+            names.push(entry.map_err(list())?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        names
+            .iter()
+            .filter_map(|name| self.find(name).transpose())
+            .collect()
+    }
+
+    /// Makes a volume of which there is none yet. What an earlier try left half-made goes first.
+    pub fn create(&self, name: &str, bytes: u64, encryption: Encryption) -> Result<Volume, Failure> {
+        if !is_name(name) {
+            return Err(Failure::Invalid(format!(
+                "{name:?} is not the name of a volume: 1 to {NAME_MAX} of A-Z, a-z, 0-9, -, _ and ., which is not the first"
+            )));
+        }
+        let making = self.root.join("making").join(name);
+        remove(&making).map_err(Failure::io(format!("clear what was half-made of {name}")))?;
+        self.fill(&making, bytes, encryption)
+            .and_then(|()| fs::rename(&making, self.volumes().join(name)))
+            .and_then(|()| sync(&self.volumes()))
+            .map_err(Failure::io(format!("make volume {name}")))?;
+        self.get(name)
+    }
+
+    fn fill(&self, folder: &Path, bytes: u64, encryption: Encryption) -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(folder)?;
+        let disk = folder.join("disk.img");
+        let file = OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(&disk)?;
+        file.set_len(bytes)?;
+        format(&disk)?;
+        file.sync_all()?;
+        let facts = folder.join("volume.json");
+        fs::write(&facts, serde_json::to_vec(&Facts { encryption })?)?;
+        File::open(&facts)?.sync_all()?;
+        sync(folder)
+    }
+
+    /// Deletes a volume that nobody holds; one that isn't there is deleted.
+    pub fn delete(&self, id: &str) -> Result<(), Failure> {
+        if !is_name(id) {
+            return Ok(());
+        }
+        let gone = self.root.join("gone").join(id);
+        let delete = || Failure::io::<io::Error>(format!("delete volume {id}"));
+        remove(&gone).map_err(delete())?;
+        if let Some(volume) = self.find(id)? {
+            // Nobody can begin to use it from here on.
+            volume.take(GRAVE)?;
+            fs::rename(&volume.folder, &gone).map_err(delete())?;
+        }
+        remove(&gone).map_err(delete())?;
+        remove(&self.root.join("making").join(id)).map_err(delete())
+    }
+
+    /// Bytes that are free where the volumes lie.
+    pub fn free(&self) -> Result<u64, Failure> {
+        let found = rustix::fs::statvfs(&self.root).map_err(Failure::io("read the free space"))?;
+        Ok(found.f_bavail * found.f_frsize)
+    }
+
+    fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+}
+
+impl Volume {
+    pub fn disk(&self) -> PathBuf {
+        self.folder.join("disk.img")
+    }
+
+    /// Makes the disk larger; it never becomes smaller.
+    pub fn grow(&mut self, bytes: u64) -> Result<(), Failure> {
+        if bytes > self.bytes {
+            let grow = || Failure::io::<io::Error>(format!("grow volume {}", self.id));
+            let file = OpenOptions::new().write(true).open(self.disk()).map_err(grow())?;
+            file.set_len(bytes)
+                .and_then(|()| file.sync_all())
+                .map_err(grow())?;
+            self.bytes = bytes;
+        }
+        Ok(())
+    }
+
+    /// Until it is dropped, no other process changes which file the disk is, or its size.
+    pub fn exclusively(&self) -> Result<File, Failure> {
+        let act = || format!("lock volume {}", self.id);
+        let file = File::open(self.folder.join("volume.json")).map_err(Failure::io(act()))?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).map_err(Failure::io(act()))?;
+        Ok(file)
+    }
+
+    /// Who uses it, if anybody.
+    pub fn holder(&self) -> Result<Option<String>, Failure> {
+        match fs::read_to_string(self.folder.join("holder")) {
+            Ok(holder) => Ok(Some(holder)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::io(format!("read who holds volume {}", self.id))(error)),
+        }
+    }
+
+    /// Makes `who` the holder, unless somebody else is. It is one link of a whole file: of two that try at once,
+    /// on whatever node, one gets it.
+    pub fn take(&self, who: &str) -> Result<(), Failure> {
+        let take = || Failure::io::<io::Error>(format!("take volume {}", self.id));
+        let draft = self
+            .folder
+            .join(format!("holder.{}.{}", who.replace(' ', "-"), std::process::id()));
+        fs::write(&draft, who).map_err(take())?;
+        let linked = fs::hard_link(&draft, self.folder.join("holder"));
+        fs::remove_file(&draft).map_err(take())?;
+        match linked {
+            Ok(()) => sync(&self.folder).map_err(take()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.holder()? {
+                Some(holder) if holder == who => Ok(()),
+                holder => Err(Failure::Held {
+                    volume: self.id.clone(),
+                    holder: holder.unwrap_or_else(|| "somebody who lets go of it right now".into()),
+                }),
+            },
+            Err(error) => Err(take()(error)),
+        }
+    }
+
+    /// Ends the hold of `who`, if it is theirs.
+    pub fn release(&self, who: &str) -> Result<(), Failure> {
+        if self.holder()?.as_deref() == Some(who) {
+            fs::remove_file(self.folder.join("holder"))
+                .and_then(|()| sync(&self.folder))
+                .map_err(Failure::io(format!("release volume {}", self.id)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Names become file names.
+fn is_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=NAME_MAX).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(fits)
+}
+
+/// An ext4 whose folders can be encrypted. No block is kept for root: a volume's size is its user's.
+fn format(disk: &Path) -> io::Result<()> {
+    let output = Command::new("mke2fs")
+        .args(["-q", "-F", "-t", "ext4", "-O", "encrypt", "-m", "0"])
+        .args(["-b", "4096", "-E", "nodiscard"])
+        .arg(disk)
+        .output()
+        .map_err(|error| io::Error::new(error.kind(), format!("start mke2fs: {error}")))?;
+    if !output.status.success() {
+        let told = String::from_utf8_lossy(&output.stderr);
+        return Err(io::Error::other(format!(
+            "mke2fs: {}: {}",
+            output.status,
+            told.trim()
+        )));
+    }
+    Ok(())
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Names in a folder outlive a power cut only when the folder was synced.
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
