@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::{KeyError, suites};
@@ -22,6 +23,8 @@ pub use kept::Keeper;
 
 /// How often it is looked whether another replica renewed it, and whether it is time.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// For one look: an API server that hangs must not end the renewals.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// What new connections are shown.
 #[derive(Debug)]
@@ -62,8 +65,13 @@ fn config(leaf: &Leaf) -> Result<Arc<ServerConfig>, KeyError> {
 /// Keeps the identity fresh until the process ends.
 pub async fn follow(keeper: Keeper, identity: Arc<Identity>, mut shown: Leaf) {
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        let looked = keeper.look(Timestamp::now()).await;
+        sleep(LOOK_EVERY).await;
+        let looked = match timeout(LOOK, keeper.look(Timestamp::now())).await {
+            Ok(looked) => looked,
+            Err(_) => Err(KeyError::Unavailable(format!(
+                "the API server did not answer within {LOOK:?}"
+            ))),
+        };
         let replaced = looked.and_then(|leaf| {
             if leaf.certificate_pem != shown.certificate_pem {
                 identity.replace(&leaf)?;

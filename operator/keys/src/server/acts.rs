@@ -62,7 +62,7 @@ impl Service {
         let answer = in_time(self.deadline, async {
             who = self.reviewer.who(token(metadata)?).await?;
             if !self.callers.may(&who, act) {
-                return Err(KeyError::Forbidden(format!("{who} may not {act}")));
+                return Err(KeyError::Forbidden(format!("{who} may not call {act}")));
             }
             done.await
         })
