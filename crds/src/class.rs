@@ -5,6 +5,7 @@ mod database;
 mod deletion;
 mod egress;
 mod gateway;
+mod keys;
 mod maintenance;
 mod placement;
 mod quota;
@@ -18,6 +19,7 @@ pub use database::ClassDatabase;
 pub use deletion::{ClassDeletion, DELAY};
 pub use egress::ClassEgress;
 pub use gateway::Gateway;
+pub use keys::{CRYPTOPERIOD, ClassKeys};
 pub use maintenance::{ClassMaintenance, OPEN, Window};
 pub use placement::{Effect, Operator, Placement, Toleration};
 pub use quota::{LimitDefaults, Quota};
@@ -76,6 +78,10 @@ pub struct TenantClassSpec {
     /// The certificates that are issued from the tenant's own authority.
     #[serde(default)]
     pub certificates: Certificates,
+
+    /// The keys that tenants' data is encrypted with.
+    #[serde(default)]
+    pub keys: ClassKeys,
 
     /// Which connections out of their namespace tenants may declare.
     #[serde(default)]

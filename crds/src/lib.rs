@@ -23,15 +23,15 @@ pub mod yaml;
 
 pub use claim::{ClaimState, HostnameClaim, HostnameClaimSpec};
 pub use class::{
-    Certificates, ClassDatabase, ClassDeletion, ClassEgress, ClassMaintenance, DELAY, Effect, Gateway,
-    LIFETIME, LimitDefaults, OPEN, Operator, Placement, Quota, TenantClass, TenantClassSpec, Toleration,
-    Window,
+    CRYPTOPERIOD, Certificates, ClassDatabase, ClassDeletion, ClassEgress, ClassKeys, ClassMaintenance,
+    DELAY, Effect, Gateway, LIFETIME, LimitDefaults, OPEN, Operator, Placement, Quota, TenantClass,
+    TenantClassSpec, Toleration, Window,
 };
 pub use duration::Span;
 pub use generated::{GeneratedFile, generated_files};
 pub use operation::{
-    DeletionOperation, Evidence, OperationType, Phase, TenantOperation, TenantOperationSpec,
-    TenantOperationStatus,
+    DeletionOperation, Evidence, OperationType, Phase, RotationOperation, RotationReason, TenantOperation,
+    TenantOperationSpec, TenantOperationStatus,
 };
 pub use quantity::{Amount, Quantity, Resources};
 pub use release::{Component, Hook, Hooks, Release, ReleaseSpec, Tier};
@@ -39,9 +39,10 @@ pub use settings::{
     RefreshSettings, ReleaseSettings, Settings, SsoSettings, SupportSettings, TenantSettings,
 };
 pub use tenant::{
-    Adoption, Blocker, CertificateStatus, ComponentStatus, DeletionPolicy, DesiredState, Edition, EgressPort,
-    EgressRule, Environment, Groups, Maintenance, OperationStatus, Owner, PasswordPolicy, Protocol,
-    ReleaseReference, Saml, SessionPolicy, Sso, Support, SupportConsent, Tenant, TenantDatabase, TenantSpec,
+    Adoption, Blocker, CertificateStatus, ComponentStatus, DataKeyStatus, DeletionPolicy, DesiredState,
+    Edition, EgressPort, EgressRule, Environment, Groups, KeyScope, KeyVersionStatus, KeysStatus,
+    Maintenance, OperationStatus, Owner, PasswordPolicy, Protocol, ReleaseReference, Saml, SessionPolicy,
+    Sso, Support, SupportConsent, Tenant, TenantDatabase, TenantKeyStatus, TenantKeys, TenantSpec,
     TenantStatus,
 };
 

@@ -33,7 +33,9 @@ use crate::DeletionPolicy;
     validation = Rule::new("self == oldSelf")
         .message("a TenantOperation is immutable: another act is another object"),
     validation = Rule::new("self.type != 'Deletion' || has(self.deletion)")
-        .message("an operation of type Deletion needs spec.deletion")
+        .message("an operation of type Deletion needs spec.deletion"),
+    validation = Rule::new("self.type != 'TenantKeyRotation' || has(self.rotation)")
+        .message("an operation of type TenantKeyRotation needs spec.rotation")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TenantOperationSpec {
@@ -55,6 +57,10 @@ pub struct TenantOperationSpec {
     /// What a deletion does with the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<DeletionOperation>,
+
+    /// Which key a rotation replaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationOperation>,
 }
 
 /// What an operation does.
@@ -62,6 +68,8 @@ pub struct TenantOperationSpec {
 pub enum OperationType {
     /// Takes the tenant down after its protection was switched off.
     Deletion,
+    /// Makes a new version of the tenant key, wraps every data key by it, and destroys the old version.
+    TenantKeyRotation,
 }
 
 /// What a deletion does with the data.
@@ -70,6 +78,30 @@ pub enum OperationType {
 pub struct DeletionOperation {
     /// Kept or deleted, as it was asked for when the protection was switched off.
     pub policy: DeletionPolicy,
+}
+
+/// Which version of a key a rotation replaces, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationOperation {
+    /// The version that is replaced; the next one has the number after it.
+    #[schemars(range(min = 1))]
+    pub from_version: u32,
+    /// Why.
+    pub reason: RotationReason,
+    /// The word with which it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub token: Option<String>,
+}
+
+/// Why a key is rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RotationReason {
+    /// Its cryptoperiod is over.
+    Cryptoperiod,
+    /// Somebody asked for it.
+    Requested,
 }
 
 /// How far an operation is.

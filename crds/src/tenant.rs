@@ -7,6 +7,7 @@ mod access;
 mod account;
 mod database;
 mod egress;
+mod keys;
 mod lifecycle;
 mod maintenance;
 mod security;
@@ -23,11 +24,15 @@ pub use access::Groups;
 pub use account::{Edition, Environment, Owner};
 pub use database::TenantDatabase;
 pub use egress::{EgressPort, EgressRule, Protocol};
+pub use keys::TenantKeys;
 pub use lifecycle::{Adoption, DeletionPolicy, DesiredState};
 pub use maintenance::Maintenance;
 pub use security::{PasswordPolicy, SessionPolicy};
 pub use sso::{Saml, Sso};
-pub use status::{Blocker, CertificateStatus, ComponentStatus, OperationStatus, TenantStatus};
+pub use status::{
+    Blocker, CertificateStatus, ComponentStatus, DataKeyStatus, KeyScope, KeyVersionStatus, KeysStatus,
+    OperationStatus, TenantKeyStatus, TenantStatus,
+};
 pub use support::{Support, SupportConsent};
 
 /// One customer's dedicated instance of the product: an isolated namespace with a database, certificates, and the
@@ -153,6 +158,10 @@ pub struct TenantSpec {
     /// Whether the instance runs. `Suspended` scales it to zero and hibernates its database; all data is kept.
     #[serde(default)]
     pub desired_state: DesiredState,
+
+    /// Rotations of keys on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<TenantKeys>,
 
     /// Single sign-on. Once set it is the only way in, for all users.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -57,7 +57,8 @@ impl ApiDouble {
                     .headers
                     .get("content-type")
                     .is_some_and(|kind| kind == "application/merge-patch+json");
-                Ok::<_, Infallible>(double.answer(&parts.method, parts.uri.path(), &body, merges))
+                let query = parts.uri.query().unwrap_or_default();
+                Ok::<_, Infallible>(double.answer(&parts.method, parts.uri.path(), query, &body, merges))
             }
         });
         Client::new(service, "default")
@@ -124,9 +125,20 @@ impl ApiDouble {
         self.0.lock().unwrap().objects.keys().cloned().collect()
     }
 
-    fn answer(&self, method: &Method, path: &str, body: &Bytes, merges: bool) -> Response<Full<Bytes>> {
+    fn answer(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &str,
+        body: &Bytes,
+        merges: bool,
+    ) -> Response<Full<Bytes>> {
         let mut state = self.0.lock().unwrap();
-        let asked = read(method, path);
+        let mut asked = read(method, path);
+        let lists = *method == Method::GET && asked.name.is_empty();
+        if lists {
+            asked.verb = "list";
+        }
         state.asked.push(asked);
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let refusal = state
@@ -135,7 +147,9 @@ impl ApiDouble {
             .find(|(refused, prefix, _)| refused == method && path.starts_with(prefix));
         let (code, answer) = match *method {
             _ if refusal.is_some() => refuse(refusal.map_or(500, |(_, _, code)| *code), "Refused"),
+            Method::GET if lists => state.list(path, query),
             Method::GET => state.get(path),
+            Method::POST if path.ends_with("/tokenreviews") => review(&body),
             Method::POST => state.create(path, body),
             Method::PATCH => state.patch(path.trim_end_matches("/status"), &body, merges),
             Method::DELETE => state.delete(path),
@@ -176,6 +190,31 @@ impl State {
             || refuse(404, "NotFound"),
             |object| (StatusCode::OK, object.clone()),
         )
+    }
+
+    /// Those of a collection that bear the labels which `labelSelector` names.
+    fn list(&self, collection: &str, query: &str) -> (StatusCode, Value) {
+        let query = query.replace("%2F", "/").replace("%2C", ",").replace("%3D", "=");
+        let selector = query
+            .split('&')
+            .find_map(|part| part.strip_prefix("labelSelector="));
+        let bears = |object: &Value| {
+            let mut terms = selector.into_iter().flat_map(|text| text.split(','));
+            terms.all(|term| {
+                let (key, value) = term.split_once('=').map_or((term, None), |(k, v)| (k, Some(v)));
+                let label = &object["metadata"]["labels"][key];
+                value.map_or(label.is_string(), |value| label == value)
+            })
+        };
+        let below = format!("{collection}/");
+        let items = self.objects.iter().filter(|(path, object)| {
+            let name = path.strip_prefix(&below);
+            name.is_some_and(|name| !name.contains('/')) && bears(object)
+        });
+        let items: Vec<&Value> = items.map(|(_, object)| object).collect();
+        let list =
+            json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items});
+        (StatusCode::OK, list)
     }
 
     fn create(&mut self, collection: &str, mut object: Value) -> (StatusCode, Value) {
@@ -250,6 +289,16 @@ impl State {
             }
         }
     }
+}
+
+/// A token is its holder's name.
+fn review(body: &Value) -> (StatusCode, Value) {
+    let who = &body["spec"]["token"];
+    let status = json!({"authenticated": true, "user": {"username": who}, "audiences": ["freehold-keys"]});
+    let review = json!({
+        "kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "metadata": {}, "spec": {}, "status": status,
+    });
+    (StatusCode::CREATED, review)
 }
 
 /// RFC 7396.

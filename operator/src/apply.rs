@@ -99,6 +99,8 @@ pub struct Pass<'a> {
     pub tenant: &'a Tenant,
     /// Which life of the tenant it is.
     pub incarnation: &'a str,
+    /// The key service, where there is one.
+    pub service: Option<&'a freehold_keys::client::Client>,
     pub now: Timestamp,
 }
 
@@ -121,13 +123,13 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
         set_finalizer(pass, true).await?;
         done.writes += 1;
     }
-    let mut unrecorded = None;
+    let mut failed = None;
     if !plan.records.is_empty() {
         match records::write(pass, observed, plan, &mut done).await {
             Ok(true) => return Ok(done),
             Ok(false) => {}
             // A tenant that lives is repaired and served even when nothing can be put on record.
-            Err(error) if !is_deleted(pass) => unrecorded = Some(error),
+            Err(error) if !is_deleted(pass) => failed = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -138,6 +140,8 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
             match mint(pass, plan).await? {
                 Minting::Nothing => {}
                 Minting::Done => done.again = true,
+                // The next try is the failed pass's.
+                Minting::Failed(error) => failed = Some(ApplyError::Mint(error)),
                 Minting::NotBefore(instant) => {
                     done.wake_at(instant);
                 }
@@ -177,7 +181,7 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
         set_finalizer(pass, false).await?;
         done.writes += 1;
     }
-    unrecorded.map_or(Ok(done), Err)
+    failed.map_or(Ok(done), Err)
 }
 
 fn is_deleted(pass: Pass<'_>) -> bool {
@@ -426,6 +430,8 @@ async fn take_over_fields(
 enum Minting {
     Nothing,
     Done,
+    /// What is about keys; the rest was minted.
+    Failed(MintError),
     /// The same was minted a moment ago, and is still asked for.
     NotBefore(Timestamp),
 }
@@ -436,6 +442,7 @@ async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<Minting, ApplyError> {
         name: &name,
         incarnation: pass.incarnation,
         keys_namespace: &pass.config.keys_namespace,
+        service: pass.service,
     };
     let pause = |times| backoff(&name, times);
     let may = pass.store.may_act(&name, &plan.actions, pass.now, pause);
@@ -457,7 +464,7 @@ async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<Minting, ApplyError> {
         let trust = Trust { until, namespace_uid };
         pass.store.set_minted(&name, learned.minted, Some(trust));
     }
-    Ok(Minting::Done)
+    Ok(learned.failed.map_or(Minting::Done, Minting::Failed))
 }
 
 /// Deletes in the foreground: the object stays until what it owns is gone, its pods too.

@@ -59,6 +59,16 @@ pub struct RunArgs {
     /// The namespace that holds the tenants' certificate authorities.
     #[arg(long, env = "KEYS_NAMESPACE", default_value = "freehold-keys")]
     pub keys_namespace: String,
+    /// The key service as `https://HOST:PORT`. Without it no volume is encrypted with a key of a tenant's own.
+    #[arg(long, env = "KEY_SERVICE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub key_service: Option<String>,
+    /// The file with the token that the operator shows to the key service.
+    #[arg(
+        long,
+        env = "KEY_SERVICE_TOKEN_FILE",
+        default_value = "/var/run/secrets/freehold.dev/keys/token"
+    )]
+    pub key_service_token_file: PathBuf,
     /// The namespace in which CloudNativePG's operator runs.
     #[arg(long, env = "DATABASE_OPERATOR_NAMESPACE", default_value = "cnpg-system")]
     pub database_operator_namespace: String,

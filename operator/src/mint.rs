@@ -5,6 +5,7 @@
 //! that is refused because something is there leaves it as it is.
 
 mod issue;
+pub mod keys;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,8 @@ pub struct For<'a> {
     /// Which life of it: what was minted in another is not its own.
     pub incarnation: &'a str,
     pub keys_namespace: &'a str,
+    /// The key service, where there is one.
+    pub service: Option<&'a freehold_keys::client::Client>,
 }
 
 /// Why nothing was minted.
@@ -51,6 +54,12 @@ pub enum MintError {
     },
     #[error(transparent)]
     Issue(#[from] IssueError),
+    #[error("can't {verb} the tenant key")]
+    Key {
+        verb: &'static str,
+        #[source]
+        source: freehold_keys::KeyError,
+    },
 }
 
 impl MintError {
@@ -58,7 +67,7 @@ impl MintError {
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Api { source, .. } => Some(refusal(source)),
-            Self::Broken { .. } | Self::Issue(_) => None,
+            Self::Broken { .. } | Self::Issue(_) | Self::Key { .. } => None,
         }
     }
 }
@@ -69,6 +78,8 @@ pub struct Learned {
     pub minted: Minted,
     /// Something was there already, so what is known of it is to be read.
     pub unsure: bool,
+    /// What went wrong with keys: the rest of the tenant does not wait for them.
+    pub failed: Option<MintError>,
 }
 
 /// Carries out some actions. Each may be repeated.
@@ -82,6 +93,7 @@ pub async fn act(
     let mut learned = Learned {
         minted: known,
         unsure: false,
+        failed: None,
     };
     let mut authority_made = None;
     for action in actions {
@@ -133,6 +145,14 @@ pub async fn act(
                 forget(client, target).await?;
                 learned.unsure = true;
             }
+            about_keys => match keys::act(client, target, about_keys, &mut learned.minted.keys).await {
+                Ok(certain) => learned.unsure |= !certain,
+                Err(error) => {
+                    learned.unsure = true;
+                    learned.failed = Some(error);
+                    continue;
+                }
+            },
         }
         info!(?action, "minted");
     }

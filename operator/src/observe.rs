@@ -1,7 +1,7 @@
 //! Observe: what the plan is asked about. Client required, but at rest nothing is read: objects come from the watches,
 //! and the metadata of minted Secrets is kept and read again once a day.
 
-use freehold_crds::{Phase, Tenant};
+use freehold_crds::{OperationType, Phase, Tenant};
 use freehold_plan::names::{AuthorityName, EDGE_CERTIFICATE, NamespaceName, OWNER_TOKEN};
 use freehold_plan::{Config, Facts, Input, Minted, Observed, Slot, incarnation};
 use jiff::{SignedDuration, Timestamp};
@@ -33,6 +33,7 @@ pub async fn observe(
     client: &Client,
     store: &Store,
     config: &Config,
+    service: Option<&freehold_keys::client::Client>,
     tenant: &Tenant,
     now: Timestamp,
 ) -> Sight {
@@ -52,6 +53,7 @@ pub async fn observe(
             name: &name,
             incarnation: &incarnation,
             keys_namespace: &config.keys_namespace,
+            service,
         };
         let minted;
         if with_namespace || tenant.metadata.deletion_timestamp.is_some() || tenant.spec.adopt.is_some() {
@@ -60,6 +62,7 @@ pub async fn observe(
             // Nothing of it is there yet. Should there be keys all the same, the create finds them.
             minted = Minted {
                 authority: known.minted.authority,
+                keys: known.minted.keys,
                 ..Minted::default()
             };
         }
@@ -96,6 +99,7 @@ fn is_taken_down(known: &Observed, tenant: &Tenant) -> bool {
     let mut operations = known
         .operations
         .values()
+        .filter(|operation| operation.spec.r#type == OperationType::Deletion)
         .filter(|operation| operation.spec.tenant_uid == uid);
     operations.any(|operation| matches!(operation.status.phase, Phase::Running | Phase::Succeeded))
 }
@@ -118,8 +122,11 @@ fn waits_for_a_person(minted: &Minted) -> bool {
         authority,
         edge,
         owner,
+        keys,
     } = minted;
-    matches!(authority, Slot::Foreign | Slot::Broken)
+    keys.unread
+        || matches!(keys.tenant, Slot::Unread | Slot::Broken)
+        || matches!(authority, Slot::Foreign | Slot::Broken)
         || matches!(edge, Slot::Foreign)
         || matches!(owner, Slot::Foreign)
 }
@@ -155,6 +162,7 @@ pub async fn read_minted(
         name,
         incarnation: life,
         keys_namespace,
+        service,
     } = target;
     let mut failed = None;
     let authority = mint::certificate(client, keys_namespace, AuthorityName::of(name).as_str(), life).await;
@@ -162,6 +170,11 @@ pub async fn read_minted(
         authority: known(authority, before.authority, &mut failed),
         ..Minted::default()
     };
+    if service.is_some() {
+        let (keys, unread) = mint::keys::read(client, target, before.keys).await;
+        minted.keys = keys;
+        failed = failed.or(unread);
+    }
     if with_namespace {
         let namespace = NamespaceName::of(name);
         let namespace = namespace.as_str();

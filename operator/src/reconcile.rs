@@ -38,6 +38,8 @@ pub struct Context {
     pub releases: Reflector<Release>,
     /// Changes when the API server's addresses do.
     pub config: RwLock<Config>,
+    /// The key service, where there is one.
+    pub keys: Option<freehold_keys::client::Client>,
     pub identity: String,
     pub metrics: Metrics,
 }
@@ -79,6 +81,7 @@ async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, Pass
         client,
         store,
         identity,
+        keys,
         ..
     } = context.as_ref();
     let config = context
@@ -93,7 +96,7 @@ async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, Pass
         incarnation,
         look_again,
         failed,
-    } = observe(client, store, &config, &tenant, now).await;
+    } = observe(client, store, &config, keys.as_ref(), &tenant, now).await;
     let class = context.classes.get(&ObjectRef::new(&tenant.spec.class_name));
     let release = context.releases.get(&ObjectRef::new(&tenant.spec.release.name));
     let input = Input {
@@ -111,6 +114,7 @@ async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, Pass
         config: &config,
         tenant: &tenant,
         incarnation: &incarnation,
+        service: keys.as_ref(),
         now,
     };
     let applied = apply::apply(pass, &observed, &plan).await;

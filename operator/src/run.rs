@@ -3,13 +3,15 @@
 //! Invariant: no pass before every watch has its first listing, or what exists would look missing.
 
 mod api_server;
+mod key_service;
 mod queue;
+mod storage_classes;
 
 use std::sync::{Arc, RwLock};
 
 use anyhow::Context as _;
 use freehold_plan::rights::TENANT_ROLE;
-use freehold_plan::{Config, Endpoint, Kind, Verification};
+use freehold_plan::{Config, Endpoint, KeyService, Kind, Verification};
 use futures::channel::mpsc::unbounded;
 use futures::{StreamExt, pin_mut};
 use kube::runtime::controller::{self, applier};
@@ -129,12 +131,20 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
     for _ in 0..watches {
         listed.recv().await.context("a watch ended")?;
     }
+    let mut told = config(args, api_server);
+    told.storage_classes = Some(
+        storage_classes::list(&client)
+            .await
+            .context("can't list the StorageClasses")?,
+    );
+    let (keys, authority) = key_service::connect(&client, args)?.unzip();
     let context = Arc::new(Context {
         client: client.clone(),
         store,
         classes,
         releases,
-        config: RwLock::new(config(args, api_server)),
+        config: RwLock::new(told),
+        keys: keys.clone(),
         identity: args.identity.clone(),
         metrics: health.metrics.clone(),
     });
@@ -143,6 +153,20 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
             context.clone(),
             tenants.clone(),
             wakes.clone(),
+        ));
+    }
+    background.spawn(storage_classes::follow(
+        context.clone(),
+        tenants.clone(),
+        wakes.clone(),
+    ));
+    if let (Some(keys), Some(authority)) = (keys, authority) {
+        background.spawn(key_service::follow(
+            context.clone(),
+            keys,
+            authority,
+            tenants.clone(),
+            wakes,
         ));
     }
     info!("every kind is listed: passes begin");
@@ -184,6 +208,9 @@ fn config(args: &RunArgs, api_server: Vec<Endpoint>) -> Config {
         cluster_cidrs: args.cluster_cidrs.clone(),
         hostname_hold: args.hostname_hold,
         verification,
+        // It was not heard of yet.
+        key_service: args.key_service.as_ref().map(|_| KeyService::default()),
+        storage_classes: None,
     }
 }
 

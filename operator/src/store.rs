@@ -117,7 +117,9 @@ impl Store {
             let known = record.observed.objects.get(&id);
             known.is_some_and(|known| known.uid == seen.uid)
         });
-        if id.kind.row().namespaced && !known && !is_declared(&seen) {
+        // Volumes are CloudNativePG's: only looked at.
+        let watched_only = id.kind == Kind::Volume;
+        if id.kind.row().namespaced && !watched_only && !known && !is_declared(&seen) {
             return BTreeSet::new();
         }
         let mut changed = state.pass_on(tenant, &id, &seen);
@@ -279,6 +281,13 @@ impl Store {
     /// Makes the next pass read the minted Secrets.
     pub fn distrust(&self, tenant: &str) {
         if let Some(record) = self.lock().tenants.get_mut(tenant) {
+            record.trust = None;
+        }
+    }
+
+    /// The same for every tenant.
+    pub fn distrust_all(&self) {
+        for record in self.lock().tenants.values_mut() {
             record.trust = None;
         }
     }

@@ -74,7 +74,11 @@ impl Listeners {
 
 /// Watches one kind for ever.
 pub async fn kind(client: Client, kind: Kind, places: Places, listeners: Listeners, synced: Synced) {
-    let selector = format!("{MANAGED_BY}={FREEHOLD},{TENANT_LABEL}");
+    let selector = match kind {
+        // CloudNativePG's, which puts the tenant's label on them.
+        Kind::Volume => TENANT_LABEL.to_owned(),
+        _ => format!("{MANAGED_BY}={FREEHOLD},{TENANT_LABEL}"),
+    };
     let config = watcher::Config::default().labels(&selector);
     let namespace = match kind {
         Kind::HostnameClaim => places.own.as_str(),

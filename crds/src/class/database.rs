@@ -46,10 +46,16 @@ pub struct ClassDatabase {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_storage_size: Option<Quantity>,
 
-    /// The StorageClass of the volumes; the cluster's default when left out.
+    /// The StorageClass of the volumes; the cluster's default when left out. It must encrypt: docs/guide/keys.md has the
+    /// drivers that Freehold knows, and the parameter that each needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
+
+    /// Takes a StorageClass that does not encrypt, or of which Freehold can't tell. For tests; the data then lies in the
+    /// clear on the storage.
+    #[serde(default)]
+    pub allow_unencrypted: bool,
 
     /// What each instance asks for and may use.
     #[serde(default)]

@@ -52,6 +52,10 @@ pub struct TenantStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateStatus>,
 
+    /// The keys that this tenant's data is encrypted with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeysStatus>,
+
     /// The TenantOperation that runs or waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationStatus>,
@@ -89,6 +93,84 @@ pub struct CertificateStatus {
     pub renew_at: Time,
     /// SHA-256 of the certificate, in hexadecimal.
     pub fingerprint: String,
+}
+
+/// The keys of a tenant, without key material.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeysStatus {
+    /// Where the tenant key is kept: `local`, `pkcs11`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Whose key encrypts the volumes.
+    pub scope: KeyScope,
+    /// The key that wraps the data keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_key: Option<TenantKeyStatus>,
+    /// The keys of the volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"])
+    )]
+    pub data_keys: Vec<DataKeyStatus>,
+}
+
+/// Whose key encrypts the volumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KeyScope {
+    /// The tenant's own: destroying it destroys this tenant's data and nobody else's.
+    Tenant,
+    /// The platform's, by the storage's own means.
+    Platform,
+    /// The volumes lie in the clear, which the class allows.
+    Nobody,
+}
+
+/// The tenant key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantKeyStatus {
+    /// Its name at the provider.
+    pub name: String,
+    /// The version that wraps.
+    pub version: u32,
+    /// When it is rotated by its cryptoperiod.
+    pub rotate_at: Time,
+    /// The last word of spec.keys.rotateTenantKey that was carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<String>,
+    /// The versions that can still be used, the current one among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["version"])
+    )]
+    pub versions: Vec<KeyVersionStatus>,
+}
+
+/// A version of the tenant key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyVersionStatus {
+    /// Its number, from 1.
+    pub version: u32,
+    /// When it was made.
+    pub created_at: Time,
+    /// How many data keys are wrapped by it.
+    pub protects: u32,
+}
+
+/// A data key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DataKeyStatus {
+    /// Its id: the name of the PersistentVolume that it encrypts.
+    pub id: String,
+    /// The version of the tenant key that it is wrapped by.
+    pub tenant_key_version: u32,
+    /// When it was made.
+    pub created_at: Time,
 }
 
 /// One component of the release.

@@ -82,6 +82,45 @@ pub struct Minted {
     pub authority: Slot<Certificate>,
     pub edge: Slot<Certificate>,
     pub owner: Slot<()>,
+    pub keys: Keys,
+}
+
+/// What is known of the keys that the volumes are encrypted with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Keys {
+    /// The tenant key, as its provider tells of it.
+    pub tenant: Slot<TenantKey>,
+    /// The wrapped data keys, by the volume that each is for.
+    pub data: BTreeMap<String, Slot<DataKey>>,
+    /// Whether the data keys could not be looked for.
+    pub unread: bool,
+}
+
+/// The tenant key at its provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TenantKey {
+    /// When each version that can be used was made.
+    pub versions: BTreeMap<u32, Timestamp>,
+    /// The highest number that was ever given.
+    pub last: u32,
+}
+
+impl TenantKey {
+    /// The version that wraps; none when the key was destroyed.
+    pub fn current(&self) -> Option<(u32, Timestamp)> {
+        let (version, created) = self.versions.last_key_value()?;
+        (*version == self.last).then_some((*version, *created))
+    }
+}
+
+/// A wrapped data key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataKey {
+    /// The version of the tenant key that it is wrapped by.
+    pub version: u32,
+    pub created: Timestamp,
+    /// Its volume was there still when it should have been forgotten.
+    pub held: bool,
 }
 
 /// The place of a minted Secret.
@@ -141,6 +180,30 @@ pub struct Config {
     pub hostname_hold: SignedDuration,
     /// How the isolation is verified; not at all when there is no image for it.
     pub verification: Option<Verification>,
+    /// The key service, where there is one.
+    pub key_service: Option<KeyService>,
+    /// The cluster's StorageClasses; none when they are not known, as offline.
+    pub storage_classes: Option<BTreeMap<String, StorageClass>>,
+}
+
+/// The key service, as it was last heard of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyService {
+    /// `local`, `pkcs11`; none before it was first heard of.
+    pub provider: Option<String>,
+    /// What protects the keys lies outside of the cluster.
+    pub separated: bool,
+    /// Why it does not answer.
+    pub failure: Option<String>,
+}
+
+/// A StorageClass, as far as it says whether it encrypts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StorageClass {
+    pub provisioner: String,
+    pub parameters: BTreeMap<String, String>,
+    /// What a claim gets that names none.
+    pub is_default: bool,
 }
 
 /// How the isolation is verified.
@@ -179,6 +242,8 @@ impl Default for Config {
             cluster_cidrs: PRIVATE.map(str::to_owned).into(),
             hostname_hold: SignedDuration::from_hours(720),
             verification: None,
+            key_service: None,
+            storage_classes: None,
         }
     }
 }

@@ -15,6 +15,7 @@ pub enum Kind {
     NetworkPolicy,
     ServiceAccount,
     ConfigMap,
+    Volume,
     Cluster,
     Service,
     Gateway,
@@ -73,7 +74,7 @@ pub struct Row {
 
 impl Kind {
     /// Every kind, in the order in which it is written.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Namespace,
         Self::HostnameClaim,
         Self::RoleBinding,
@@ -82,6 +83,7 @@ impl Kind {
         Self::NetworkPolicy,
         Self::ServiceAccount,
         Self::ConfigMap,
+        Self::Volume,
         Self::Cluster,
         Self::Service,
         Self::Gateway,
@@ -133,6 +135,15 @@ impl Kind {
                 Pruned,
             ),
             Self::ConfigMap => row("", "v1", "ConfigMap", "configmaps", Wave::Database, Pruned),
+            // CloudNativePG makes them and takes them away.
+            Self::Volume => row(
+                "",
+                "v1",
+                "PersistentVolumeClaim",
+                "persistentvolumeclaims",
+                Wave::Database,
+                Kept,
+            ),
             Self::Cluster => row(
                 "postgresql.cnpg.io",
                 "v1",
@@ -215,6 +226,9 @@ mod tests {
             .into_iter()
             .filter(|kind| kind.row().ending == Ending::Kept)
             .collect();
-        assert_eq!(kept, [Kind::Namespace, Kind::HostnameClaim, Kind::Cluster]);
+        assert_eq!(
+            kept,
+            [Kind::Namespace, Kind::HostnameClaim, Kind::Volume, Kind::Cluster]
+        );
     }
 }

@@ -18,6 +18,7 @@ mod kind;
 mod model;
 pub mod names;
 mod object;
+mod operation;
 mod outcome;
 mod report;
 pub mod rights;
@@ -33,8 +34,8 @@ use freehold_crds::{OperationStatus, TenantStatus};
 
 pub use concern::hostnames::is_takeable;
 pub use input::{
-    Certificate, Config, Endpoint, Input, Minted, Neighbour, Observed, Operation, PRIVATE, Slot, Stranger,
-    Verification,
+    Certificate, Config, DataKey, Endpoint, Input, KeyService, Keys, Minted, Neighbour, Observed, Operation,
+    PRIVATE, Slot, StorageClass, Stranger, TenantKey, Verification,
 };
 pub use kind::{Ending, Kind, Row, Wave};
 pub use model::{Invalid, Model, incarnation};
@@ -78,6 +79,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
                 version: workload::serving_version(&scene),
                 certificate: concern::tls::status(input),
                 components: workload::components(&scene),
+                keys: concern::keys::status(&scene),
                 ..base(input)
             }
         }
@@ -95,6 +97,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
 fn base(input: &Input<'_>) -> TenantStatus {
     let ours = !matches!(holder(input), Holder::Stranger | Holder::Earlier);
     let operation = deletion::announced(input).filter(|(_, operation)| !operation.status.phase.is_over());
+    let operation = operation.or_else(|| concern::keys::under_way(input));
     TenantStatus {
         observed_generation: input.tenant.metadata.generation,
         namespace: ours.then(|| model::namespace(input.tenant).to_string()),
@@ -142,6 +145,8 @@ fn concerns(scene: Scene<'_>) -> Outcome {
         concern::hostnames::plan,
         concern::settings::plan,
         concern::maintenance::plan,
+        concern::storage::plan,
+        concern::keys::plan,
         concern::database::plan,
         concern::migration::plan,
         concern::tls::plan,

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use freehold_crds::{
-    ClassDatabase, ClassDeletion, ClassEgress, Component, DELAY, DesiredState, Gateway, Hook, LIFETIME,
-    LimitDefaults, Placement, Quantity, Quota, Resources, Tenant, TenantClassSpec, Tier,
+    CRYPTOPERIOD, ClassDatabase, ClassDeletion, ClassEgress, Component, DELAY, DesiredState, Gateway, Hook,
+    LIFETIME, LimitDefaults, Placement, Quantity, Quota, Resources, Tenant, TenantClassSpec, Tier,
 };
 
 use crate::concern::maintenance::{self, Hours};
@@ -37,6 +37,7 @@ pub struct Model<'a> {
     pub placement: &'a Placement,
     pub egress: &'a ClassEgress,
     pub certificate_lifetime: Duration,
+    pub tenant_key_cryptoperiod: Duration,
     /// No pod is to run.
     pub suspended: bool,
     /// Whether what restarts pods may be done now; an error when a window can't be read.
@@ -92,6 +93,8 @@ pub enum Invalid {
     Hook(String),
     #[error("the certificates' lifetime {0} is not between 10m and 2160h")]
     Lifetime(String),
+    #[error("the tenant key's cryptoperiod {0} is not between 1h and 17520h")]
+    Cryptoperiod(String),
     #[error("the tenant names no hostname")]
     Hostname,
     #[error("{0} is an address, not a hostname")]
@@ -109,7 +112,7 @@ impl Invalid {
             Self::ClassNotFound(_) => "ClassNotFound",
             Self::ReleaseNotFound(_) => "ReleaseNotFound",
             Self::Version { .. } | Self::Web(_) | Self::Port { .. } | Self::Hook(_) => "InvalidRelease",
-            Self::Lifetime(_) => "InvalidClass",
+            Self::Lifetime(_) | Self::Cryptoperiod(_) => "InvalidClass",
             Self::Hostname | Self::Address(_) => "InvalidTenant",
             Self::NotAllowed { .. } => "NotAllowedByClass",
             Self::Sso(_) => "InvalidSso",
@@ -127,6 +130,7 @@ impl Invalid {
                 "publish a correct Release and name it in spec.release.name".to_owned()
             }
             Self::Lifetime(_) => "correct spec.certificates.lifetime of the class".to_owned(),
+            Self::Cryptoperiod(_) => "correct spec.keys.tenantKeyCryptoperiod of the class".to_owned(),
             Self::Hostname => "name at least one hostname in spec.hostnames".to_owned(),
             Self::Address(_) => {
                 "name hostnames only in spec.hostnames: the last part begins with a letter".to_owned()
@@ -188,6 +192,7 @@ impl<'a> Model<'a> {
             certificate(&sso.saml.signing_certificate).map_err(Invalid::Sso)?;
         }
         let lifetime = &class.certificates.lifetime;
+        let period = &class.keys.tenant_key_cryptoperiod;
         let over = spec.database.as_ref();
         Ok(Self {
             name: tenant.metadata.name.as_deref().unwrap_or_default(),
@@ -219,6 +224,9 @@ impl<'a> Model<'a> {
             certificate_lifetime: lifetime
                 .within(*LIFETIME.start(), *LIFETIME.end())
                 .ok_or_else(|| Invalid::Lifetime(lifetime.0.clone()))?,
+            tenant_key_cryptoperiod: period
+                .within(*CRYPTOPERIOD.start(), *CRYPTOPERIOD.end())
+                .ok_or_else(|| Invalid::Cryptoperiod(period.0.clone()))?,
             suspended: spec.desired_state == DesiredState::Suspended,
             hours: maintenance::hours(
                 spec.maintenance

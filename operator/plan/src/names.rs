@@ -169,6 +169,8 @@ pub const OWNER_TOKEN: &str = "owner";
 pub const CLASS: &str = "class";
 /// The ConfigMap with what the last verification of the isolation found.
 pub const ISOLATION: &str = "isolation";
+/// The ConfigMap with the volumes for which a key was made.
+pub const KEYS: &str = "keys";
 /// The tenant's Gateway.
 pub const GATEWAY: &str = "edge";
 /// The ServiceAccount of the release's jobs.

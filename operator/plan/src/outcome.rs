@@ -48,6 +48,25 @@ pub enum Action {
     MintOwner { namespace: String },
     /// Delete the authority's Secret: the tenant ends, and its data with it.
     ForgetAuthority,
+    /// Make the tenant key at its provider. One that is there stays.
+    MakeTenantKey,
+    /// Make a data key for a volume, and keep it wrapped.
+    #[serde(rename_all = "camelCase")]
+    MakeDataKey { volume: String },
+    /// Make the tenant key's next version, if this is the current one.
+    #[serde(rename_all = "camelCase")]
+    RotateTenantKey { from: u32 },
+    /// Wrap data keys by the tenant key's current version.
+    #[serde(rename_all = "camelCase")]
+    RewrapDataKeys { volumes: Vec<String> },
+    /// Destroy versions of the tenant key that wrap nothing any more.
+    #[serde(rename_all = "camelCase")]
+    DestroyVersions { versions: Vec<u32> },
+    /// Delete the wrapped key of a volume that is gone.
+    #[serde(rename_all = "camelCase")]
+    ForgetDataKey { volume: String },
+    /// Delete every wrapped data key and destroy the tenant key: the tenant ends, and its data with it.
+    ForgetKeys,
 }
 
 /// A write of a TenantOperation.

@@ -39,6 +39,9 @@ pub const ADMINISTRATOR_ROLE: &str = "freehold-customer-administrator";
 /// The ClusterRole of a customer's viewers, bound in their tenant's namespace.
 pub const VIEWER_ROLE: &str = "freehold-customer-viewer";
 
+/// The ConfigMap that the key service publishes its authority in.
+pub const KEY_SERVICE_AUTHORITY: &str = "freehold-keys-ca";
+
 /// What the operator may do in the whole cluster.
 pub fn cluster_wide() -> Vec<Rule> {
     let mut rules = vec![
@@ -73,6 +76,20 @@ pub fn cluster_wide() -> Vec<Rule> {
             &["get", "create", "patch"],
         ),
         rule(
+            "whether volumes are encrypted",
+            "storage.k8s.io",
+            &["storageclasses"],
+            &[],
+            &["list", "watch"],
+        ),
+        rule(
+            "a key is forgotten only when its volume is gone",
+            "",
+            &["persistentvolumes"],
+            &[],
+            &["get"],
+        ),
+        rule(
             "its bindings name these roles and no other; admission limits them to namespaces that it made",
             "rbac.authorization.k8s.io",
             &["clusterroles"],
@@ -95,7 +112,7 @@ pub fn in_tenant_namespaces() -> Vec<Rule> {
     let kinds = Kind::ALL.into_iter().filter(|kind| {
         !matches!(
             kind,
-            Kind::Namespace | Kind::HostnameClaim | Kind::RoleBinding | Kind::Pod
+            Kind::Namespace | Kind::HostnameClaim | Kind::RoleBinding | Kind::Pod | Kind::Volume
         )
     });
     let verbs = &["get", "create", "patch", "delete"];
@@ -133,13 +150,29 @@ pub fn in_tenant_namespaces() -> Vec<Rule> {
 
 /// What the operator may do in the namespace of the keys.
 pub fn in_keys_namespace() -> Vec<Rule> {
-    vec![rule(
-        "the tenants' authorities",
-        "",
-        &["secrets"],
-        &[],
-        &["get", "create", "delete"],
-    )]
+    vec![
+        rule(
+            "the tenants' authorities, and wrapped data keys",
+            "",
+            &["secrets"],
+            &[],
+            &["get", "create", "delete"],
+        ),
+        rule(
+            "which data keys there are, and by which version they are wrapped",
+            "",
+            &["secrets"],
+            &[],
+            &["list", "patch"],
+        ),
+        rule(
+            "who signs the key service's certificate",
+            "",
+            &["configmaps"],
+            &[KEY_SERVICE_AUTHORITY],
+            &["get"],
+        ),
+    ]
 }
 
 /// What the operator may do where the unrestricted pods of the verification run.
@@ -387,17 +420,19 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_out_of_reach_in_the_whole_cluster_and_never_listed() {
+    fn secrets_are_out_of_reach_in_the_whole_cluster_listed_among_the_keys_only_and_never_watched() {
         assert!(
             cluster_wide()
                 .iter()
                 .all(|rule| !rule.resources.contains(&"secrets"))
         );
+        let lists = |rule: &Rule| rule.resources.contains(&"secrets") && rule.verbs.contains(&"list");
+        assert_eq!(
+            all().iter().filter(|rule| lists(rule)).count(),
+            in_keys_namespace().iter().filter(|rule| lists(rule)).count()
+        );
         for rule in all().iter().filter(|rule| rule.resources.contains(&"secrets")) {
-            assert!(
-                !rule.verbs.contains(&"list") && !rule.verbs.contains(&"watch"),
-                "{rule:?}"
-            );
+            assert!(!rule.verbs.contains(&"watch"), "{rule:?}");
         }
     }
 }

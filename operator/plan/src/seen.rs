@@ -72,6 +72,11 @@ pub enum Facts {
         ready_instances: i32,
         phase: String,
     },
+    Volume {
+        /// The PersistentVolume's name: what is made of the claim is named by the claim's uid.
+        volume: String,
+        storage_class: Option<String>,
+    },
     Gateway {
         programmed: bool,
         /// Its controller has seen the last change, as far as it says.
@@ -148,6 +153,11 @@ fn facts(kind: Kind, object: &Value) -> Facts {
         },
         Kind::Deployment => deployment(object),
         Kind::Job => job(object),
+        Kind::Volume => Facts::Volume {
+            volume: text(object, &["spec", "volumeName"])
+                .unwrap_or_else(|| format!("pvc-{}", text(object, &["metadata", "uid"]).unwrap_or_default())),
+            storage_class: text(object, &["spec", "storageClassName"]),
+        },
         Kind::Cluster => database(object),
         Kind::Gateway => {
             let conditions = at(object, &["status", "conditions"]);

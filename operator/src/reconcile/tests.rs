@@ -9,6 +9,7 @@ mod drift;
 mod endings;
 mod failures;
 mod first;
+mod keys;
 mod orphans;
 mod records;
 mod rights;
@@ -60,16 +61,7 @@ impl Shell {
 
     /// One with pods that verify the isolation.
     fn verifying() -> Self {
-        Self::with(Config {
-            verification: Some(Verification {
-                image: "freehold".into(),
-                namespace: "freehold-probes".into(),
-                every: jiff::SignedDuration::from_hours(6),
-                metadata: Some("169.254.169.254:80".into()),
-                internet: Some("1.1.1.1:443".into()),
-            }),
-            ..Config::default()
-        })
+        Self::with(verifying())
     }
 
     fn over(double: ApiDouble, config: Config) -> Self {
@@ -90,8 +82,20 @@ impl Shell {
             classes,
             releases,
             config: RwLock::new(config),
+            keys: None,
             identity: "test".to_owned(),
             metrics: Metrics::default(),
+        });
+        Self { double, context }
+    }
+
+    /// The same, with a key service to ask.
+    fn asking(self, keys: freehold_keys::client::Client) -> Self {
+        let Self { double, context } = self;
+        let context = Arc::into_inner(context).unwrap();
+        let context = Arc::new(Context {
+            keys: Some(keys),
+            ..context
         });
         Self { double, context }
     }
@@ -163,7 +167,8 @@ impl Shell {
     /// What the watch tells of an object.
     fn watched(&self, kind: Kind, path: &str) {
         let object = self.double.object(path).unwrap();
-        let watched = object["metadata"]["labels"][freehold_plan::names::MANAGED_BY] == "freehold"
+        let managed = object["metadata"]["labels"][freehold_plan::names::MANAGED_BY] == "freehold";
+        let watched = (managed || kind == Kind::Volume)
             && object["metadata"]["labels"]
                 .get(freehold_plan::names::TENANT_LABEL)
                 .is_some();
@@ -330,6 +335,20 @@ impl Shell {
         let infix = format!("/{plural}/");
         let paths = self.double.paths().into_iter();
         paths.filter(|path| path.contains(&infix)).collect()
+    }
+}
+
+/// What plans are told where the isolation is verified.
+fn verifying() -> Config {
+    Config {
+        verification: Some(Verification {
+            image: "freehold".into(),
+            namespace: "freehold-probes".into(),
+            every: jiff::SignedDuration::from_hours(6),
+            metadata: Some("169.254.169.254:80".into()),
+            internet: Some("1.1.1.1:443".into()),
+        }),
+        ..Config::default()
     }
 }
 

@@ -267,6 +267,7 @@ fn the_newer_word_of_a_record_wins_and_what_is_deleted_does_not_come_back() {
             tenant_uid: "1".into(),
             r#type: OperationType::Deletion,
             deletion: None,
+            rotation: None,
         },
         status: TenantOperationStatus {
             phase,

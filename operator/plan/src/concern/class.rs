@@ -15,7 +15,7 @@ use super::namespace::{Holder, holder};
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::model::{self, namespace};
-use crate::names::CLASS;
+use crate::names::{CLASS, DATABASE};
 use crate::object::Object;
 use crate::outcome::{Finding, Outcome, Wait};
 
@@ -62,6 +62,16 @@ pub fn taken(input: &Input<'_>) -> Option<Taken> {
         return Some(Taken {
             drift: Some((differences, why)),
             ..in_force
+        });
+    }
+    // Where there is no database yet, nothing can be disturbed, and what keeps it from being made may be what was mended.
+    let database = input.observed.get(Kind::Cluster, namespace(input.tenant).as_str(), DATABASE);
+    if database.is_none() {
+        return Some(Taken {
+            spec: now.clone(),
+            written: None,
+            drift: None,
+            wake: None,
         });
     }
     // The class's windows as they are now: a mistake in the old ones could never be mended otherwise.

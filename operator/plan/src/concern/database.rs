@@ -7,10 +7,10 @@ use freehold_crds::Amount;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 
 use super::pod::{requirements, tolerations};
-use super::{Scene, migration};
+use super::{Scene, migration, storage};
 use crate::foreign::cloudnative_pg::{
-    Affinity, Bootstrap, Cluster, ClusterSpec, InheritedMetadata, InitDb, Postgresql, Probe, Probes, Storage,
-    Synchronous,
+    Affinity, Bootstrap, Cluster, ClusterSpec, InheritedMetadata, InitDb, Postgresql, PrimaryLease, Probe,
+    Probes, Storage, Synchronous,
 };
 use crate::kind::Kind;
 use crate::names::{DATABASE, HIBERNATION, TENANT_LABEL, TIER_LABEL};
@@ -23,6 +23,14 @@ const TIER: &str = "database";
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let seen = scene.seen(Kind::Cluster, DATABASE);
+    if seen.is_none() && !storage::may_create(&scene) {
+        let message = "no database is made on storage that does not encrypt";
+        let finding = Finding::new(TOPIC, false, "StorageRefused", message);
+        return Outcome {
+            findings: vec![finding],
+            ..Outcome::default()
+        };
+    }
     let (size, mut outcome) = storage_size(&scene, seen);
     let cluster = Cluster {
         spec: spec(&scene, size),
@@ -174,10 +182,24 @@ fn spec(scene: &Scene<'_>, size: String) -> ClusterSpec {
         probes: Probes {
             startup: Probe { period_seconds: 1 },
         },
+        // A primary that vanishes together with its network can't give its lease back, and nobody is promoted before it has
+        // run out: CloudNativePG's default is 15 s, and was the largest part of the pause. Losing it while the API server is
+        // away stops no primary (1.30: a lease that can't be verified is asked for again).
+        primary_lease: (database.instances > 1).then_some(PrimaryLease {
+            lease_duration_seconds: 3,
+            renew_deadline_seconds: 2,
+            retry_period_seconds: 1,
+        }),
         postgresql: (database.instances > 1).then(|| Postgresql {
             // A failover waits until the replicas have noticed that the primary is gone, and one that vanished with its
-            // network never says goodbye. CloudNativePG's default is 5 s, most of the whole pause.
-            parameters: [("wal_receiver_timeout", "3s"), ("wal_sender_timeout", "3s")].into(),
+            // network never says goodbye: CloudNativePG's default is 5 s. Writes go on when a replica has found the new
+            // primary, for which PostgreSQL's default would have it try every 5 s.
+            parameters: [
+                ("wal_receiver_timeout", "3s"),
+                ("wal_retrieve_retry_interval", "500ms"),
+                ("wal_sender_timeout", "3s"),
+            ]
+            .into(),
             synchronous: Synchronous {
                 method: "any",
                 number: 1,

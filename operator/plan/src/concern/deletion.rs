@@ -145,6 +145,7 @@ fn announce(input: &Input<'_>) -> Record {
             deletion: Some(DeletionOperation {
                 policy: input.tenant.spec.deletion_policy,
             }),
+            rotation: None,
         },
     }
 }

@@ -6,19 +6,19 @@
 //! is gone only when its pods are, so that policies (which go with the namespace, or stay) outlive the last pod.
 //! Invariant: nothing is deleted that was not made for this life of the tenant.
 
-use freehold_crds::{DeletionPolicy, Evidence, Phase, TenantOperationStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use freehold_crds::{DeletionPolicy, Phase};
 
 use super::deletion::announced;
-use super::hostnames;
 use super::namespace::{Holder, holder, id};
+use super::{hostnames, keys};
 use crate::clock::{soon, stamp};
-use crate::input::{Input, Operation, Slot};
+use crate::input::{Input, Slot};
 use crate::kind::Kind;
 use crate::model::namespace;
 use crate::names::{HIBERNATION, OPERATOR_BINDING, RETAINED_AT};
 use crate::object::{Id, Object};
-use crate::outcome::{Action, Finalizer, Finding, Outcome, Record, Wait};
+use crate::operation::advance;
+use crate::outcome::{Action, Finalizer, Finding, Outcome, Wait};
 use crate::seen::Facts;
 
 /// One step.
@@ -96,7 +96,10 @@ impl Step {
                 "the namespace to end",
                 "the namespace is gone, with everything in it",
             ),
-            Self::Keys => ("the keys to be deleted", "the authority's key is deleted"),
+            Self::Keys => (
+                "the keys to be deleted",
+                "the authority's key, the wrapped data keys and the tenant key are destroyed",
+            ),
             Self::Retention => (
                 "the namespace to be marked",
                 "the namespace, its volumes and its keys are kept",
@@ -139,22 +142,18 @@ pub fn plan(input: &Input<'_>) -> Teardown {
                 && step.outcome.actions.is_empty()
                 && step.outcome.waits.is_empty();
             if waits {
-                step.outcome.records.push(advance(
-                    input,
-                    name,
-                    operation,
-                    Some(steps[at]),
-                    steps.get(at + 1).copied(),
-                ));
+                let over = (steps[at].as_str(), steps[at].words().1.to_owned());
+                let next = steps.get(at + 1).map(|step| step.as_str());
+                let record = advance((name, operation), input.now, Some(over), next);
+                step.outcome.records.push(record);
             }
             told(input, steps[at], step)
         }
         _ => {
             let mut begin = Teardown::default();
-            begin
-                .outcome
-                .records
-                .push(advance(input, name, operation, None, steps.first().copied()));
+            let first = steps.first().map(|step| step.as_str());
+            let record = advance((name, operation), input.now, None, first);
+            begin.outcome.records.push(record);
             told(input, steps[0], begin)
         }
     }
@@ -205,6 +204,7 @@ fn effects(input: &Input<'_>, step: Step) -> Teardown {
             ) {
                 step.outcome.actions.push(Action::ForgetAuthority);
             }
+            step.outcome.actions.extend(keys::forget(input));
             step
         }
         Step::Retention => Teardown {
@@ -261,41 +261,6 @@ fn left(input: &Input<'_>, kinds: &[Kind]) -> Vec<Id> {
     ids.filter(|id| kinds.contains(&id.kind) && id.namespace == namespace.as_str())
         .cloned()
         .collect()
-}
-
-fn advance(
-    input: &Input<'_>,
-    name: &str,
-    operation: &Operation,
-    over: Option<Step>,
-    next: Option<Step>,
-) -> Record {
-    let now = Time(stamp(input.now));
-    let mut status = TenantOperationStatus {
-        phase: if next.is_some() {
-            Phase::Running
-        } else {
-            Phase::Succeeded
-        },
-        step: next.map(|step| step.as_str().to_owned()),
-        ..operation.status.clone()
-    };
-    status.started_at.get_or_insert_with(|| now.clone());
-    if let Some(over) = over {
-        status.evidence.push(Evidence {
-            step: over.as_str().to_owned(),
-            at: now.clone(),
-            message: over.words().1.to_owned(),
-        });
-    }
-    if next.is_none() {
-        status.finished_at = Some(now);
-    }
-    Record::Advance {
-        name: name.to_owned(),
-        resource_version: operation.resource_version.clone(),
-        status,
-    }
 }
 
 fn wait(step: Step, left: &[Id]) -> Wait {

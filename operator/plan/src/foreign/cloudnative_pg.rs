@@ -35,7 +35,18 @@ pub struct ClusterSpec {
     pub smart_shutdown_timeout: i32,
     pub probes: Probes,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary_lease: Option<PrimaryLease>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub postgresql: Option<Postgresql>,
+}
+
+/// How long a primary that vanished keeps the others from being promoted, in seconds.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrimaryLease {
+    pub lease_duration_seconds: i32,
+    pub renew_deadline_seconds: i32,
+    pub retry_period_seconds: i32,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use freehold_crds::DeletionPolicy;
 use freehold_plan::{
-    Action, Certificate, Finalizer, Id, Kind, Minted, Neighbour, Object, Operation, Plan, Record, Seen, Slot,
-    Stranger, Wave, Write, is_takeable,
+    Action, Certificate, DataKey, Finalizer, Id, Keys, Kind, Minted, Neighbour, Object, Operation, Plan,
+    Record, Seen, Slot, Stranger, TenantKey, Wave, Write, is_takeable,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -291,12 +291,126 @@ impl Cluster {
             }
             Action::MintOwner { .. } => self.minted.owner = Slot::Present(()),
             Action::ForgetAuthority => self.minted.authority = Slot::Absent,
+            about_keys => self.key(about_keys),
         }
+    }
+
+    /// What the key service and the shell do with an action about keys.
+    fn key(&mut self, action: &Action) {
+        let now = self.given.now;
+        let keys = &mut self.minted.keys;
+        let current = keys.tenant.present().map(|key| key.last);
+        match action {
+            Action::MakeTenantKey if current.is_none() => {
+                let versions = [(1, now)].into();
+                keys.tenant = Slot::Present(TenantKey { versions, last: 1 });
+            }
+            Action::MakeDataKey { volume } => {
+                let made = DataKey {
+                    version: current.expect("a data key without a tenant key"),
+                    created: now,
+                    held: false,
+                };
+                let there = keys.data.insert(volume.clone(), Slot::Present(made));
+                assert!(there.is_none(), "a key of {volume} was replaced");
+            }
+            Action::RotateTenantKey { from } if current == Some(*from) => {
+                if let Slot::Present(key) = &mut keys.tenant {
+                    key.last += 1;
+                    key.versions.insert(key.last, now);
+                }
+            }
+            Action::RewrapDataKeys { volumes } => {
+                for volume in volumes {
+                    if let Some(Slot::Present(key)) = keys.data.get_mut(volume) {
+                        key.version = current.unwrap();
+                    }
+                }
+            }
+            Action::DestroyVersions { versions } => {
+                for version in versions {
+                    let by = |slot: &Slot<DataKey>| slot.present().is_some_and(|key| key.version == *version);
+                    assert!(
+                        !keys.data.values().any(by),
+                        "version {version} wraps a data key still"
+                    );
+                    if let Slot::Present(key) = &mut keys.tenant {
+                        key.versions.remove(version);
+                    }
+                }
+            }
+            Action::ForgetDataKey { volume } => {
+                let is_there =
+                    |body: &Value| format!("pvc-{}", body["metadata"]["uid"].as_str().unwrap()) == *volume;
+                assert!(
+                    !self.objects.values().any(is_there),
+                    "the key of a volume that is there"
+                );
+                keys.data.remove(volume);
+            }
+            Action::ForgetKeys => *keys = Keys::default(),
+            _ => {}
+        }
+    }
+
+    /// What is known of keys, for tests that take some away.
+    pub fn keys(&mut self) -> &mut Keys {
+        &mut self.minted.keys
+    }
+
+    /// CloudNativePG's volumes: one for each instance, while there is a database.
+    fn volumes(&mut self) {
+        if self.given.config.storage_classes.is_none() {
+            return;
+        }
+        let databases = self.objects.iter().filter(|(id, _)| id.kind == Kind::Cluster);
+        let wanted: Vec<Id> = databases
+            .flat_map(|(id, body)| {
+                let instances = body["spec"]["instances"].as_i64().unwrap();
+                (1..=instances).map(|n| Id {
+                    kind: Kind::Volume,
+                    namespace: id.namespace.clone(),
+                    name: format!("{}-{n}", id.name),
+                })
+            })
+            .collect();
+        self.objects
+            .retain(|id, _| id.kind != Kind::Volume || wanted.contains(id));
+        for id in wanted {
+            if !self.objects.contains_key(&id) {
+                self.serial += 1;
+                let uid = format!("uid-{}", self.serial);
+                let body = json!({
+                    "metadata": {"uid": uid, "resourceVersion": "1", "labels": {"freehold.dev/tenant": "acme"}},
+                    "spec": {"storageClassName": "encrypted"},
+                });
+                self.objects.insert(id, body);
+            }
+        }
+    }
+
+    /// Whether every volume that needs a key can be staged.
+    fn staged(&self) -> bool {
+        let mut volumes = self.objects.iter().filter(|(id, _)| id.kind == Kind::Volume);
+        let classes = self.given.config.storage_classes.as_ref();
+        let plain = classes.is_none_or(|classes| !classes.contains_key("encrypted"));
+        volumes.all(|(_, body)| {
+            let volume = format!("pvc-{}", body["metadata"]["uid"].as_str().unwrap());
+            plain
+                || self
+                    .minted
+                    .keys
+                    .data
+                    .get(&volume)
+                    .is_some_and(|slot| slot.present().is_some())
+        })
     }
 
     /// One step of everybody else's controllers. Gives whether anything changed.
     pub fn tick(&mut self) -> bool {
         let before = self.objects.clone();
+        self.volumes();
+        let staged = self.staged();
         let database_ready = self.objects.iter().any(|(id, body)| {
             id.kind == Kind::Cluster && body["status"]["readyInstances"] == body["spec"]["instances"]
         });
@@ -312,6 +426,10 @@ impl Cluster {
                     json!({"readyInstances": 0, "conditions": [
                         {"type": "Ready", "status": "False"}, {"type": "cnpg.io/hibernation", "status": "True"},
                     ]})
+                }
+                // What runs goes on.
+                Kind::Cluster if !staged && !body["status"]["readyInstances"].is_number() => {
+                    json!({"phase": "waiting"})
                 }
                 Kind::Cluster => {
                     json!({"readyInstances": body["spec"]["instances"], "conditions": [{"type": "Ready", "status": "True"}]})

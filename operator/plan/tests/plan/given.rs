@@ -1,7 +1,7 @@
 //! Tenants, classes and releases to plan for.
 
 use freehold_crds::{Release, Tenant, TenantClass};
-use freehold_plan::{Config, Endpoint, Input, Observed, Verification};
+use freehold_plan::{Config, Endpoint, Input, KeyService, Observed, StorageClass, Verification};
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -111,6 +111,27 @@ pub fn new(name: &str) -> Given {
             ..Config::default()
         },
     }
+}
+
+/// A tenant whose volumes are encrypted with keys of its own.
+pub fn with_keys(name: &str) -> Given {
+    let mut given = new(name);
+    given.config.key_service = Some(KeyService {
+        provider: Some("local".into()),
+        separated: false,
+        failure: None,
+    });
+    let parameters = [
+        ("csi.storage.k8s.io/node-stage-secret-name", "${pv.name}"),
+        ("csi.storage.k8s.io/node-stage-secret-namespace", "freehold-keys"),
+    ];
+    let class = StorageClass {
+        provisioner: "csi.freehold.dev".into(),
+        parameters: parameters.map(|(key, value)| (key.into(), value.into())).into(),
+        is_default: true,
+    };
+    given.config.storage_classes = Some([("encrypted".into(), class)].into());
+    given
 }
 
 pub fn typed<T: serde::de::DeserializeOwned>(value: Value) -> T {

@@ -13,6 +13,7 @@ mod cluster;
 mod given;
 mod hostnames;
 mod isolation;
+mod keys;
 mod lifecycle;
 mod properties;
 mod purity;

@@ -37,7 +37,16 @@ async fn another_s_secret_is_looked_at_again_soon_and_what_it_was_is_not_believe
     let tenant = shell.tenant();
     let now = Timestamp::now();
     let config = &Config::default();
-    let look = |now| observe(&shell.context.client, &shell.context.store, config, &tenant, now);
+    let look = |now| {
+        observe(
+            &shell.context.client,
+            &shell.context.store,
+            config,
+            None,
+            &tenant,
+            now,
+        )
+    };
     let again = look(now).await.look_again.unwrap();
     assert!(again <= now + jiff::SignedDuration::from_secs(30));
     shell.double.raze(EDGE);

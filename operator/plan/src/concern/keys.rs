@@ -1,0 +1,388 @@
+//! The keys of a tenant's own: the tenant key at its provider, and a data key for each volume, wrapped by it.
+//!
+//! In: what is known of both, the volume claims, the key service's health. Out: actions for the shell, which has neither
+//! randomness nor plain keys here either: the key service makes them. Invariants: a volume's key is made once; one that was
+//! there and is gone, or can't be read, is never replaced by a new one; a key is forgotten only when its volume is gone,
+//! which the shell looks up again right before.
+
+mod rotation;
+
+pub use rotation::under_way;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freehold_crds::{DataKeyStatus, KeyScope, KeyVersionStatus, KeysStatus, TenantKeyStatus};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::{Deserialize, Serialize};
+
+use super::Scene;
+use super::storage::{self, Verdict, judge};
+use crate::input::{DataKey, Input, KeyService, Keys, Slot, TenantKey};
+use crate::kind::Kind;
+use crate::model::incarnation;
+use crate::names::{KEYS, digest};
+use crate::object::Object;
+use crate::outcome::{Action, Finding, Outcome, Wait};
+use crate::seen::Facts;
+
+pub const TOPIC: &str = "KeysCurrent";
+const SEPARATED: &str = "KeysSeparated";
+/// The record's key in the ConfigMap.
+const FILE: &str = "record.json";
+
+/// The volumes for which a key was made. It outlives a key that somebody deletes, so that none is made in its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Log {
+    volumes: BTreeSet<String>,
+}
+
+pub fn plan(scene: Scene<'_>) -> Outcome {
+    let volumes = volumes(&scene);
+    let log = read(&scene);
+    let wanted =
+        storage::scope(&scene) == Some(KeyScope::Tenant) || volumes.values().any(|volume| volume.ours);
+    if !wanted && log == Log::default() {
+        return Outcome::default();
+    }
+    let mut outcome = Outcome::default();
+    let Some(service) = &scene.input.config.key_service else {
+        let message = "the operator was started without a key service, and the StorageClass asks for one";
+        outcome
+            .findings
+            .push(Finding::new(TOPIC, false, "NoKeyService", message));
+        outcome.waits.push(Wait {
+            reason: "NoKeyService",
+            message: message.to_owned(),
+            unblocked_by: "install the chart with keys.enabled".to_owned(),
+            stalls: true,
+        });
+        return outcome;
+    };
+    let keys = &scene.input.observed.minted.keys;
+    record(&scene, &volumes, &log, &mut outcome);
+    let trouble = match &keys.tenant {
+        Slot::Present(key) => with_key(&scene, key, &volumes, &log, &mut outcome),
+        Slot::Absent if keys.data.is_empty() && log.volumes.is_empty() && !keys.unread => {
+            outcome.actions.push(Action::MakeTenantKey);
+            None
+        }
+        Slot::Absent => Some(Trouble::stalling(
+            "TenantKeyLost",
+            "the key service does not know the tenant key, and there are volumes that were encrypted under it".to_owned(),
+            "restore the key service's state; no new key is made in its place",
+        )),
+        Slot::Broken | Slot::Foreign => Some(Trouble::stalling(
+            "TenantKeyBroken",
+            "the key service can't read its state of the tenant key".to_owned(),
+            "restore the key service's state; no new key is made in its place",
+        )),
+        Slot::Unread => None,
+    };
+    if service.failure.is_some() {
+        // Nothing would come of it; the service's return brings a pass.
+        outcome.actions.clear();
+        outcome.records.clear();
+    }
+    tell(&scene, service, trouble, &mut outcome);
+    outcome
+}
+
+/// What is wrong, in a condition's words.
+struct Trouble {
+    reason: &'static str,
+    message: String,
+    unblocked_by: String,
+}
+
+impl Trouble {
+    fn stalling(reason: &'static str, message: String, unblocked_by: &str) -> Self {
+        Self {
+            reason,
+            message,
+            unblocked_by: unblocked_by.to_owned(),
+        }
+    }
+}
+
+/// With the tenant key there: data keys for new volumes, none for those that are gone, and rotation.
+fn with_key(
+    scene: &Scene<'_>,
+    key: &TenantKey,
+    volumes: &BTreeMap<&str, Volume<'_>>,
+    log: &Log,
+    outcome: &mut Outcome,
+) -> Option<Trouble> {
+    let keys = &scene.input.observed.minted.keys;
+    if keys.unread {
+        return None;
+    }
+    let ahead = keys
+        .data
+        .values()
+        .filter_map(Slot::present)
+        .map(|key| key.version);
+    if let Some(ahead) = ahead.max().filter(|version| *version > key.last) {
+        let message = format!(
+            "data keys are wrapped by version {ahead} of the tenant key, and the key service knows {} at most: it was \
+             rolled back",
+            key.last
+        );
+        let unblocked_by = "restore a state of the key service that has that version";
+        return Some(Trouble::stalling("ProviderRolledBack", message, unblocked_by));
+    }
+    let Some((current, created)) = key.current() else {
+        let message =
+            "the tenant key was destroyed: what was encrypted under it can't be read any more".to_owned();
+        let unblocked_by = "delete the tenant; nothing brings the key back";
+        return Some(Trouble::stalling("TenantKeyDestroyed", message, unblocked_by));
+    };
+    let mut trouble = None;
+    for (volume, Volume { claim, .. }) in volumes.iter().filter(|(_, volume)| volume.ours) {
+        match keys.data.get(*volume) {
+            Some(Slot::Present(data)) if !key.versions.contains_key(&data.version) => {
+                let message = format!(
+                    "the key of volume {volume} ({claim}) is wrapped by version {} of the tenant key, which is gone",
+                    data.version
+                );
+                let unblocked_by = "restore a state of the key service that has that version";
+                trouble = Some(Trouble::stalling("KeyVersionLost", message, unblocked_by));
+            }
+            Some(Slot::Present(_)) => {}
+            Some(_) => {
+                let message = format!(
+                    "the Secret with the key of volume {volume} ({claim}) can't be read, or is another's"
+                );
+                let unblocked_by = "put back the Secret that was there; no new key is made in its place";
+                trouble = Some(Trouble::stalling("VolumeKeyBroken", message, unblocked_by));
+            }
+            None if log.volumes.contains(*volume) => {
+                let message = format!("the Secret with the key of volume {volume} ({claim}) is gone");
+                let unblocked_by = "put back the Secret that was there; no new key is made in its place";
+                trouble = Some(Trouble::stalling("VolumeKeyLost", message, unblocked_by));
+            }
+            None => outcome.actions.push(Action::MakeDataKey {
+                volume: (*volume).to_owned(),
+            }),
+        }
+    }
+    for (volume, slot) in &keys.data {
+        let gone = !volumes.contains_key(volume.as_str());
+        if gone && matches!(slot, Slot::Present(DataKey { held: false, .. })) {
+            outcome.actions.push(Action::ForgetDataKey {
+                volume: volume.clone(),
+            });
+        }
+    }
+    if trouble.is_none() {
+        rotation::plan(scene, key, (current, created), outcome);
+    }
+    trouble
+}
+
+/// A volume of the tenant's.
+struct Volume<'a> {
+    claim: &'a str,
+    /// Freehold's own driver encrypts it, by its StorageClass as it is now.
+    ours: bool,
+}
+
+/// The volumes that are there, by name.
+fn volumes<'a>(scene: &Scene<'a>) -> BTreeMap<&'a str, Volume<'a>> {
+    let seen = scene.input.observed.objects.iter();
+    seen.filter(|(id, _)| id.kind == Kind::Volume && id.namespace == scene.model.namespace.as_str())
+        .filter_map(|(id, seen)| match &seen.facts {
+            Facts::Volume {
+                volume,
+                storage_class,
+            } => {
+                let verdict = judge(scene.input.config, storage_class.as_deref());
+                let scope = match verdict {
+                    Verdict::Encrypted { scope, .. } => Some(scope),
+                    _ => None,
+                };
+                let volume_of = Volume {
+                    claim: &id.name,
+                    ours: scope == Some(KeyScope::Tenant),
+                };
+                Some((volume.as_str(), volume_of))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+fn read(scene: &Scene<'_>) -> Log {
+    let seen = scene.seen(Kind::ConfigMap, KEYS);
+    let text = seen.and_then(|seen| seen.live["data"][FILE].as_str());
+    text.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
+/// A volume enters when its key was seen, and leaves when it is gone itself.
+fn record(scene: &Scene<'_>, volumes: &BTreeMap<&str, Volume<'_>>, log: &Log, outcome: &mut Outcome) {
+    let keys = &scene.input.observed.minted.keys;
+    let made = |volume: &&str| log.volumes.contains(*volume) || keys.data.contains_key(*volume);
+    let next = Log {
+        volumes: volumes.keys().copied().filter(made).map(str::to_owned).collect(),
+    };
+    if next == Log::default() && scene.seen(Kind::ConfigMap, KEYS).is_none() {
+        return;
+    }
+    let text = serde_json::to_string(&next).unwrap_or_default();
+    let map = ConfigMap {
+        data: Some([(FILE.to_owned(), text)].into()),
+        ..ConfigMap::default()
+    };
+    outcome.objects.push(Object::declare(
+        scene.id(Kind::ConfigMap, KEYS),
+        scene.marks(),
+        &map,
+    ));
+}
+
+/// The conditions.
+fn tell(scene: &Scene<'_>, service: &KeyService, trouble: Option<Trouble>, outcome: &mut Outcome) {
+    let keys = &scene.input.observed.minted.keys;
+    outcome.findings.push(separated(service));
+    if let Some(trouble) = trouble {
+        outcome.findings.push(Finding::new(
+            TOPIC,
+            false,
+            trouble.reason,
+            trouble.message.clone(),
+        ));
+        outcome.waits.push(Wait {
+            reason: trouble.reason,
+            message: trouble.message,
+            unblocked_by: trouble.unblocked_by,
+            stalls: true,
+        });
+        return;
+    }
+    let aside = |truth, reason, message: String| Finding::aside(TOPIC, truth, reason, message);
+    let finding = if let Some(failure) = &service.failure {
+        let message = format!(
+            "the key service does not answer: {failure}; what runs goes on, no volume can be staged anew"
+        );
+        aside(Some(false), "KeyServiceUnavailable", message)
+    } else if keys.tenant == Slot::Unread || keys.unread {
+        let message = "the keys can't be read at the moment; what runs goes on";
+        aside(Some(false), "Unread", message.to_owned())
+    } else if let Some((running, _)) = under_way(scene.input) {
+        let message = format!("the tenant key is being rotated ({running}); nothing restarts");
+        aside(Some(false), "Rotating", message)
+    } else if !outcome.actions.is_empty() {
+        Finding::new(TOPIC, false, "Making", "keys are being made")
+    } else {
+        let count = keys.data.len();
+        let next = keys.tenant.present().and_then(TenantKey::current);
+        let version = next.map_or(0, |(version, _)| version);
+        let due = next.map(|current| rotation::due(scene, current));
+        let due = due.map_or_else(String::new, |due| format!(", rotated next at {due}"));
+        let message = format!("version {version} of the tenant key wraps {count} data keys{due}");
+        aside(Some(true), "Current", message)
+    };
+    outcome.findings.push(finding);
+}
+
+/// Whether the keys live apart from the data, truthfully.
+fn separated(service: &KeyService) -> Finding {
+    let KeyService {
+        provider,
+        separated,
+        failure: _,
+    } = service;
+    match provider {
+        None => Finding::aside(
+            SEPARATED,
+            None,
+            "NotYetKnown",
+            "the key service was not heard of yet",
+        ),
+        Some(provider) if *separated => {
+            let message = format!("the provider {provider} keeps the tenant key outside of the cluster");
+            Finding::aside(SEPARATED, Some(true), "Separated", message)
+        }
+        Some(provider) => {
+            let message = format!(
+                "the provider {provider} keeps its root key in the cluster: who can read the Secrets there can read the \
+                 data; take pkcs11 to keep them apart"
+            );
+            Finding::aside(SEPARATED, Some(false), "RootKeyInCluster", message)
+        }
+    }
+}
+
+/// For the status.
+pub fn status(scene: &Scene<'_>) -> Option<KeysStatus> {
+    let scope = storage::scope(scene)?;
+    let Keys { tenant, data, .. } = &scene.input.observed.minted.keys;
+    let service = scene.input.config.key_service.as_ref();
+    let protects = |version: u32| {
+        let by = data.values().filter_map(Slot::present);
+        u32::try_from(by.filter(|key| key.version == version).count()).unwrap_or(u32::MAX)
+    };
+    let key = tenant.present().and_then(|key| {
+        let current = key.current()?;
+        Some(TenantKeyStatus {
+            name: incarnation(scene.input),
+            version: current.0,
+            rotate_at: Time(rotation::due(scene, current)),
+            acknowledged: rotation::acknowledged(scene),
+            versions: key
+                .versions
+                .iter()
+                .rev()
+                .take(16)
+                .map(|(version, created)| KeyVersionStatus {
+                    version: *version,
+                    created_at: Time(*created),
+                    protects: protects(*version),
+                })
+                .collect(),
+        })
+    });
+    let data_keys = data
+        .iter()
+        .filter_map(|(id, key)| Some((id, key.present()?)))
+        .take(32)
+        .map(|(id, key)| DataKeyStatus {
+            id: id.clone(),
+            tenant_key_version: key.version,
+            created_at: Time(key.created),
+        });
+    let own = scope == KeyScope::Tenant;
+    Some(KeysStatus {
+        provider: service
+            .filter(|_| own)
+            .and_then(|service| service.provider.clone()),
+        scope,
+        tenant_key: key,
+        data_keys: data_keys.collect(),
+    })
+}
+
+/// Up to a tenth of a period earlier, by a hash of the uid: not all tenants at the same time.
+fn early(uid: &str, period: SignedDuration) -> SignedDuration {
+    let hash = u16::from_str_radix(&digest(&[uid, TOPIC])[..4], 16).unwrap_or_default();
+    SignedDuration::from_secs(period.as_secs() / 10 * i64::from(hash) / i64::from(u16::MAX))
+}
+
+/// What is left to be forgotten when a tenant ends with all of its data.
+pub fn forget(input: &Input<'_>) -> Option<Action> {
+    let Keys {
+        tenant,
+        data,
+        unread: _,
+    } = &input.observed.minted.keys;
+    let there = tenant.present().is_some_and(|key| !key.versions.is_empty());
+    (there || !data.is_empty()).then_some(Action::ForgetKeys)
+}
+
+/// The instant on a schedule that began then.
+fn after(created: Timestamp, period: SignedDuration) -> Timestamp {
+    created.checked_add(period).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,206 @@
+//! Rotation of the tenant key: a new version, every data key wrapped by it, the old version destroyed. Nothing restarts.
+//!
+//! In: the key's versions, the data keys, the operations of this life. Out: records and actions. Invariants: each step stands
+//! in the TenantOperation before its effect; a version is destroyed only when no data key is wrapped by it; one operation
+//! runs at a time for a tenant; a step that was carried out already is told from what is there, so that none is done twice.
+
+use freehold_crds::{OperationType, Phase, RotationOperation, RotationReason, TenantOperationSpec};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{after, early};
+use crate::clock::soon;
+use crate::concern::Scene;
+use crate::input::{Input, Operation, Slot, TenantKey};
+use crate::model::incarnation;
+use crate::names::OperationName;
+use crate::operation::advance;
+use crate::outcome::{Action, Outcome, Record};
+
+/// One step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The provider makes the next version.
+    Rotate,
+    /// Every data key is wrapped by it.
+    Rewrap,
+    /// The versions before it are destroyed.
+    Destroy,
+}
+
+impl Step {
+    const ALL: [Self; 3] = [Self::Rotate, Self::Rewrap, Self::Destroy];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Rotate => "Rotate",
+            Self::Rewrap => "Rewrap",
+            Self::Destroy => "Destroy",
+        }
+    }
+
+    fn of(operation: &Operation) -> Option<Self> {
+        let name = operation.status.step.as_deref()?;
+        Self::ALL.into_iter().find(|step| step.as_str() == name)
+    }
+
+    fn next(self) -> Option<Self> {
+        match self {
+            Self::Rotate => Some(Self::Rewrap),
+            Self::Rewrap => Some(Self::Destroy),
+            Self::Destroy => None,
+        }
+    }
+}
+
+/// The rotation that is under way.
+pub fn under_way<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
+    let mut rotations = rotations(input);
+    rotations.find(|(_, operation)| !operation.status.phase.is_over())
+}
+
+fn rotations<'a>(input: &'a Input<'_>) -> impl Iterator<Item = (&'a str, &'a Operation)> {
+    let life = incarnation(input);
+    let operations = input.observed.operations.iter();
+    operations
+        .filter(move |(_, operation)| {
+            operation.spec.r#type == OperationType::TenantKeyRotation && operation.spec.incarnation == life
+        })
+        .map(|(name, operation)| (name.as_str(), operation))
+}
+
+/// The last word that asked for a rotation and got it.
+pub fn acknowledged(scene: &Scene<'_>) -> Option<String> {
+    let asked = wish(scene)?;
+    let mut done = rotations(scene.input).filter(|(_, operation)| operation.status.phase == Phase::Succeeded);
+    done.any(|(_, operation)| token(operation) == Some(asked))
+        .then(|| asked.to_owned())
+}
+
+fn wish<'a>(scene: &Scene<'a>) -> Option<&'a str> {
+    let keys = scene.model.tenant.spec.keys.as_ref()?;
+    keys.rotate_tenant_key.as_deref()
+}
+
+fn token(operation: &Operation) -> Option<&str> {
+    operation.spec.rotation.as_ref()?.token.as_deref()
+}
+
+/// When the current version's cryptoperiod is over.
+pub fn due(scene: &Scene<'_>, (_, created): (u32, Timestamp)) -> Timestamp {
+    let period = scene.model.tenant_key_cryptoperiod;
+    let period = SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX);
+    after(created, period - early(scene.model.uid, period))
+}
+
+pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outcome: &mut Outcome) {
+    if let Some((name, operation)) = under_way(scene.input) {
+        outcome.wake_at(soon(scene.input.now));
+        carry_on(scene, key, current.0, (name, operation), outcome);
+        return;
+    }
+    let asked = wish(scene).filter(|asked| {
+        let mut known = rotations(scene.input);
+        !known.any(|(_, operation)| token(operation) == Some(*asked))
+    });
+    let due = due(scene, current);
+    let reason = match asked {
+        Some(_) => RotationReason::Requested,
+        None if due <= scene.input.now => RotationReason::Cryptoperiod,
+        None => {
+            outcome.wake_at(Some(due));
+            return;
+        }
+    };
+    let life = incarnation(scene.input);
+    let mut others = scene.input.observed.operations.values();
+    if others.any(|other| other.spec.incarnation == life && other.status.phase == Phase::Running) {
+        // The end of that one is an event.
+        return;
+    }
+    let number = usize::try_from(current.0).unwrap_or_default();
+    outcome.wake_at(soon(scene.input.now));
+    outcome.records.push(Record::Create {
+        // One for each version: another that wants the same has the same name.
+        name: OperationName::of(scene.model.name, "tenant-key", &life, number)
+            .as_str()
+            .to_owned(),
+        spec: TenantOperationSpec {
+            tenant: scene.model.name.to_owned(),
+            tenant_uid: scene.model.uid.to_owned(),
+            incarnation: life,
+            r#type: OperationType::TenantKeyRotation,
+            deletion: None,
+            rotation: Some(RotationOperation {
+                from_version: current.0,
+                reason,
+                token: asked.map(str::to_owned),
+            }),
+        },
+    });
+}
+
+fn carry_on(
+    scene: &Scene<'_>,
+    key: &TenantKey,
+    current: u32,
+    operation: (&str, &Operation),
+    outcome: &mut Outcome,
+) {
+    let now = scene.input.now;
+    let from = operation
+        .1
+        .spec
+        .rotation
+        .as_ref()
+        .map_or(0, |rotation| rotation.from_version);
+    let Some(step) = Step::of(operation.1).filter(|_| operation.1.status.phase == Phase::Running) else {
+        let record = advance(operation, now, None, Some(Step::Rotate.as_str()));
+        outcome.records.push(record);
+        return;
+    };
+    let done = match step {
+        Step::Rotate => {
+            if current <= from {
+                outcome.actions.push(Action::RotateTenantKey { from });
+            }
+            (current > from).then(|| format!("version {current} was made after version {from}"))
+        }
+        Step::Rewrap => {
+            let old = old(scene, current);
+            let count = scene.input.observed.minted.keys.data.len();
+            if !old.is_empty() {
+                outcome
+                    .actions
+                    .push(Action::RewrapDataKeys { volumes: old.clone() });
+            }
+            // A volume that is just being made gets its key under the current version.
+            old.is_empty()
+                .then(|| format!("{count} data keys are wrapped by version {current}"))
+        }
+        Step::Destroy => {
+            let versions: Vec<u32> = key.versions.keys().copied().filter(|v| *v < current).collect();
+            let unused = old(scene, current).is_empty();
+            if !versions.is_empty() && unused {
+                outcome.actions.push(Action::DestroyVersions {
+                    versions: versions.clone(),
+                });
+            }
+            versions
+                .is_empty()
+                .then(|| format!("no version before {current} is left"))
+        }
+    };
+    if let Some(done) = done {
+        let next = step.next().map(Step::as_str);
+        let record = advance(operation, now, Some((step.as_str(), done)), next);
+        outcome.records.push(record);
+    }
+}
+
+/// Volumes whose key is wrapped by an older version.
+fn old(scene: &Scene<'_>, current: u32) -> Vec<String> {
+    let data = scene.input.observed.minted.keys.data.iter();
+    data.filter(|(_, slot)| matches!(slot, Slot::Present(key) if key.version < current))
+        .map(|(volume, _)| volume.clone())
+        .collect()
+}

@@ -1,0 +1,297 @@
+//! Whether a StorageClass encrypts, and with whose key.
+//!
+//! In: the cluster's StorageClasses, and what the TenantClass allows. Out: the condition `VolumesEncrypted`, and whether a
+//! database may be made on it. Invariants: a class that Freehold does not know, or that does not say that it encrypts, is
+//! refused unless the TenantClass spells out that it may not; a database that is there already goes on.
+
+use std::collections::BTreeMap;
+
+use freehold_crds::KeyScope;
+
+use super::Scene;
+use crate::input::{Config, StorageClass};
+use crate::kind::Kind;
+use crate::names::DATABASE;
+use crate::outcome::{Finding, Outcome, Wait};
+
+pub const TOPIC: &str = "VolumesEncrypted";
+
+/// Freehold's own driver, which asks the key service for each volume's key.
+pub const DRIVER: &str = "csi.freehold.dev";
+
+/// What a driver needs so that its volumes are encrypted.
+struct Driver {
+    provisioner: &'static str,
+    /// The parameter that says so, with the value that it must have; none where it always encrypts.
+    parameter: Option<(&'static str, &'static str)>,
+}
+
+/// The drivers that are known, from their own documentation as of 2026:
+/// - aws-ebs-csi-driver, docs/parameters.md: `encrypted`, with `kmsKeyId` for a key of one's own;
+/// - azuredisk-csi-driver, docs/driver-parameters.md: server-side encryption always, `diskEncryptionSetID` for one's own key;
+/// - gcp-compute-persistent-disk-csi-driver, README: encryption at rest always, `disk-encryption-kms-key` for one's own key;
+/// - ceph-csi, docs/rbd/deploy.md: `encrypted` with an `encryptionKMSID`;
+/// - longhorn, docs "Volume Encryption": `encrypted` with a passphrase in a Secret.
+const DRIVERS: [Driver; 5] = [
+    Driver {
+        provisioner: "ebs.csi.aws.com",
+        parameter: Some(("encrypted", "true")),
+    },
+    Driver {
+        provisioner: "disk.csi.azure.com",
+        parameter: None,
+    },
+    Driver {
+        provisioner: "pd.csi.storage.gke.io",
+        parameter: None,
+    },
+    Driver {
+        provisioner: "rbd.csi.ceph.com",
+        parameter: Some(("encrypted", "true")),
+    },
+    Driver {
+        provisioner: "driver.longhorn.io",
+        parameter: Some(("encrypted", "true")),
+    },
+];
+
+/// What is known of the volumes that a StorageClass gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The StorageClasses are not known.
+    Unknown,
+    /// Encrypted, by this StorageClass.
+    Encrypted { class: String, scope: KeyScope },
+    /// Not as far as Freehold can tell.
+    Refused {
+        reason: &'static str,
+        message: String,
+        unblocked_by: String,
+    },
+}
+
+/// Judges a StorageClass; the cluster's default where none is named.
+pub fn judge(config: &Config, name: Option<&str>) -> Verdict {
+    let Some(classes) = &config.storage_classes else {
+        return Verdict::Unknown;
+    };
+    let found = match name {
+        Some(name) => classes.get_key_value(name),
+        None => classes.iter().find(|(_, class)| class.is_default),
+    };
+    let Some((name, class)) = found else {
+        let (message, unblocked_by) = match name {
+            Some(name) => (
+                format!("the StorageClass {name} does not exist"),
+                format!("create the StorageClass {name}"),
+            ),
+            None => (
+                "the cluster has no default StorageClass, and the TenantClass names none".to_owned(),
+                "name one in spec.database.storageClassName of the TenantClass".to_owned(),
+            ),
+        };
+        return Verdict::Refused {
+            reason: "StorageClassNotFound",
+            message,
+            unblocked_by,
+        };
+    };
+    match encrypts(class, &config.keys_namespace) {
+        Ok(scope) => Verdict::Encrypted {
+            class: name.clone(),
+            scope,
+        },
+        Err(set) => Verdict::Refused {
+            reason: "StorageNotEncrypted",
+            message: format!(
+                "the StorageClass {name} of {} does not encrypt, as far as Freehold can tell",
+                class.provisioner
+            ),
+            unblocked_by: format!(
+                "{set}; or name another StorageClass in spec.database.storageClassName of the TenantClass; or, if the \
+                 data may lie in the clear, set allowUnencrypted there"
+            ),
+        },
+    }
+}
+
+/// With whose key, or what would have to be set.
+fn encrypts(class: &StorageClass, keys_namespace: &str) -> Result<KeyScope, String> {
+    if class.provisioner == DRIVER {
+        return own_driver(&class.parameters, keys_namespace);
+    }
+    let known = DRIVERS
+        .iter()
+        .find(|driver| driver.provisioner == class.provisioner);
+    match known.map(|driver| driver.parameter) {
+        Some(None) => Ok(KeyScope::Platform),
+        Some(Some((key, value))) if class.parameters.get(key).is_some_and(|set| set == value) => {
+            Ok(KeyScope::Platform)
+        }
+        Some(Some((key, value))) => Err(format!(
+            "take a StorageClass of {} with the parameter {key}: \"{value}\"",
+            class.provisioner
+        )),
+        None => Err("take a StorageClass of a driver that docs/guide/keys.md lists".to_owned()),
+    }
+}
+
+/// The secrets' names must come from the volume alone: a template that the author of a claim controls could name another's.
+fn own_driver(parameters: &BTreeMap<String, String>, keys_namespace: &str) -> Result<KeyScope, String> {
+    let wanted = [
+        ("encryption", "fscrypt"),
+        ("csi.storage.k8s.io/node-stage-secret-name", "${pv.name}"),
+        ("csi.storage.k8s.io/node-stage-secret-namespace", keys_namespace),
+    ];
+    for (key, value) in wanted {
+        // Encryption is what the driver does when nothing is said.
+        let said = parameters.get(key).map(String::as_str);
+        let fits = said == Some(value) || (said.is_none() && key == "encryption");
+        if !fits {
+            return Err(format!(
+                "set the parameter {key}: \"{value}\" of the StorageClass"
+            ));
+        }
+    }
+    Ok(KeyScope::Tenant)
+}
+
+/// Whose key encrypts the database's volumes: none while it can't be told or is refused.
+pub fn scope(scene: &Scene<'_>) -> Option<KeyScope> {
+    let class = scene.model.database.class;
+    match judge(scene.input.config, class.storage_class_name.as_deref()) {
+        Verdict::Encrypted { scope, .. } => Some(scope),
+        Verdict::Refused { .. } if class.allow_unencrypted => Some(KeyScope::Nobody),
+        Verdict::Refused { .. } | Verdict::Unknown => None,
+    }
+}
+
+/// Whether a database may be made. One that is there goes on, whatever becomes of its StorageClass.
+pub fn may_create(scene: &Scene<'_>) -> bool {
+    scene.input.config.storage_classes.is_none() || scope(scene).is_some()
+}
+
+pub fn plan(scene: Scene<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    let class = scene.model.database.class;
+    match judge(scene.input.config, class.storage_class_name.as_deref()) {
+        Verdict::Unknown => {}
+        Verdict::Encrypted { class, scope } => {
+            let whose = match scope {
+                KeyScope::Tenant => "with keys of this tenant's own",
+                KeyScope::Platform | KeyScope::Nobody => "with the platform's key",
+            };
+            let message = format!("the StorageClass {class} encrypts {whose}");
+            let finding = Finding::aside(TOPIC, Some(true), "Encrypted", message);
+            outcome.findings.push(finding);
+        }
+        Verdict::Refused { message, .. } if class.allow_unencrypted => {
+            let message = format!("{message}; the TenantClass allows it");
+            let finding = Finding::aside(TOPIC, Some(false), "AllowedByClass", message);
+            outcome.findings.push(finding);
+        }
+        Verdict::Refused {
+            reason,
+            message,
+            unblocked_by,
+        } => {
+            outcome.waits.push(Wait {
+                reason,
+                message: message.clone(),
+                unblocked_by,
+                stalls: true,
+            });
+            let there = scene.seen(Kind::Cluster, DATABASE).is_some();
+            let message = if there {
+                format!("{message}; the database goes on as it is")
+            } else {
+                format!("{message}; no database is made")
+            };
+            outcome.findings.push(Finding::new(TOPIC, false, reason, message));
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(provisioner: &str, parameters: &[(&str, &str)]) -> StorageClass {
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        StorageClass {
+            provisioner: provisioner.to_owned(),
+            parameters: parameters.iter().map(own).collect(),
+            is_default: false,
+        }
+    }
+
+    fn of(provisioner: &str, parameters: &[(&str, &str)]) -> Result<KeyScope, String> {
+        encrypts(&class(provisioner, parameters), "freehold-keys")
+    }
+
+    #[test]
+    fn a_class_encrypts_when_its_driver_does_and_was_told_to() {
+        for always in ["disk.csi.azure.com", "pd.csi.storage.gke.io"] {
+            assert_eq!(of(always, &[]), Ok(KeyScope::Platform));
+        }
+        for told in ["ebs.csi.aws.com", "rbd.csi.ceph.com", "driver.longhorn.io"] {
+            assert_eq!(of(told, &[("encrypted", "true")]), Ok(KeyScope::Platform));
+            for not in [&[][..], &[("encrypted", "false")], &[("Encrypted", "true")]] {
+                assert!(of(told, not).unwrap_err().contains("encrypted: \"true\""));
+            }
+        }
+        assert!(of("rancher.io/local-path", &[("encrypted", "true")]).is_err());
+    }
+
+    #[test]
+    fn the_own_driver_s_keys_are_named_by_the_volume_and_lie_in_the_keys_namespace() {
+        const NAME: &str = "csi.storage.k8s.io/node-stage-secret-name";
+        const NAMESPACE: &str = "csi.storage.k8s.io/node-stage-secret-namespace";
+        let good = [(NAME, "${pv.name}"), (NAMESPACE, "freehold-keys")];
+        assert_eq!(of(DRIVER, &good), Ok(KeyScope::Tenant));
+        let told = [&good[..], &[("encryption", "fscrypt")]].concat();
+        assert_eq!(of(DRIVER, &told), Ok(KeyScope::Tenant));
+        for bad in [
+            vec![],
+            vec![(NAME, "${pvc.name}"), (NAMESPACE, "freehold-keys")],
+            vec![(NAME, "${pvc.annotations['key']}"), (NAMESPACE, "freehold-keys")],
+            vec![(NAME, "${pv.name}"), (NAMESPACE, "${pvc.namespace}")],
+            [&good[..], &[("encryption", "none")]].concat(),
+        ] {
+            assert!(of(DRIVER, &bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_name_the_default_class_counts() {
+        let mut config = Config::default();
+        assert_eq!(judge(&config, None), Verdict::Unknown);
+        config.storage_classes = Some(BTreeMap::new());
+        assert!(matches!(
+            judge(&config, None),
+            Verdict::Refused {
+                reason: "StorageClassNotFound",
+                ..
+            }
+        ));
+        let mut default = class("pd.csi.storage.gke.io", &[]);
+        default.is_default = true;
+        config.storage_classes = Some(
+            [
+                ("a".to_owned(), class("rancher.io/local-path", &[])),
+                ("b".to_owned(), default),
+            ]
+            .into(),
+        );
+        assert!(matches!(judge(&config, None), Verdict::Encrypted { class, .. } if class == "b"));
+        let refused = judge(&config, Some("a"));
+        assert!(matches!(
+            refused,
+            Verdict::Refused {
+                reason: "StorageNotEncrypted",
+                ..
+            }
+        ));
+    }
+}

@@ -1,0 +1,44 @@
+//! How a TenantOperation goes on: one step over, the next begun, in one write that stands before the next one's effects.
+
+use freehold_crds::{Evidence, Phase, TenantOperationStatus};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::clock::stamp;
+use crate::input::Operation;
+use crate::outcome::Record;
+
+/// The write that ends a step with what was done in it, and begins the next; without a next one it has succeeded.
+pub fn advance(
+    (name, operation): (&str, &Operation),
+    now: Timestamp,
+    over: Option<(&str, String)>,
+    next: Option<&str>,
+) -> Record {
+    let now = Time(stamp(now));
+    let mut status = TenantOperationStatus {
+        phase: if next.is_some() {
+            Phase::Running
+        } else {
+            Phase::Succeeded
+        },
+        step: next.map(str::to_owned),
+        ..operation.status.clone()
+    };
+    status.started_at.get_or_insert_with(|| now.clone());
+    if let Some((step, message)) = over {
+        status.evidence.push(Evidence {
+            step: step.to_owned(),
+            at: now.clone(),
+            message,
+        });
+    }
+    if next.is_none() {
+        status.finished_at = Some(now);
+    }
+    Record::Advance {
+        name: name.to_owned(),
+        resource_version: operation.resource_version.clone(),
+        status,
+    }
+}

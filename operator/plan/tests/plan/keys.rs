@@ -1,0 +1,290 @@
+//! Keys of a tenant's own: made once, rotated without a restart, never replaced, forgotten last.
+
+use freehold_crds::{DeletionPolicy, OperationType, Phase, TenantKeys};
+use freehold_plan::{Kind, Slot, StorageClass};
+use jiff::SignedDuration;
+
+use crate::cluster::Cluster;
+use crate::given;
+use crate::show::show;
+use crate::simulation::{ready, silent};
+
+fn settled() -> Cluster {
+    let mut cluster = Cluster::new(given::with_keys("acme"));
+    cluster.settle();
+    assert!(ready(&cluster), "{:#?}", cluster.given.tenant.status);
+    cluster
+}
+
+fn says(cluster: &mut Cluster, kind: &str) -> String {
+    let plan = cluster.plan();
+    let found = plan.conditions.iter().find(|condition| condition.type_ == kind);
+    found.map_or_else(String::new, |c| {
+        format!("{} {}: {}", c.status, c.reason, c.message)
+    })
+}
+
+fn ask(cluster: &mut Cluster, word: &str) {
+    cluster.given.tenant.spec.keys = Some(TenantKeys {
+        rotate_tenant_key: Some(word.into()),
+    });
+}
+
+/// The numbers of the tenant key's versions, and of those that wrap a data key.
+fn versions(cluster: &mut Cluster) -> (Vec<u32>, Vec<u32>) {
+    let keys = cluster.keys();
+    let tenant = keys.tenant.present().unwrap();
+    let by = keys.data.values().map(|slot| slot.present().unwrap().version);
+    (tenant.versions.keys().copied().collect(), by.collect())
+}
+
+#[test]
+fn each_volume_gets_a_key_of_its_own_before_the_database_can_start() {
+    let mut cluster = Cluster::new(given::with_keys("acme"));
+    cluster.given.tenant.spec.database = Some(given::typed(serde_json::json!({"instances": 3})));
+    cluster.settle();
+    assert!(ready(&cluster));
+    assert_eq!(versions(&mut cluster), (vec![1], vec![1, 1, 1]));
+    insta::assert_snapshot!(says(&mut cluster, "KeysCurrent"), @"True Current: version 1 of the tenant key wraps 3 data keys, rotated next at 2027-04-13T01:59:22Z");
+    insta::assert_snapshot!(says(&mut cluster, "KeysSeparated"), @"False RootKeyInCluster: the provider local keeps its root key in the cluster: who can read the Secrets there can read the data; take pkcs11 to keep them apart");
+    insta::assert_snapshot!(says(&mut cluster, "VolumesEncrypted"), @"True Encrypted: the StorageClass encrypted encrypts with keys of this tenant's own");
+    let status = cluster.plan().status.keys.unwrap();
+    assert_eq!(status.data_keys.len(), 3);
+    assert_eq!(status.tenant_key.unwrap().versions[0].protects, 3);
+    silent(&mut cluster);
+}
+
+#[test]
+fn killed_after_any_effect_no_key_is_made_twice() {
+    let mut whole = settled();
+    for k in 0..60 {
+        let mut cluster = Cluster::new(given::with_keys("acme"));
+        cluster.pass(k);
+        cluster.given.tenant.status = None;
+        cluster.settle();
+        assert!(ready(&cluster), "killed after {k}");
+        assert_eq!(versions(&mut cluster), versions(&mut whole), "killed after {k}");
+        silent(&mut cluster);
+    }
+}
+
+#[test]
+fn a_rotation_that_is_asked_for_is_carried_out_once_and_acknowledged() {
+    let mut cluster = settled();
+    cluster.log.clear();
+    ask(&mut cluster, "2027-01");
+    cluster.settle();
+    insta::assert_snapshot!(cluster.log.join("\n"), @r#"
+    announce TenantKeyRotation None
+    step Running Rotate
+    RotateTenantKey { from: 1 }
+    step Running Rewrap
+    RewrapDataKeys { volumes: ["pvc-uid-26"] }
+    step Running Destroy
+    DestroyVersions { versions: [1] }
+    step Succeeded
+    "#);
+    assert_eq!(versions(&mut cluster), (vec![2], vec![2]));
+    assert!(ready(&cluster));
+    let status = cluster.plan().status.keys.unwrap().tenant_key.unwrap();
+    assert_eq!(status.acknowledged.as_deref(), Some("2027-01"));
+    silent(&mut cluster);
+    let evidence: Vec<String> = cluster
+        .operations()
+        .flat_map(|operation| &operation.status.evidence)
+        .map(|evidence| format!("{}: {}", evidence.step, evidence.message))
+        .collect();
+    insta::assert_snapshot!(evidence.join("\n"), @r#"
+    Rotate: version 2 was made after version 1
+    Rewrap: 1 data keys are wrapped by version 2
+    Destroy: no version before 2 is left
+    "#);
+    ask(&mut cluster, "again");
+    cluster.settle();
+    assert_eq!(versions(&mut cluster), (vec![3], vec![3]));
+    // The word from before was heard already.
+    ask(&mut cluster, "2027-01");
+    cluster.settle();
+    assert_eq!(versions(&mut cluster), (vec![3], vec![3]));
+}
+
+#[test]
+fn killed_after_any_effect_of_a_rotation_some_known_version_opens_each_data_key() {
+    for k in 0..20 {
+        for again in 0..4 {
+            let mut cluster = settled();
+            ask(&mut cluster, "now");
+            for _ in 0..again {
+                cluster.pass(usize::MAX);
+            }
+            cluster.pass(k);
+            let (there, by) = versions(&mut cluster);
+            assert!(
+                by.iter().all(|version| there.contains(version)),
+                "after {again} passes and {k}"
+            );
+            cluster.given.tenant.status = None;
+            cluster.settle();
+            assert_eq!(
+                versions(&mut cluster),
+                (vec![2], vec![2]),
+                "after {again} passes and {k}"
+            );
+            assert_eq!(cluster.operations().count(), 1);
+            silent(&mut cluster);
+        }
+    }
+}
+
+#[test]
+fn the_tenant_key_is_rotated_when_its_cryptoperiod_is_over() {
+    let mut cluster = settled();
+    cluster.given.config.verification = None;
+    let end = cluster.given.now + SignedDuration::from_hours(366 * 24);
+    while let Some(wake) = cluster.plan().wake.filter(|wake| *wake < end) {
+        cluster.sleep_until(wake);
+        cluster.settle();
+        assert!(ready(&cluster));
+    }
+    let rotations: Vec<_> = cluster
+        .operations()
+        .filter(|operation| operation.spec.r#type == OperationType::TenantKeyRotation)
+        .collect();
+    assert_eq!(rotations.len(), 4, "90 days, up to a tenth earlier");
+    assert!(
+        rotations
+            .iter()
+            .all(|operation| operation.status.phase == Phase::Succeeded)
+    );
+    assert_eq!(versions(&mut cluster), (vec![5], vec![5]));
+}
+
+#[test]
+fn a_key_that_is_gone_is_never_made_anew() {
+    type Harm = fn(&mut Cluster);
+    let harms: [(&str, Harm); 5] = [
+        ("VolumeKeyLost", |cluster| cluster.keys().data.clear()),
+        ("VolumeKeyBroken", |cluster| {
+            let broken = |slot: &mut Slot<_>| *slot = Slot::Broken;
+            cluster.keys().data.values_mut().for_each(broken);
+        }),
+        ("TenantKeyLost", |cluster| cluster.keys().tenant = Slot::Absent),
+        ("ProviderRolledBack", |cluster| {
+            for slot in cluster.keys().data.values_mut() {
+                if let Slot::Present(key) = slot {
+                    key.version = 7;
+                }
+            }
+        }),
+        ("TenantKeyDestroyed", |cluster| {
+            if let Slot::Present(key) = &mut cluster.keys().tenant {
+                key.versions.clear();
+            }
+        }),
+    ];
+    for (reason, harm) in harms {
+        let mut cluster = settled();
+        harm(&mut cluster);
+        cluster.log.clear();
+        ask(&mut cluster, "now");
+        cluster.settle();
+        let plan = cluster.plan();
+        assert!(plan.actions.is_empty(), "{reason}: {:?}", plan.actions);
+        assert_eq!(cluster.log, Vec::<String>::new(), "{reason}");
+        assert!(
+            says(&mut cluster, "KeysCurrent").starts_with(&format!("False {reason}")),
+            "{}",
+            says(&mut cluster, "KeysCurrent")
+        );
+        assert!(says(&mut cluster, "Serving").starts_with("True"));
+        assert_eq!(plan.status.blockers[0].reason, reason);
+    }
+}
+
+#[test]
+fn while_the_key_service_is_silent_tenants_serve_and_nothing_is_begun() {
+    let mut cluster = settled();
+    let service = cluster.given.config.key_service.as_mut().unwrap();
+    service.failure = Some("no answer within 5s".into());
+    ask(&mut cluster, "now");
+    cluster.log.clear();
+    cluster.settle();
+    assert_eq!(cluster.log, Vec::<String>::new());
+    assert!(ready(&cluster));
+    insta::assert_snapshot!(says(&mut cluster, "KeysCurrent"), @"False KeyServiceUnavailable: the key service does not answer: no answer within 5s; what runs goes on, no volume can be staged anew");
+    cluster.given.config.key_service.as_mut().unwrap().failure = None;
+    cluster.settle();
+    assert_eq!(versions(&mut cluster), (vec![2], vec![2]));
+}
+
+#[test]
+fn storage_that_does_not_encrypt_is_refused_unless_that_is_spelled_out() {
+    let plain = StorageClass {
+        provisioner: "rancher.io/local-path".into(),
+        is_default: true,
+        ..StorageClass::default()
+    };
+    let classes = Some([("local-path".to_owned(), plain)].into());
+    let mut cluster = Cluster::new(given::with_keys("acme"));
+    cluster.given.config.storage_classes = classes.clone();
+    cluster.settle();
+    assert!(
+        cluster.ids().all(|id| id.kind != Kind::Cluster),
+        "a database in the clear"
+    );
+    let plan = cluster.plan();
+    insta::assert_snapshot!(show(&plan, &cluster.given.observed), @r#"
+    Ready=False StorageNotEncrypted: the StorageClass local-path of rancher.io/local-path does not encrypt, as far as Freehold can tell
+    Stalled=True StorageNotEncrypted: unblocked by: take a StorageClass of a driver that docs/guide/keys.md lists; or name another StorageClass in spec.database.storageClassName of the TenantClass; or, if the data may lie in the clear, set allowUnencrypted there
+    Serving=False NoPods: a tier has no pod that can answer
+    UpToDate=False StorageNotEncrypted: the StorageClass local-path of rancher.io/local-path does not encrypt, as far as Freehold can tell
+    blocked by StorageNotEncrypted; take a StorageClass of a driver that docs/guide/keys.md lists; or name another StorageClass in spec.database.storageClassName of the TenantClass; or, if the data may lie in the clear, set allowUnencrypted there
+    wake 2027-01-19T23:41:04Z
+    "#);
+    cluster
+        .given
+        .class
+        .as_mut()
+        .unwrap()
+        .spec
+        .database
+        .allow_unencrypted = true;
+    // No window is waited for: there is nothing yet that could be disturbed.
+    cluster.settle();
+    assert!(ready(&cluster), "{:#?}", cluster.given.tenant.status);
+    insta::assert_snapshot!(says(&mut cluster, "VolumesEncrypted"), @"False AllowedByClass: the StorageClass local-path of rancher.io/local-path does not encrypt, as far as Freehold can tell; the TenantClass allows it");
+    silent(&mut cluster);
+
+    // A database that is there goes on when its class turns out to be none that encrypts.
+    let mut cluster = settled();
+    cluster.given.config.storage_classes = classes;
+    cluster.log.clear();
+    cluster.settle();
+    assert!(says(&mut cluster, "Serving").starts_with("True"));
+    assert!(says(&mut cluster, "VolumesEncrypted").starts_with("False StorageNotEncrypted"));
+    assert!(cluster.log.is_empty(), "{:?}", cluster.log);
+}
+
+#[test]
+fn the_key_of_an_instance_that_is_taken_away_is_forgotten() {
+    let mut cluster = Cluster::new(given::with_keys("acme"));
+    cluster.given.tenant.spec.database = Some(given::typed(serde_json::json!({"instances": 2})));
+    cluster.settle();
+    cluster.given.tenant.spec.database = Some(given::typed(serde_json::json!({"instances": 1})));
+    cluster.settle();
+    assert_eq!(versions(&mut cluster), (vec![1], vec![1]));
+    silent(&mut cluster);
+}
+
+#[test]
+fn a_tenant_that_ends_with_its_data_leaves_no_key_and_one_whose_data_is_kept_keeps_its_keys() {
+    for (policy, left) in [(DeletionPolicy::Delete, 0), (DeletionPolicy::Retain, 1)] {
+        let mut cluster = settled();
+        cluster.release(policy);
+        cluster.delete();
+        cluster.settle();
+        assert!(cluster.gone);
+        assert_eq!(cluster.keys().data.len(), left, "{policy:?}");
+        assert_eq!(cluster.keys().tenant.present().is_some(), left == 1, "{policy:?}");
+    }
+}

@@ -1,0 +1,308 @@
+//! The keys of a tenant's own: asked for at the key service, which makes them; kept here in their wrapped form only.
+//! Client required.
+//!
+//! In: an action that names what is wanted. Out: Secrets in the keys namespace, and what is known of the keys. Invariants: no
+//! plain key is ever here; a Secret that is there is never replaced, only its key wrapped anew, onto the version that was
+//! read; before something is destroyed, what depends on it is looked up again in the cluster.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use freehold_keys::{Context, Destroying, KeyError, KeyName, Purpose, State, Wrapped};
+use freehold_plan::names::{FREEHOLD, TENANT_LABEL};
+use freehold_plan::{Action, DataKey, Keys, Slot, TenantKey};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{PersistentVolume, Secret};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::{Client, ResourceExt};
+use serde_json::json;
+
+use super::{For, MintError, create, failed, is_for, secret, secrets, text};
+use crate::cluster::{Refusal, refusal};
+
+/// Tells the wrapped data keys from the other Secrets of a tenant there.
+const KIND: &str = "freehold.dev/data-key";
+/// What fscrypt takes for AES-256-XTS.
+const LENGTH: usize = 64;
+
+impl MintError {
+    fn key(verb: &'static str) -> impl FnOnce(KeyError) -> Self {
+        move |source| Self::Key { verb, source }
+    }
+}
+
+/// What is known of the keys, read anew.
+pub async fn read(client: &Client, target: For<'_>, before: Keys) -> (Keys, Option<MintError>) {
+    let mut failed = None;
+    let mut keys = match list(client, target).await {
+        Ok(data) => Keys {
+            data,
+            ..Keys::default()
+        },
+        Err(error) => {
+            failed = Some(error);
+            Keys {
+                unread: true,
+                ..before.clone()
+            }
+        }
+    };
+    keys.tenant = match versions(target).await {
+        Ok(slot) => slot,
+        Err(KeyError::Corrupt(_)) => Slot::Broken,
+        // The service's health is watched elsewhere: it brings a pass when it answers again.
+        Err(_) => match before.tenant {
+            Slot::Present(key) => Slot::Present(key),
+            _ => Slot::Unread,
+        },
+    };
+    (keys, failed)
+}
+
+/// Carries out an action that is about keys. Gives whether what is known afterwards is certain.
+pub async fn act(
+    client: &Client,
+    target: For<'_>,
+    action: &Action,
+    keys: &mut Keys,
+) -> Result<bool, MintError> {
+    let Some(service) = target.service else {
+        return Ok(true);
+    };
+    let name = name(target)?;
+    match action {
+        Action::MakeTenantKey => {
+            service.create(&name).await.map_err(MintError::key("make"))?;
+            keys.tenant = versions(target).await.map_err(MintError::key("read"))?;
+        }
+        Action::RotateTenantKey { from } => {
+            service
+                .rotate(&name, *from)
+                .await
+                .map_err(MintError::key("rotate"))?;
+            keys.tenant = versions(target).await.map_err(MintError::key("read"))?;
+        }
+        Action::MakeDataKey { volume } => {
+            let context = context(target, volume)?;
+            let wrapped = service
+                .generate(&name, &context, LENGTH)
+                .await
+                .map_err(MintError::key("make a data key under"))?;
+            let mut secret = secret(volume, target, KIND, fields(target, &name, &wrapped));
+            let labels = secret.metadata.labels.get_or_insert_default();
+            labels.insert(KIND.to_owned(), Purpose::Volume.as_str().to_owned());
+            match create(client, target.keys_namespace, secret).await? {
+                Some(kept) => {
+                    keys.data
+                        .insert(volume.clone(), data_key(&kept, target.incarnation));
+                }
+                None => return Ok(false),
+            }
+        }
+        Action::RewrapDataKeys { volumes } => {
+            for volume in volumes {
+                match rewrap(client, target, &name, volume).await? {
+                    Some(kept) => {
+                        keys.data
+                            .insert(volume.clone(), data_key(&kept, target.incarnation));
+                    }
+                    None => return Ok(false),
+                }
+            }
+        }
+        Action::DestroyVersions { versions: unused } => {
+            keys.data = list(client, target).await?;
+            for version in unused {
+                let by =
+                    |slot: &Slot<DataKey>| !matches!(slot, Slot::Present(key) if key.version != *version);
+                if keys.data.values().any(by) {
+                    return Ok(false);
+                }
+                service
+                    .destroy(&name, Destroying::Version(*version))
+                    .await
+                    .map_err(MintError::key("destroy a version of"))?;
+            }
+            keys.tenant = versions(target).await.map_err(MintError::key("read"))?;
+        }
+        Action::ForgetDataKey { volume } => {
+            if is_there(client, volume).await? {
+                if let Some(Slot::Present(key)) = keys.data.get_mut(volume) {
+                    key.held = true;
+                }
+                return Ok(true);
+            }
+            forget(client, target, volume).await?;
+            keys.data.remove(volume);
+        }
+        Action::ForgetKeys => {
+            for volume in list(client, target).await?.into_keys() {
+                forget(client, target, &volume).await?;
+            }
+            match service.destroy(&name, Destroying::All).await {
+                Ok(_) | Err(KeyError::NotFound(_) | KeyError::Destroyed(_)) => {}
+                Err(error) => return Err(MintError::key("destroy")(error)),
+            }
+            *keys = Keys::default();
+        }
+        Action::MintAuthority
+        | Action::MintEdge { .. }
+        | Action::MintOwner { .. }
+        | Action::ForgetAuthority => {}
+    }
+    Ok(true)
+}
+
+fn name(target: For<'_>) -> Result<KeyName, MintError> {
+    KeyName::of_incarnation(target.incarnation).map_err(MintError::key("name"))
+}
+
+fn context(target: For<'_>, volume: &str) -> Result<Context, MintError> {
+    Context::new(target.incarnation, Purpose::Volume, volume).map_err(MintError::key("name a data key of"))
+}
+
+async fn versions(target: For<'_>) -> Result<Slot<TenantKey>, KeyError> {
+    let Some(service) = target.service else {
+        return Ok(Slot::Absent);
+    };
+    let name = KeyName::of_incarnation(target.incarnation)?;
+    let listed = match service.versions(&name).await {
+        Ok(listed) => listed,
+        Err(KeyError::NotFound(_)) => return Ok(Slot::Absent),
+        Err(error) => return Err(error),
+    };
+    let last = listed
+        .iter()
+        .map(|version| version.number)
+        .max()
+        .unwrap_or_default();
+    let usable = listed
+        .iter()
+        .filter(|version| version.state == State::Enabled)
+        .map(|version| (version.number, version.created_at));
+    Ok(Slot::Present(TenantKey {
+        versions: usable.collect(),
+        last,
+    }))
+}
+
+/// The Secrets' texts: kubelet hands them to the driver as strings.
+fn fields(target: For<'_>, name: &KeyName, wrapped: &Wrapped) -> [(&'static str, String); 4] {
+    [
+        ("tenantKey", name.to_string()),
+        ("version", wrapped.version.to_string()),
+        ("incarnation", target.incarnation.to_owned()),
+        ("wrapped", STANDARD.encode(&wrapped.bytes)),
+    ]
+}
+
+fn wrapped_of(secret: &Secret) -> Option<Wrapped> {
+    Some(Wrapped {
+        version: text(secret, "version")?.parse().ok()?,
+        bytes: STANDARD.decode(text(secret, "wrapped")?).ok()?,
+    })
+}
+
+fn data_key(secret: &Secret, incarnation: &str) -> Slot<DataKey> {
+    if !is_for(secret, incarnation) {
+        return Slot::Foreign;
+    }
+    let created = secret.metadata.creation_timestamp.as_ref();
+    wrapped_of(secret).map_or(Slot::Broken, |wrapped| {
+        Slot::Present(DataKey {
+            version: wrapped.version,
+            created: created.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            held: false,
+        })
+    })
+}
+
+/// The data keys that bear the tenant's name; those of another life of it are not its own.
+async fn list(client: &Client, target: For<'_>) -> Result<BTreeMap<String, Slot<DataKey>>, MintError> {
+    let selector = format!("{TENANT_LABEL}={},{KIND}", target.name);
+    let listed = secrets(client, target.keys_namespace)
+        .list(&ListParams::default().labels(&selector))
+        .await
+        .map_err(|source| failed("list", target.keys_namespace, "(data keys)", source))?;
+    Ok(listed
+        .iter()
+        .filter(|secret| is_for(secret, target.incarnation))
+        .map(|secret| (secret.name_any(), data_key(secret, target.incarnation)))
+        .collect())
+}
+
+/// The Secret with its key wrapped by the current version; none when it is gone or was written meanwhile.
+async fn rewrap(
+    client: &Client,
+    target: For<'_>,
+    name: &KeyName,
+    volume: &str,
+) -> Result<Option<Secret>, MintError> {
+    let Some(service) = target.service else {
+        return Ok(None);
+    };
+    let namespace = target.keys_namespace;
+    let api = secrets(client, namespace);
+    let there = api
+        .get_opt(volume)
+        .await
+        .map_err(|source| failed("get", namespace, volume, source))?;
+    let Some(there) = there.filter(|there| is_for(there, target.incarnation)) else {
+        return Ok(None);
+    };
+    let wrapped = wrapped_of(&there).ok_or_else(|| super::broken(namespace, volume, "wrapped key"))?;
+    let anew = service
+        .rewrap(name, &context(target, volume)?, &wrapped)
+        .await
+        .map_err(MintError::key("wrap a data key by"))?;
+    let data: BTreeMap<&str, String> = fields(target, name, &anew)
+        .into_iter()
+        .map(|(key, text)| (key, STANDARD.encode(text)))
+        .collect();
+    let patch = json!({
+        "metadata": { "uid": there.uid(), "resourceVersion": there.resource_version() },
+        "data": data,
+    });
+    let params = PatchParams {
+        field_manager: Some(FREEHOLD.to_owned()),
+        ..PatchParams::default()
+    };
+    match api.patch(volume, &params, &Patch::Merge(patch)).await {
+        Ok(kept) => Ok(Some(kept)),
+        Err(source) if matches!(refusal(&source), Refusal::NotFound | Refusal::Conflict) => Ok(None),
+        Err(source) => Err(failed("patch", namespace, volume, source)),
+    }
+}
+
+/// Whether a volume is there still.
+async fn is_there(client: &Client, volume: &str) -> Result<bool, MintError> {
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    let found = volumes
+        .get_opt(volume)
+        .await
+        .map_err(|source| failed("get the PersistentVolume of", "", volume, source))?;
+    Ok(found.is_some())
+}
+
+async fn forget(client: &Client, target: For<'_>, volume: &str) -> Result<(), MintError> {
+    let namespace = target.keys_namespace;
+    let api = secrets(client, namespace);
+    let there = api
+        .get_opt(volume)
+        .await
+        .map_err(|source| failed("get", namespace, volume, source))?;
+    let Some(there) = there.filter(|there| is_for(there, target.incarnation)) else {
+        return Ok(());
+    };
+    let params = DeleteParams::default().preconditions(Preconditions {
+        uid: there.uid(),
+        resource_version: None,
+    });
+    match api.delete(volume, &params).await {
+        Err(source) if refusal(&source) != Refusal::NotFound => {
+            Err(failed("delete", namespace, volume, source))
+        }
+        _ => Ok(()),
+    }
+}

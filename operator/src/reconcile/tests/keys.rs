@@ -1,0 +1,247 @@
+//! Keys of a tenant's own, by the real key service: made, wrapped anew, never replaced, forgotten.
+
+use freehold_keys::client::{Client as Keys, Settings, Source};
+use freehold_keys::local::{Local, Memory};
+use freehold_keys::server::{Callers, Reviewer, Service};
+use freehold_keys::tls::{Identity, Keeper};
+use freehold_keys::{Context as About, KeyName, Purpose, Wrapped};
+use freehold_plan::{KeyService, StorageClass};
+use tokio::net::TcpListener;
+
+use super::*;
+
+const VOLUME: &str = "/api/v1/namespaces/tenant-acme/persistentvolumeclaims/db-1";
+const OPERATOR: &str = "operator";
+const DRIVER: &str = "driver";
+
+/// A key service, with the operator as its caller and a driver.
+pub async fn service() -> (Keys, Keys) {
+    let double = ApiDouble::default();
+    let keeper = Keeper::new(double.client(), "freehold-keys", vec!["localhost".into()]);
+    let leaf = keeper.look(Timestamp::now()).await.unwrap();
+    let identity = Arc::new(Identity::new(&leaf).unwrap());
+    let callers = Callers::new(OPERATOR.into(), [DRIVER.to_owned()].into()).unwrap();
+    let provider = Arc::new(Local::new(Memory::default()));
+    let service = Service::new(provider, callers, Reviewer::new(double.client()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(service.serve(listener, identity, std::future::pending()));
+    let map = double.object("/api/v1/namespaces/freehold-keys/configmaps/freehold-keys-ca");
+    let pem = map.unwrap()["data"]["ca.crt"].as_str().unwrap().to_owned();
+    let caller = |token: &str| {
+        let endpoint = format!("https://localhost:{port}");
+        Keys::new(Settings::new(
+            &endpoint,
+            Source::Text(pem.clone()),
+            Source::Text(token.into()),
+        ))
+        .unwrap()
+    };
+    (caller(OPERATOR), caller(DRIVER))
+}
+
+/// What plans are told where volumes are encrypted by Freehold's own driver.
+pub fn encrypting(config: Config) -> Config {
+    let parameters = [
+        ("csi.storage.k8s.io/node-stage-secret-name", "${pv.name}"),
+        ("csi.storage.k8s.io/node-stage-secret-namespace", "freehold-keys"),
+    ];
+    let class = StorageClass {
+        provisioner: "csi.freehold.dev".into(),
+        parameters: parameters.map(|(key, value)| (key.into(), value.into())).into(),
+        is_default: true,
+    };
+    Config {
+        key_service: Some(KeyService {
+            provider: Some("local".into()),
+            ..KeyService::default()
+        }),
+        storage_classes: Some([("encrypted".into(), class)].into()),
+        ..config
+    }
+}
+
+impl Shell {
+    /// One whose volumes are encrypted, the service's operator and its driver.
+    async fn encrypted() -> (Self, Keys, Keys) {
+        let (operator, driver) = service().await;
+        let shell = Self::with(encrypting(Config::default())).asking(operator.clone());
+        (shell, operator, driver)
+    }
+
+    /// CloudNativePG makes a volume.
+    pub fn volume(&self, path: &str) -> String {
+        let name = path.rsplit('/').next().unwrap();
+        let claim = json!({
+            "metadata": {
+                "name": name, "namespace": "tenant-acme", "labels": {"freehold.dev/tenant": "acme"},
+            },
+            "spec": {"storageClassName": "encrypted"},
+        });
+        self.double.plant(path, claim);
+        let claim = self.double.object(path).unwrap();
+        let seen: kube::api::DynamicObject = serde_json::from_value(claim.clone()).unwrap();
+        let (tenant, id, seen) = crate::watch::reduce(Kind::Volume, seen).unwrap();
+        self.context.store.put_watched(&tenant, id, seen);
+        format!("pvc-{}", claim["metadata"]["uid"].as_str().unwrap())
+    }
+
+    /// It is gone.
+    pub fn no_volume(&self, path: &str) {
+        let claim: kube::api::DynamicObject =
+            serde_json::from_value(self.double.object(path).unwrap()).unwrap();
+        let (tenant, id, seen) = crate::watch::reduce(Kind::Volume, claim).unwrap();
+        self.double.raze(path);
+        self.context.store.remove(&tenant, &id, &seen.resource_version);
+    }
+
+    fn condition(&self, kind: &str) -> String {
+        let status = self.tenant().status.clone().unwrap();
+        let found = status.conditions.iter().find(|found| found.type_ == kind);
+        found.map_or_else(String::new, |found| format!("{} {}", found.status, found.reason))
+    }
+
+    fn wrapped(&self, volume: &str) -> (Wrapped, String) {
+        let secret = self.double.object(&secret(volume)).unwrap();
+        let text = |key: &str| {
+            use base64::Engine;
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(secret["data"][key].as_str().unwrap())
+                .unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        use base64::Engine;
+        let wrapped = Wrapped {
+            version: text("version").parse().unwrap(),
+            bytes: base64::engine::general_purpose::STANDARD
+                .decode(text("wrapped"))
+                .unwrap(),
+        };
+        assert_eq!(text("tenantKey"), text("incarnation"));
+        (wrapped, text("incarnation"))
+    }
+}
+
+fn secret(volume: &str) -> String {
+    format!("/api/v1/namespaces/freehold-keys/secrets/{volume}")
+}
+
+/// The plain key, as the driver gets it.
+async fn opened(driver: &Keys, volume: &str, (wrapped, life): &(Wrapped, String)) -> Vec<u8> {
+    let about = About::new(life, Purpose::Volume, volume).unwrap();
+    let name = KeyName::of_incarnation(life).unwrap();
+    let plain = driver.unwrap(&name, &about, wrapped).await.unwrap();
+    plain.as_bytes().to_vec()
+}
+
+#[tokio::test]
+async fn a_volume_s_key_is_made_once_kept_wrapped_and_opens_for_the_driver_only() {
+    let (shell, operator, driver) = Shell::encrypted().await;
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    
+    assert_eq!(shell.condition("KeysCurrent"), "True Current");
+    assert_eq!(shell.condition("Ready"), "True Ready");
+    let kept = shell.wrapped(&volume);
+    let plain = opened(&driver, &volume, &kept).await;
+    assert_eq!(plain.len(), 64);
+    let name = KeyName::of_incarnation(&kept.1).unwrap();
+    let about = About::new(&kept.1, Purpose::Volume, &volume).unwrap();
+    operator.unwrap(&name, &about, &kept.0).await.unwrap_err();
+    let other = About::new(&kept.1, Purpose::Volume, "pvc-other").unwrap();
+    driver.unwrap(&name, &other, &kept.0).await.unwrap_err();
+    // At rest nothing is asked; a process that has seen nothing yet makes no other key.
+    assert_eq!(shell.pass().await, []);
+    let another = shell.another().asking(operator);
+    another.watches();
+    another.settle("acme").await;
+    assert_eq!(another.wrapped(&volume), kept);
+}
+
+#[tokio::test]
+async fn a_rotation_wraps_the_same_key_anew_and_destroys_the_old_version() {
+    let (shell, operator, driver) = Shell::encrypted().await;
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    let before = shell.wrapped(&volume);
+    let plain = opened(&driver, &volume, &before).await;
+    shell.asks("acme", |spec| spec["keys"]["rotateTenantKey"] = "now".into());
+    shell.settle("acme").await;
+    shell.settle("acme").await;
+    let after = shell.wrapped(&volume);
+    assert_eq!((before.0.version, after.0.version), (1, 2));
+    assert_eq!(opened(&driver, &volume, &after).await, plain);
+    let name = KeyName::of_incarnation(&after.1).unwrap();
+    let about = About::new(&after.1, Purpose::Volume, &volume).unwrap();
+    driver.unwrap(&name, &about, &before.0).await.unwrap_err();
+    let versions = operator.versions(&name).await.unwrap();
+    assert_eq!(versions.len(), 2);
+    let status = shell.tenant().status.clone().unwrap().keys.unwrap();
+    let key = status.tenant_key.unwrap();
+    assert_eq!((key.version, key.acknowledged.as_deref()), (2, Some("now")));
+    assert_eq!(key.versions.len(), 1);
+    assert_eq!(shell.condition("Ready"), "True Ready");
+}
+
+#[tokio::test]
+async fn a_secret_that_somebody_deletes_is_not_made_anew_and_put_back_it_counts_again() {
+    let (shell, _, _) = Shell::encrypted().await;
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    let kept = shell.double.object(&secret(&volume)).unwrap();
+    shell.double.raze(&secret(&volume));
+    shell.context.store.distrust("acme");
+    shell.settle("acme").await;
+    assert!(shell.double.object(&secret(&volume)).is_none());
+    assert_eq!(shell.condition("KeysCurrent"), "False VolumeKeyLost");
+    assert_eq!(shell.condition("Serving"), "True Serving");
+    shell.double.plant(&secret(&volume), kept);
+    shell.context.store.distrust("acme");
+    shell.settle("acme").await;
+    assert_eq!(shell.condition("KeysCurrent"), "True Current");
+}
+
+#[tokio::test]
+async fn a_key_outlives_its_claim_while_its_volume_is_there() {
+    let (shell, _, _) = Shell::encrypted().await;
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    let persistent = format!("/api/v1/persistentvolumes/{volume}");
+    shell
+        .double
+        .plant(&persistent, json!({"metadata": {"name": volume}, "spec": {}}));
+    shell.no_volume(VOLUME);
+    shell.settle("acme").await;
+    assert!(shell.double.object(&secret(&volume)).is_some());
+    assert_eq!(shell.pass().await, [], "nor is it asked for again and again");
+    shell.double.raze(&persistent);
+    shell.context.store.distrust("acme");
+    shell.settle("acme").await;
+    assert!(shell.double.object(&secret(&volume)).is_none());
+}
+
+#[tokio::test]
+async fn without_the_key_service_everything_else_is_made_all_the_same() {
+    let (shell, _, _) = Shell::encrypted().await;
+    // Nobody listens there.
+    let gone = Settings::new(
+        "https://localhost:1",
+        Source::Text(String::new()),
+        Source::Text(OPERATOR.into()),
+    );
+    let shell = shell.asking(Keys::new(gone).unwrap());
+    // The service's part of a pass fails, and nothing else.
+    for _ in 0..6 {
+        let _ = reconcile(shell.tenant(), shell.context.clone()).await;
+        shell.controllers();
+    }
+    shell.volume(VOLUME);
+    let _ = reconcile(shell.tenant(), shell.context.clone()).await;
+    assert_eq!(shell.condition("Serving"), "True Serving");
+    assert!(shell.double.object(EDGE).is_some());
+    assert_eq!(shell.condition("KeysCurrent"), "False Unread");
+}
