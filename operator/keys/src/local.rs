@@ -55,7 +55,8 @@ impl<V: Vault> Local<V> {
             return Ok(root);
         }
         if self.vault.holds_keys().await? {
-            return Err(lost_root());
+            // Another process may have made both since the first look. If not, it is lost.
+            return self.root().await;
         }
         let made = sealed::random(KEY)?;
         match self.vault.save(Slot::Root, &made, None).await {
@@ -166,7 +167,7 @@ impl<V: Vault> Provider for Local<V> {
 
     async fn health(&self) -> Result<Health, KeyError> {
         if self.find_root().await?.is_none() && self.vault.holds_keys().await? {
-            return Err(lost_root());
+            self.root().await?;
         }
         Ok(Health {
             provider: "local".into(),

@@ -1,6 +1,8 @@
 //! What can go wrong with what `local` keeps.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 
 use freehold_keys::local::{Local, Memory, Slot, Vault};
 use freehold_keys::{Context, DataKey, KeyError, KeyName, Provider, Purpose};
@@ -11,15 +13,21 @@ crate::list!(
     a_tenant_key_under_another_root_key_is_corrupt,
     a_broken_record_is_corrupt_and_stays_as_it_is,
     a_record_copied_to_another_name_is_corrupt,
+    a_root_key_that_another_process_makes_just_now_is_not_lost,
     a_fresh_vault_is_healthy,
 );
 
+/// A vault that several providers use. The second field is how many looks for the root key come a moment too early.
 #[derive(Clone, Debug, Default)]
-struct Shared(Arc<Memory>);
+struct Shared(Arc<Memory>, Arc<AtomicUsize>);
 
 #[async_trait::async_trait]
 impl Vault for Shared {
     async fn load(&self, slot: Slot<'_>) -> Result<Option<freehold_keys::local::Stored>, KeyError> {
+        let too_early = |looks: usize| looks.checked_sub(1);
+        if slot == Slot::Root && self.1.fetch_update(SeqCst, SeqCst, too_early).is_ok() {
+            return Ok(None);
+        }
         self.0.load(slot).await
     }
 
@@ -125,6 +133,17 @@ async fn a_record_copied_to_another_name_is_corrupt() {
             .wrap(&key("other"), &context, &DataKey::new(vec![1; 32]))
             .await,
     );
+}
+
+async fn a_root_key_that_another_process_makes_just_now_is_not_lost() {
+    let (vault, local) = with_a_key().await;
+    let root = content(&vault, Slot::Root).await;
+    vault.1.store(1, SeqCst);
+    local.create(&key("other")).await.unwrap();
+    vault.1.store(1, SeqCst);
+    local.health().await.unwrap();
+    assert_eq!(vault.1.load(SeqCst), 0);
+    assert_eq!(content(&vault, Slot::Root).await, root);
 }
 
 async fn a_fresh_vault_is_healthy() {

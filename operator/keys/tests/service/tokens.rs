@@ -46,6 +46,14 @@ async fn a_token_that_is_wrong_expired_or_for_somebody_else_is_nobody() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_vouched_for_without_an_audience_is_nobody() {
+    let service = Running::start().await;
+    service.api.ignore_audiences();
+    let error = service.operator().health().await.unwrap_err();
+    assert!(matches!(error, KeyError::Unauthenticated(_)), "{error}");
+}
+
+#[tokio::test]
 async fn while_the_api_server_is_down_nobody_is_taken_for_a_stranger() {
     let service = Running::start().await;
     service.api.set_down(true);
