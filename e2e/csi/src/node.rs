@@ -139,7 +139,8 @@ impl Node for Service {
     ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
         let request = request.into_inner();
         required(&request.volume_id, "volume_id")?;
-        let at = path(&request.volume_path, "volume_path")?;
+        required(&request.volume_path, "volume_path")?;
+        let at = PathBuf::from(&request.volume_path);
         let found = self
             .blocking(move |staging, store| staging.stats(&store.get(&request.volume_id)?, &at))
             .await?;
@@ -172,7 +173,8 @@ impl Node for Service {
     ) -> Result<Response<NodeExpandVolumeResponse>, Status> {
         let request = request.into_inner();
         required(&request.volume_id, "volume_id")?;
-        let at = path(&request.volume_path, "volume_path")?;
+        required(&request.volume_path, "volume_path")?;
+        let at = PathBuf::from(&request.volume_path);
         if request.volume_capability.is_some() {
             capability::of(request.volume_capability.as_ref())?;
         }

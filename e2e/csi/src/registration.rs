@@ -7,6 +7,10 @@ use tonic::{Request, Response, Status};
 use crate::proto::registration::registration_server::Registration;
 use crate::proto::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
 
+/// The name of the socket. kubelet's gRPC library makes the whole path, percent-encoded, the `:authority` of its calls;
+/// this side's HTTP library refuses percent signs in a host's name (hyperium/h2#487), and takes them before an `@`.
+pub const SOCKET: &str = "registration@csi.freehold.dev.sock";
+
 #[derive(Debug)]
 pub struct Registrar {
     /// The socket of the CSI services.

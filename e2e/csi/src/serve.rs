@@ -20,7 +20,7 @@ use crate::proto::csi::controller_server::ControllerServer;
 use crate::proto::csi::identity_server::IdentityServer;
 use crate::proto::csi::node_server::NodeServer;
 use crate::proto::registration::registration_server::RegistrationServer;
-use crate::registration::Registrar;
+use crate::registration::{self, Registrar};
 
 /// What is served where.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub async fn run(driver: Driver) -> Result<()> {
         socket,
         controller,
         node,
-        registration,
+        registration: folder,
     } = driver;
     let csi = Server::builder()
         .add_service(IdentityServer::new(identity::Driver))
@@ -49,10 +49,10 @@ pub async fn run(driver: Driver) -> Result<()> {
         refused,
     };
     let kubelet = async {
-        let Some(folder) = registration else {
+        let Some(folder) = folder else {
             return std::future::pending().await;
         };
-        let listener = listen(&folder.join(format!("{}-reg.sock", crate::NAME)))?;
+        let listener = listen(&folder.join(registration::SOCKET))?;
         Server::builder()
             .add_service(RegistrationServer::new(registrar))
             .serve_with_incoming(UnixListenerStream::new(listener))

@@ -124,8 +124,10 @@ impl Staging {
         let Some(device) = Device::find(&volume.disk())? else {
             return Err(Failure::state(&volume.id, "its disk is attached no more"));
         };
-        fs::create_dir_all(target).map_err(Failure::io(format!("make {}", target.display())))?;
-        let target = fs::canonicalize(target).map_err(Failure::io(format!("find {}", target.display())))?;
+        let parent = target.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(parent).map_err(Failure::io(format!("make {}", parent.display())))?;
+        let parent = fs::canonicalize(parent).map_err(Failure::io(format!("find {}", parent.display())))?;
+        let target = parent.join(target.file_name().unwrap_or_default());
         let (here, elsewhere): (Vec<Mount>, Vec<Mount>) = published(&device, staged_at)?
             .into_iter()
             .partition(|mount| mount.at == target);
@@ -135,6 +137,7 @@ impl Staging {
                 format!("it is for one pod, and published at {}", other.at.display()),
             ));
         }
+        fs::create_dir_all(&target).map_err(Failure::io(format!("make {}", target.display())))?;
         match here.last() {
             None => mounts::bind(&data::folder(staged_at), &target, publication.readonly),
             Some(mount) if mount.readonly == publication.readonly => Ok(()),

@@ -104,6 +104,12 @@ pub fn apply_storage(lab: &Lab, provisioner: &Image, helper: &Image) -> Result<O
     )
 }
 
+/// The CSI driver with its sidecars: images by the names that they have in the manifest.
+pub fn apply_volumes(lab: &Lab, all: &[(&str, &Image)]) -> Result<Outcome> {
+    let images: Vec<Value> = all.iter().map(|(name, image)| replace(name, image)).collect();
+    apply(lab, "csi", committed(lab, "csi"), images.into(), json!([]))
+}
+
 /// CloudNativePG's own manifest, with the lab's image, which is never pulled; `OPERATOR_IMAGE_NAME` is what it
 /// gives to the init container of its pods.
 pub fn apply_database(lab: &Lab, manager: &Image) -> Result<Outcome> {
@@ -175,7 +181,7 @@ pub fn relative(from: &Path, to: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Waits until a Deployment has all its replicas ready.
+/// Waits until a Deployment or DaemonSet, `kind/name`, has all its pods ready.
 pub fn rollout(lab: &Lab, namespace: &str, name: &str, seconds: u32) -> Result<Outcome> {
     let mut command = kubectl(lab);
     command.args([
@@ -183,7 +189,7 @@ pub fn rollout(lab: &Lab, namespace: &str, name: &str, seconds: u32) -> Result<O
         namespace,
         "rollout",
         "status",
-        &format!("deployment/{name}"),
+        name,
         &format!("--timeout={seconds}s"),
     ]);
     match shell::capture(&mut command) {

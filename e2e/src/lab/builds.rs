@@ -122,6 +122,18 @@ pub const PROGRAMS: &[Program] = &[
         "github.com/rancher/local-path-provisioner",
     ),
     go(
+        "csi-provisioner",
+        "csi-provisioner",
+        "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner",
+        "github.com/kubernetes-csi/external-provisioner/v6",
+    ),
+    go(
+        "csi-resizer",
+        "csi-resizer",
+        "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer",
+        "github.com/kubernetes-csi/external-resizer/v2",
+    ),
+    go(
         "traefik",
         "gateway",
         "github.com/traefik/traefik/v3/cmd/traefik",
@@ -131,12 +143,15 @@ pub const PROGRAMS: &[Program] = &[
 ];
 
 /// Built by whoever asks for one ([`on_demand`]): `up` doesn't wait for them.
-const ON_DEMAND: &[Program] = &[go(
-    "kwok",
-    "kwok",
-    "sigs.k8s.io/kwok/cmd/kwok",
-    "sigs.k8s.io/kwok",
-)];
+const ON_DEMAND: &[Program] = &[
+    go("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", "sigs.k8s.io/kwok"),
+    go(
+        "csi-sanity",
+        "csi-sanity",
+        "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity",
+        "github.com/kubernetes-csi/csi-test/v5",
+    ),
+];
 
 /// The path of a program that is no part of the cluster; built if it isn't there.
 pub fn on_demand(lab: &Lab, name: &str) -> Result<PathBuf> {

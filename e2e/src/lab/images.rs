@@ -31,6 +31,13 @@ pub const GLIBC: Rootfs = Rootfs {
     hooks: &["--customize-hook=rm -rf \"$1/usr/share/doc\" \"$1/usr/share/man\" \"$1/usr/share/locale\""],
 };
 
+/// With what makes and grows ext4, for the CSI driver.
+pub const EXT4: Rootfs = Rootfs {
+    name: "ext4",
+    packages: "base-files,libc6,libgcc-s1,e2fsprogs",
+    ..GLIBC
+};
+
 /// PostgreSQL with the user ID that CloudNativePG runs it as, and a shell for the volumes' helper pods.
 pub const POSTGRESQL: Rootfs = Rootfs {
     name: "postgresql",
@@ -80,6 +87,8 @@ const OF_PROGRAMS: &[(&str, &str, &str)] = &[
     ("coredns", "coredns", "/coredns"),
     ("cloudnative-pg", "cnpg-manager", "/operator/manager_amd64"),
     ("traefik", "traefik", "/traefik"),
+    ("csi-provisioner", "csi-provisioner", "/csi-provisioner"),
+    ("csi-resizer", "csi-resizer", "/csi-resizer"),
     (
         "local-path-provisioner",
         "local-path-provisioner",
@@ -90,6 +99,7 @@ const OF_PROGRAMS: &[(&str, &str, &str)] = &[
 /// Images of this workspace: name, crate, binary, version given to the build (empty: none).
 const OF_WORKSPACE: &[(&str, &str, &str)] = &[
     ("freehold", "freehold", ""),
+    ("freehold-csi", "freehold-csi", ""),
     ("board", "board", "1.0.0"),
     ("board-1.1.0", "board", "1.1.0"),
     ("board-1.2.0", "board", "1.2.0"),
@@ -157,6 +167,10 @@ fn recipe(lab: &Lab, name: &str) -> Result<Recipe> {
     recipe.files = vec![(binary, format!("/{package}"), 0o755)];
     recipe.entrypoint = vec![format!("/{package}")];
     recipe.user = "10001:10001".into();
+    if name == "freehold-csi" {
+        recipe.base = Some(EXT4.tar(lab));
+        recipe.user = "0:0".into();
+    }
     Ok(recipe)
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::builds::{self, PROGRAMS};
 use super::image::Image;
-use super::images::{self, GLIBC, POSTGRESQL};
+use super::images::{self, EXT4, GLIBC, POSTGRESQL};
 use super::net::NodeId;
 use super::steps::{Outcome, Step};
 use super::{Lab, addons, host, packages, parts, pki, preflight, shell};
@@ -33,6 +33,9 @@ const IMAGES: &[(&str, &str)] = &[
     ("local-path-provisioner", "build local-path-provisioner"),
     ("cloudnative-pg", "build cnpg-manager"),
     ("traefik", "build traefik"),
+    ("csi-provisioner", "build csi-provisioner"),
+    ("csi-resizer", "build csi-resizer"),
+    ("freehold-csi", "root file system ext4"),
     ("postgresql", "root file system postgresql"),
 ];
 
@@ -69,7 +72,7 @@ fn build_steps<'a>(lab: &'a Lab, steps: &mut Vec<Step<'a>>) {
         &["build cnpg-manager", "build traefik"],
         || addons::collect(lab),
     ));
-    for rootfs in [&GLIBC, &POSTGRESQL] {
+    for rootfs in [&GLIBC, &EXT4, &POSTGRESQL] {
         let name = format!("root file system {}", rootfs.name);
         let step = Step::new(name, &["Debian packages"], move || rootfs.make(lab));
         steps.push(step.log(lab.log(&format!("rootfs-{}", rootfs.name))));
@@ -148,9 +151,22 @@ fn addon_steps<'a>(lab: &'a Lab, images: &'a Made, steps: &mut Vec<Step<'a>>) {
     ));
     let gateway = move || addons::apply_gateway(lab, &image("traefik")?);
     steps.push(addon("gateway", &["CRDs", "import traefik"], Box::new(gateway)));
+    let volumes = move || {
+        let all = ["freehold-csi", "csi-provisioner", "csi-resizer"];
+        let made: Result<Vec<Image>> = all.into_iter().map(image).collect();
+        addons::apply_volumes(lab, &all.into_iter().zip(&made?).collect::<Vec<_>>())
+    };
+    let needs = [
+        "CRDs",
+        "import freehold-csi",
+        "import csi-provisioner",
+        "import csi-resizer",
+    ];
+    steps.push(addon("encrypted volumes", &needs, Box::new(volumes)));
     let needs = [
         "DNS",
         "storage class",
+        "encrypted volumes",
         "CloudNativePG",
         "gateway",
         "import postgresql",
@@ -227,10 +243,12 @@ fn ready(lab: &Lab) -> Result<Outcome> {
         "--timeout=120s",
     ]))?;
     for (namespace, name) in [
-        ("kube-system", "coredns"),
-        ("local-path-storage", "local-path-provisioner"),
-        ("cnpg-system", "cnpg-controller-manager"),
-        ("traefik", "traefik"),
+        ("kube-system", "deployment/coredns"),
+        ("local-path-storage", "deployment/local-path-provisioner"),
+        ("freehold-csi", "deployment/controller"),
+        ("freehold-csi", "daemonset/node"),
+        ("cnpg-system", "deployment/cnpg-controller-manager"),
+        ("traefik", "deployment/traefik"),
     ] {
         addons::rollout(lab, namespace, name, 120)?;
     }

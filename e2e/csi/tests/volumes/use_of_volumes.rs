@@ -124,6 +124,7 @@ async fn a_volume_for_one_pod_is_refused_to_a_second() {
         code == Code::FailedPrecondition && told.contains("for one pod"),
         "{told}"
     );
+    assert!(!node.target("v", "b").exists(), "a refusal leaves nothing");
     // Two pods of one node may share it otherwise.
     let folder = node.publish("v", "b").await.unwrap();
     fs::write(folder.join("x"), "shared").unwrap();
