@@ -32,6 +32,7 @@ pub fn run(lab: &Lab) -> Result<()> {
     println!();
     isolation(lab, &postgresql)?;
     verified(lab)?;
+    rotated(lab, TENANTS[0])?;
     refusals(lab)?;
     sleep_and_wake(lab, TENANTS[1])?;
     for tenant in TENANTS {
@@ -169,6 +170,44 @@ fn verified(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// The keys of each tenant's own, and one rotation on demand: nothing restarts.
+fn rotated(lab: &Lab, tenant: &str) -> Result<()> {
+    println!("\nKeys of each tenant's own:");
+    for tenant in TENANTS {
+        let object = kube::wait_condition(
+            lab,
+            &["tenant", tenant],
+            "KeysCurrent",
+            "True",
+            Duration::from_secs(60),
+        )?;
+        let all = conditions(&object);
+        for kind in ["VolumesEncrypted", "KeysCurrent"] {
+            let message = all.iter().find(|(found, ..)| found == kind);
+            println!("  {tenant:<8} {}", message.map_or("", |(_, _, message)| message));
+        }
+    }
+    let object = kube::get(lab, &["tenant", tenant])?;
+    let version = object["status"]["keys"]["tenantKey"]["version"]
+        .as_u64()
+        .unwrap_or_default();
+    let word = format!("demo-{version}");
+    let begin = Instant::now();
+    let patch = json!({"spec": {"keys": {"rotateTenantKey": word}}}).to_string();
+    kube::kubectl(lab, &["patch", "tenant", tenant, "--type=merge", "-p", &patch])?;
+    let keys = kube::until("the rotation", Duration::from_secs(60), || {
+        let object = kube::get(lab, &["tenant", tenant])?;
+        let keys = object["status"]["keys"]["tenantKey"].clone();
+        Ok((keys["acknowledged"] == word.as_str()).then_some(keys))
+    })?;
+    println!(
+        "  {tenant:<8} rotated on demand to version {} after {}: each data key is wrapped by it, the old version is destroyed",
+        keys["version"],
+        shown(begin.elapsed())
+    );
+    Ok(())
+}
+
 /// Slips of the hand, and what the API server or the tenant answers.
 fn refusals(lab: &Lab) -> Result<()> {
     println!("\nWhat is refused, with what to do instead:");
@@ -198,7 +237,8 @@ fn refusals(lab: &Lab) -> Result<()> {
             bail!("{what} was not refused")
         };
         let told = format!("{error:#}").replace('\n', " ");
-        let told = told.rsplit("denied request: ").next().unwrap_or(&told).trim();
+        let told = told.rsplit("denied request: ").next().unwrap_or(&told);
+        let told = told.rsplit("is invalid: ").next().unwrap_or(told).trim();
         println!("  {what:<22} {}", told.chars().take(200).collect::<String>());
     }
     Ok(())

@@ -15,6 +15,10 @@ use crate::lab::{Lab, addons, net, shell};
 
 /// Where the chart is installed.
 pub const NAMESPACE: &str = "freehold-system";
+/// Where the storage driver runs.
+const STORAGE: &str = "freehold-csi";
+/// Where the key service runs, and the wrapped keys lie.
+pub const KEYS: &str = "freehold-keys";
 
 /// The steps after the lab's own: images of this workspace, the charts.
 pub fn steps<'a>(lab: &'a Lab, images: &'a Made) -> Vec<Step<'a>> {
@@ -50,6 +54,7 @@ fn charts(lab: &Lab, image: &Image) -> Result<Outcome> {
     )?;
     let repository = format!("image.repository={repository}");
     let digest = format!("image.digest={digest}");
+    let unwrappers = format!("keys.unwrappers={{system:serviceaccount:{STORAGE}:{STORAGE}}}");
     let internet = format!("verification.targets.internet={}:443", net::INTERNET);
     helm(
         lab,
@@ -69,9 +74,24 @@ fn charts(lab: &Lab, image: &Image) -> Result<Outcome> {
             &digest,
             "--set",
             &internet,
+            "--set",
+            &unwrappers,
         ],
     )?;
+    trust(lab)?;
     Ok(Outcome::Done)
+}
+
+/// Lets the storage driver know who signs for the key service. It may not read anything in the keys' namespace, and a pod
+/// mounts what lies in its own.
+fn trust(lab: &Lab) -> Result<()> {
+    let authority = kube::get(lab, &["-n", KEYS, "configmap", "freehold-keys-ca"])?;
+    let copy = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "freehold-keys-ca", "namespace": STORAGE},
+        "data": authority["data"],
+    });
+    kube::apply(lab, &[copy])
 }
 
 /// Runs the lab's Helm in the checkout.
@@ -114,7 +134,9 @@ fn overlay(lab: &Lab, board: &Image, postgresql: &Image) -> Result<PathBuf> {
     // Nobody waits ten minutes for a tenant of the lab to end.
     let class = json!([
         replace("/spec/database/image", &postgresql.tagged),
-        replace("/spec/deletion/delay", "1s")
+        replace("/spec/deletion/delay", "1s"),
+        // The lab's default class does not encrypt.
+        json!({"op": "add", "path": "/spec/database/storageClassName", "value": "encrypted"})
     ]);
     let kustomization = json!({
         "resources": [addons::relative(&folder, &lab.repo.join("manifests/samples"))],

@@ -10,7 +10,7 @@
 //! thing that it does is to renew it. With an identity for each life it would first wait for the lease's end, 15 s.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,9 +22,9 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::fault_proxy::{FaultProxy, Victim};
-use crate::install::NAMESPACE;
+use crate::install::{KEYS, NAMESPACE};
 use crate::kube;
-use crate::lab::{Lab, shell};
+use crate::lab::{Lab, addons, shell};
 
 const DEPLOYMENT: &str = "freehold";
 /// Its name in the election.
@@ -46,6 +46,7 @@ pub struct StandIn<'a> {
     // Dropped in this order: the process ends before its successors start.
     pub process: Arc<Process>,
     pub proxy: FaultProxy,
+    _keys: KeyService,
     _paused: Paused<'a>,
 }
 
@@ -56,12 +57,15 @@ impl<'a> StandIn<'a> {
         let pod = &deployment["spec"]["template"]["spec"];
         let account = pod["serviceAccountName"].as_str().unwrap_or("default");
         let proxy = FaultProxy::start(lab, NAMESPACE, account)?;
-        let process = Arc::new(Process::new(lab, binary, more, &proxy.url(), pod)?);
+        let keys = KeyService::open(lab, account)?;
+        let more = [more, &keys.environment()].concat();
+        let process = Arc::new(Process::new(lab, binary, &more, &proxy.url(), pod)?);
         let paused = Paused::now(lab, &deployment)?;
         process.start()?;
         let stand_in = StandIn {
             process,
             proxy,
+            _keys: keys,
             _paused: paused,
         };
         let lease = ["-n", NAMESPACE, "lease", "freehold"];
@@ -69,6 +73,57 @@ impl<'a> StandIn<'a> {
             Ok((kube::get(lab, &lease)?["spec"]["holderIdentity"] == IDENTITY).then_some(()))
         })?;
         Ok(stand_in)
+    }
+}
+
+/// The way to the key service, and the token for it, for a process outside of the cluster.
+#[derive(Debug)]
+struct KeyService {
+    forward: Child,
+    address: String,
+    token: String,
+}
+
+impl KeyService {
+    fn open(lab: &Lab, account: &str) -> Result<KeyService> {
+        let token = lab.cluster().join("key-service-token");
+        let audience = ["--audience", "freehold-keys", "--duration", "2h"];
+        let made = [&["-n", NAMESPACE, "create", "token", account], &audience[..]].concat();
+        fs::write(&token, kube::kubectl(lab, &made)?)?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let log = shell::append(&lab.log("key-service-forward"))?;
+        let forward = addons::kubectl(lab)
+            .args(["-n", KEYS, "port-forward", "service/freehold-keys"])
+            .arg(format!("{port}:8443"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("start kubectl port-forward")?;
+        let address = format!("127.0.0.1:{port}");
+        let opened = KeyService {
+            forward,
+            address,
+            token: token.to_string_lossy().into_owned(),
+        };
+        kube::until("the way to the key service", SOON, || {
+            Ok(TcpStream::connect(&opened.address).is_ok().then_some(()))
+        })?;
+        Ok(opened)
+    }
+
+    fn environment(&self) -> [(&str, &str); 2] {
+        [
+            ("KEY_SERVICE_ADDRESS", &self.address),
+            ("KEY_SERVICE_TOKEN_FILE", &self.token),
+        ]
+    }
+}
+
+impl Drop for KeyService {
+    fn drop(&mut self) {
+        let _ = self.forward.kill();
+        let _ = self.forward.wait();
     }
 }
 

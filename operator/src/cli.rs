@@ -62,6 +62,9 @@ pub struct RunArgs {
     /// The key service as `https://HOST:PORT`. Without it no volume is encrypted with a key of a tenant's own.
     #[arg(long, env = "KEY_SERVICE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub key_service: Option<String>,
+    /// Connects to the key service at `HOST:PORT` instead of at its own name: for an operator outside of the cluster.
+    #[arg(long, env = "KEY_SERVICE_ADDRESS")]
+    pub key_service_address: Option<String>,
     /// The file with the token that the operator shows to the key service.
     #[arg(
         long,

@@ -9,6 +9,7 @@ mod faults;
 mod hostile;
 mod hostnames;
 mod isolation;
+mod keys;
 mod kills;
 mod leaving;
 mod operator;

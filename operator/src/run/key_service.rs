@@ -56,7 +56,11 @@ pub fn connect(client: &Client, args: &RunArgs) -> anyhow::Result<Option<(Keys, 
         Ok(shown.read().unwrap_or_else(PoisonError::into_inner).clone())
     }));
     let token = Source::File(args.key_service_token_file.clone());
-    let keys = Keys::new(Settings::new(endpoint, authority, token))
+    let settings = Settings {
+        address: args.key_service_address.clone(),
+        ..Settings::new(endpoint, authority, token)
+    };
+    let keys = Keys::new(settings)
         .with_context(|| format!("{endpoint} is not the address of a key service"))?;
     let authority = Authority {
         client: client.clone(),

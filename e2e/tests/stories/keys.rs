@@ -1,0 +1,290 @@
+//! Each tenant's data lies on the disk under keys of its own, which live apart, are rotated without a pause, and without
+//! which nothing can be read.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use freehold_e2e::raw::Canaries;
+use freehold_e2e::{install, kube};
+use serde_json::{Value, json};
+
+use crate::stage::{
+    Guest, MINUTE, Writer, assert_nothing_lost, change, image, lab, lane, namespace, owner, wait_ready,
+};
+
+const CANARIES: usize = 1000;
+/// In one card.
+const TOGETHER: usize = 20;
+const DATABASE: &str = "clusters.postgresql.cnpg.io";
+
+/// The raw disk of a volume, as the storage driver keeps it.
+fn disk(volume: &str) -> PathBuf {
+    let found = lab()
+        .cluster()
+        .join("volumes")
+        .join("volumes")
+        .join(volume)
+        .join("disk");
+    assert!(found.exists(), "{} is not there", found.display());
+    found
+}
+
+/// The PersistentVolumes of a namespace's claims.
+fn volumes(namespace: &str) -> Vec<String> {
+    let claims = kube::get(lab(), &["-n", namespace, "persistentvolumeclaims"]).unwrap();
+    let claims = claims["items"].as_array().unwrap();
+    let volume = |claim: &Value| claim["spec"]["volumeName"].as_str().unwrap().to_owned();
+    claims.iter().map(volume).collect()
+}
+
+fn status(tenant: &str) -> Value {
+    kube::get(lab(), &["tenant", tenant]).unwrap()["status"]["keys"].clone()
+}
+
+/// A pod that writes the same words onto a volume that is not encrypted; gone when it is dropped.
+struct Control;
+
+impl Control {
+    fn write(canaries: &Canaries) -> Control {
+        let words: Vec<String> = (0..CANARIES).map(|n| canaries.word(n)).collect();
+        let control = Control;
+        let claim = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "control", "namespace": "default"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "plain-control",
+                "resources": {"requests": {"storage": "100Mi"}}},
+        });
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "control", "namespace": "default"},
+            "spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": "control", "image": image(), "imagePullPolicy": "Never",
+                    "command": ["sh", "-c", "cat > /data/words; sync; echo written; sleep 600"], "stdin": true, "stdinOnce": true,
+                    "volumeMounts": [{"name": "data", "mountPath": "/data"}], "securityContext": {"runAsUser": 0}}],
+                "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "control"}}]},
+        });
+        kube::apply(lab(), &[claim, pod]).unwrap();
+        let wait = ["wait", "--for=condition=Ready", "pod/control", "--timeout=60s"];
+        kube::kubectl(lab(), &wait).unwrap();
+        let mut attach = freehold_e2e::lab::addons::kubectl(lab());
+        attach.args(["attach", "-i", "pod/control"]);
+        freehold_e2e::lab::shell::feed(&mut attach, words.join("\n").as_bytes()).unwrap();
+        kube::until("the control to be written", MINUTE, || {
+            let log = kube::kubectl(lab(), &["logs", "pod/control"])?;
+            Ok(log.contains("written").then_some(()))
+        })
+        .unwrap();
+        control
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = kube::kubectl(
+            lab(),
+            &[
+                "delete",
+                "pod/control",
+                "pvc/control",
+                "--ignore-not-found",
+                "--timeout=60s",
+            ],
+        );
+    }
+}
+
+#[test]
+fn nothing_that_a_tenant_stores_lies_in_the_clear_anywhere() {
+    let run = format!("{:x}", std::process::id());
+    let canaries = Canaries::new(&run);
+    let user = owner("acme");
+    let path = lane(&user, "Canaries");
+    for first in (0..CANARIES).step_by(TOGETHER) {
+        let words: Vec<String> = (first..first + TOGETHER).map(|n| canaries.word(n)).collect();
+        user.post(
+            &path,
+            &json!({"title": canaries.word(first), "description": words.join(" ")}),
+        )
+        .unwrap();
+    }
+    let namespace = namespace("acme");
+    let stored = "select count(*) from cards where title like 'canary%'";
+    let stored = kube::sql(lab(), &namespace, "db", stored).unwrap();
+    assert!(stored.parse::<usize>().unwrap() >= CANARIES / TOGETHER);
+    kube::sql(lab(), &namespace, "db", "checkpoint").unwrap();
+    let control = Control::write(&canaries);
+    nix::unistd::sync();
+    let plain = volumes("default");
+    let disk_of_control = disk(&plain[0]);
+    assert_eq!(
+        canaries.in_file(&disk_of_control).unwrap().len(),
+        CANARIES,
+        "the search finds what is there"
+    );
+    for volume in volumes(&namespace) {
+        let disk = disk(&volume);
+        assert!(
+            freehold_e2e::raw::allocated(&disk).unwrap() > 10 << 20,
+            "a database is on it"
+        );
+        assert_eq!(canaries.in_file(&disk).unwrap(), [].into(), "{volume}");
+    }
+    // Container layers, pods' logs, etcd, and whatever else the lab keeps: nowhere but on the control's disk.
+    let begin = Instant::now();
+    let found = canaries.below(&lab().cluster()).unwrap();
+    println!(
+        "{CANARIES} words: {} files searched for in {:.1} s hold some: {found:?}",
+        lab().cluster().display(),
+        begin.elapsed().as_secs_f64()
+    );
+    assert_eq!(found.into_keys().collect::<Vec<_>>(), [disk_of_control]);
+    drop(control);
+}
+
+/// Restarts of a tenant's pods, and who they are.
+fn pods(namespace: &str) -> Vec<String> {
+    let pods = kube::get(
+        lab(),
+        &["-n", namespace, "pods", "--field-selector=status.phase=Running"],
+    )
+    .unwrap();
+    let told = |pod: &Value| {
+        let restarts = &pod["status"]["containerStatuses"][0]["restartCount"];
+        format!(
+            "{} {} {restarts}",
+            pod["metadata"]["name"], pod["metadata"]["uid"]
+        )
+    };
+    pods["items"].as_array().unwrap().iter().map(told).collect()
+}
+
+#[test]
+fn the_tenant_key_is_rotated_on_demand_and_nothing_restarts() {
+    wait_ready("acme", MINUTE);
+    let namespace = namespace("acme");
+    let (before, running) = (status("acme"), pods(&namespace));
+    let version = before["tenantKey"]["version"].as_u64().unwrap();
+    let user = owner("acme");
+    let writer = Writer::start(user, lane(&owner("acme"), "Rotation"), "survives rotation");
+    writer.wait_for(5, MINUTE);
+    let begin = Instant::now();
+    let word = format!("story-{version}");
+    change("acme", &json!({"keys": {"rotateTenantKey": word}}));
+    let after = kube::until("the rotation to be acknowledged", MINUTE, || {
+        let now = status("acme");
+        Ok((now["tenantKey"]["acknowledged"] == word.as_str()).then_some(now))
+    })
+    .unwrap();
+    let took = begin.elapsed();
+    writer.wait_for(5, MINUTE);
+    let (acknowledged, longest) = writer.stop();
+    assert_nothing_lost("acme", &acknowledged);
+    assert_eq!(after["tenantKey"]["version"], version + 1);
+    let versions = after["tenantKey"]["versions"].as_array().unwrap();
+    assert_eq!(versions.len(), 1, "the old version is destroyed: {versions:?}");
+    assert_eq!(
+        versions[0]["protects"],
+        after["dataKeys"].as_array().unwrap().len()
+    );
+    assert_eq!(pods(&namespace), running);
+    println!(
+        "rotated after {:.1} s; {} cards meanwhile, none lost, longest pause {:.2} s",
+        took.as_secs_f64(),
+        acknowledged.len(),
+        longest.as_secs_f64()
+    );
+    let record = kube::kubectl(lab(), &["-n", install::NAMESPACE, "get", "tenantoperations"]).unwrap();
+    assert!(record.contains("TenantKeyRotation"), "{record}");
+}
+
+#[test]
+fn while_the_key_service_is_away_tenants_serve_and_say_so() {
+    wait_ready("acme", MINUTE);
+    let scale = |replicas: &str| {
+        let replicas = format!("--replicas={replicas}");
+        let deployment = [
+            "-n",
+            install::KEYS,
+            "scale",
+            "deployment",
+            "freehold-keys",
+            &replicas,
+        ];
+        kube::kubectl(lab(), &deployment).unwrap();
+    };
+    let user = owner("acme");
+    let writer = Writer::start(user, lane(&owner("acme"), "Sealed"), "survives sealed keys");
+    scale("0");
+    let found = std::panic::catch_unwind(|| {
+        let object =
+            kube::wait_condition(lab(), &["tenant", "acme"], "KeysCurrent", "False", 2 * MINUTE).unwrap();
+        assert_eq!(kube::condition(&object, "Ready"), "True");
+        assert_eq!(kube::condition(&object, "Serving"), "True");
+    });
+    scale("2");
+    found.unwrap();
+    writer.wait_for(5, MINUTE);
+    let (acknowledged, _) = writer.stop();
+    assert_nothing_lost("acme", &acknowledged);
+    kube::wait_condition(lab(), &["tenant", "acme"], "KeysCurrent", "True", 2 * MINUTE).unwrap();
+}
+
+#[test]
+fn without_its_key_or_with_anothers_a_volume_is_not_staged() {
+    let guest = Guest::ready("vault", 1);
+    let own = namespace(guest.0);
+    let user = owner(guest.0);
+    let path = lane(&user, "Vault");
+    user.post(&path, &json!({"title": "locked away"})).unwrap();
+    let volume = volumes(&own).remove(0);
+    let secret = |name: &str| kube::get(lab(), &["-n", install::KEYS, "secret", name]).unwrap();
+    let kept = secret(&volume);
+    let other = secret(&volumes(&namespace("acme"))[0]);
+    change(guest.0, &json!({"desiredState": "Suspended"}));
+    wait_ready(guest.0, 2 * MINUTE);
+    kube::until("the database's pod to be gone", MINUTE, || {
+        let pods = kube::get(lab(), &["-n", &own, "pods", "-l", "cnpg.io/cluster=db"])?;
+        Ok(pods["items"].as_array().is_some_and(Vec::is_empty).then_some(()))
+    })
+    .unwrap();
+    // Another tenant's wrapped key in the place of its own.
+    let put = |data: &Value| {
+        let patch = json!({"data": data}).to_string();
+        let args = [
+            "-n",
+            install::KEYS,
+            "patch",
+            "secret",
+            &volume,
+            "--type=merge",
+            "-p",
+            &patch,
+        ];
+        kube::kubectl(lab(), &args).unwrap();
+    };
+    put(&other["data"]);
+    change(guest.0, &json!({"desiredState": "Active"}));
+    let told = kube::until("the staging to be refused", 2 * MINUTE, || {
+        let events = kube::get(
+            lab(),
+            &["-n", &own, "events", "--field-selector=reason=FailedMount"],
+        )?;
+        let events = events["items"].as_array().cloned().unwrap_or_default();
+        let mut told = events.iter().filter_map(|event| event["message"].as_str());
+        Ok(told
+            .find(|text| text.contains("MountVolume.MountDevice"))
+            .map(str::to_owned))
+    })
+    .unwrap();
+    println!("with another tenant's key: {told}");
+    kube::kubectl(lab(), &["-n", install::KEYS, "delete", "secret", &volume]).unwrap();
+    let answer = kube::get(lab(), &["-n", &own, DATABASE, "db"]).unwrap();
+    assert_ne!(kube::condition(&answer, "Ready"), "True", "nothing was opened");
+    // Put back it opens again, with what was in it.
+    let mut back = kept.clone();
+    let metadata = &kept["metadata"];
+    back["metadata"] = json!({
+        "name": volume, "namespace": install::KEYS, "labels": metadata["labels"], "annotations": metadata["annotations"],
+    });
+    kube::apply(lab(), &[back]).unwrap();
+    wait_ready(guest.0, 4 * MINUTE);
+    assert!(crate::stage::titles(guest.0).contains("locked away"));
+}
