@@ -31,6 +31,7 @@ pub fn run(lab: &Lab, story: Option<&str>, only_offline: bool) -> Result<()> {
         println!("== the lab and Freehold in it");
         drop(demo::prepare(lab)?);
         stories(lab, "stories", story)?;
+        stories(lab, "csi", story)?;
     }
     if !only_offline && story.is_none() {
         // Last, for they end the lab.
@@ -74,7 +75,10 @@ fn offline(lab: &Lab) -> Result<()> {
     step("lints", &mut cargo(lab, &lints))?;
     step("licences, bans, sources", &mut deny(lab)?)?;
     // Generated files are checked by tests of the crates that generate them.
-    step("units", &mut cargo(lab, &["test", "--workspace", "--locked"]))
+    step("units", &mut cargo(lab, &["test", "--workspace", "--locked"]))?;
+    // Loop devices and mounts: not for whoever runs `cargo test` without root.
+    let volumes = ["test", "--locked", "-p", "freehold-csi", "--features", "root"];
+    step("volumes", &mut cargo(lab, &volumes))
 }
 
 fn cargo(lab: &Lab, args: &[&str]) -> Command {

@@ -82,7 +82,7 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Failure::io(read())(error)),
         };
-        let disk = folder.join("disk.img");
+        let disk = folder.join("disk");
         let bytes = fs::metadata(&disk).map_err(Failure::io(read()))?.len();
         Ok(Some(Volume {
             id: id.to_owned(),
@@ -128,7 +128,7 @@ impl Store {
 
     fn fill(&self, folder: &Path, bytes: u64, encryption: Encryption) -> io::Result<()> {
         DirBuilder::new().mode(0o700).create(folder)?;
-        let disk = folder.join("disk.img");
+        let disk = folder.join("disk");
         let file = OpenOptions::new()
             .create_new(true)
             .write(true)
@@ -173,7 +173,7 @@ impl Store {
 
 impl Volume {
     pub fn disk(&self) -> PathBuf {
-        self.folder.join("disk.img")
+        self.folder.join("disk")
     }
 
     /// Makes the disk larger; it never becomes smaller.

@@ -201,7 +201,7 @@ async fn states_that_a_kill_can_leave_are_finished() {
     let store = bench.store();
     let making = bench.root.join("store/making/v");
     fs::create_dir_all(&making).unwrap();
-    fs::write(making.join("disk.img"), "half").unwrap();
+    fs::write(making.join("disk"), "half").unwrap();
     assert!(store.find("v").unwrap().is_none());
     node.create("v", "fscrypt").await;
     let volume = store.get("v").unwrap();
