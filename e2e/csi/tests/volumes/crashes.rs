@@ -124,14 +124,14 @@ async fn a_driver_that_is_killed_at_any_time_is_finished_by_the_next() {
     let node = bench.node("n1");
     let (mut made, mut staged, mut published, mut unstaged) = (0, 0, 0, 0);
     for round in 0..24_u64 {
-        let delay = Duration::from_micros(round * 1500);
+        let delay = Duration::from_micros(round * 300);
         survives!(&bench, delay, ControllerClient, create_volume, create(), made);
         let volume = bench.store().get("v").unwrap();
         let stage = node.stage_request("v", bench.secret("v", 1));
         let again = stage.clone();
         survives!(
             &bench,
-            delay / 2,
+            delay,
             NodeClient,
             node_stage_volume,
             again.clone(),
@@ -141,7 +141,7 @@ async fn a_driver_that_is_killed_at_any_time_is_finished_by_the_next() {
         let again = publish.clone();
         survives!(
             &bench,
-            delay / 8,
+            delay / 2,
             NodeClient,
             node_publish_volume,
             again.clone(),
@@ -156,7 +156,7 @@ async fn a_driver_that_is_killed_at_any_time_is_finished_by_the_next() {
         driver.kill();
         survives!(
             &bench,
-            delay / 2,
+            delay,
             NodeClient,
             node_unstage_volume,
             unstage(&node),
