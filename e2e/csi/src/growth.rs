@@ -35,7 +35,7 @@ pub fn online(volume: &Volume, device: &Device, whole: &Path) -> Result<(), Fail
     kernel::ext4_grow(&folder, wanted).map_err(|error| match error {
         Errno::PERM => Failure::state(
             &volume.id,
-            "it grows when it is next staged, for this machine has no CAP_SYS_RESOURCE: delete its pods, so that they start anew",
+            "it grows when it is next staged, for this machine has no CAP_SYS_RESOURCE: stop its pods until it is unstaged, and start them again",
         ),
         other => Failure::io(format!("grow the file system of {}", volume.id))(other),
     })

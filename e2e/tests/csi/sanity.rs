@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 /// What it skips, by a word of its reason, and why this driver leaves that out.
 const SKIPS: &[(&str, &str)] = &[
-    ("Publish", "volumes need no attaching: attachRequired is false"),
+    ("ublish", "volumes need no attaching: attachRequired is false"),
     ("GroupController", "no snapshots, so none of groups"),
     ("Snapshot", "backups are the database's"),
     ("Cloning", "a copy would be a second volume under one key"),
