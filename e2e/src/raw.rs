@@ -35,13 +35,11 @@ impl Canaries {
     /// The numbers of those that stand in some bytes.
     fn found(&self, bytes: &[u8], into: &mut BTreeSet<usize>) {
         let prefix = self.prefix.as_bytes();
-        let mut at = 0;
-        while let Some(step) = find(&bytes[at..], prefix) {
-            let from = at + step + prefix.len();
+        for at in memchr::memmem::find_iter(bytes, prefix) {
+            let from = at + prefix.len();
             let number = bytes.get(from..from + self.digits);
             let number = number.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
             into.extend(number);
-            at += step + 1;
         }
     }
 
@@ -96,19 +94,6 @@ fn data_from(file: &File, at: u64, length: u64) -> u64 {
         Err(nix::errno::Errno::ENXIO) => length,
         Err(_) => at,
     }
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    let first = *needle.first()?;
-    let mut at = 0;
-    while let Some(step) = haystack[at..].iter().position(|byte| *byte == first) {
-        at += step;
-        if haystack[at..].starts_with(needle) {
-            return Some(at);
-        }
-        at += 1;
-    }
-    None
 }
 
 /// How much of a file is on the disk, in bytes.

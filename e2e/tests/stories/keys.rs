@@ -57,21 +57,25 @@ impl Control {
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "control", "namespace": "default"},
             "spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
                 "containers": [{"name": "control", "image": image(), "imagePullPolicy": "Never",
-                    "command": ["sh", "-c", "cat > /data/words; sync; echo written; sleep 600"], "stdin": true, "stdinOnce": true,
+                    "command": ["sleep", "600"],
                     "volumeMounts": [{"name": "data", "mountPath": "/data"}], "securityContext": {"runAsUser": 0}}],
                 "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "control"}}]},
         });
         kube::apply(lab(), &[claim, pod]).unwrap();
         let wait = ["wait", "--for=condition=Ready", "pod/control", "--timeout=60s"];
         kube::kubectl(lab(), &wait).unwrap();
-        let mut attach = freehold_e2e::lab::addons::kubectl(lab());
-        attach.args(["attach", "-i", "pod/control"]);
-        freehold_e2e::lab::shell::feed(&mut attach, words.join("\n").as_bytes()).unwrap();
-        kube::until("the control to be written", MINUTE, || {
-            let log = kube::kubectl(lab(), &["logs", "pod/control"])?;
-            Ok(log.contains("written").then_some(()))
-        })
-        .unwrap();
+        // Through standard input: in the pod's arguments they would stand in etcd.
+        let mut write = freehold_e2e::lab::addons::kubectl(lab());
+        write.args([
+            "exec",
+            "-i",
+            "control",
+            "--",
+            "sh",
+            "-c",
+            "cat > /data/words && sync",
+        ]);
+        freehold_e2e::lab::shell::feed(&mut write, words.join("\n").as_bytes()).unwrap();
         control
     }
 }

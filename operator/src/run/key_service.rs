@@ -60,8 +60,8 @@ pub fn connect(client: &Client, args: &RunArgs) -> anyhow::Result<Option<(Keys, 
         address: args.key_service_address.clone(),
         ..Settings::new(endpoint, authority, token)
     };
-    let keys = Keys::new(settings)
-        .with_context(|| format!("{endpoint} is not the address of a key service"))?;
+    let keys =
+        Keys::new(settings).with_context(|| format!("{endpoint} is not the address of a key service"))?;
     let authority = Authority {
         client: client.clone(),
         namespace: args.keys_namespace.clone(),

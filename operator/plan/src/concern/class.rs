@@ -65,7 +65,9 @@ pub fn taken(input: &Input<'_>) -> Option<Taken> {
         });
     }
     // Where there is no database yet, nothing can be disturbed, and what keeps it from being made may be what was mended.
-    let database = input.observed.get(Kind::Cluster, namespace(input.tenant).as_str(), DATABASE);
+    let database = input
+        .observed
+        .get(Kind::Cluster, namespace(input.tenant).as_str(), DATABASE);
     if database.is_none() {
         return Some(Taken {
             spec: now.clone(),

@@ -140,7 +140,7 @@ async fn a_volume_s_key_is_made_once_kept_wrapped_and_opens_for_the_driver_only(
     shell.settle("acme").await;
     let volume = shell.volume(VOLUME);
     shell.settle("acme").await;
-    
+
     assert_eq!(shell.condition("KeysCurrent"), "True Current");
     assert_eq!(shell.condition("Ready"), "True Ready");
     let kept = shell.wrapped(&volume);
