@@ -195,9 +195,9 @@ fn spec(scene: &Scene<'_>, size: String) -> ClusterSpec {
             // network never says goodbye: CloudNativePG's default is 5 s. Writes go on when a replica has found the new
             // primary, for which PostgreSQL's default would have it try every 5 s.
             parameters: [
-                ("wal_receiver_timeout", "3s"),
+                ("wal_receiver_timeout", "2s"),
                 ("wal_retrieve_retry_interval", "500ms"),
-                ("wal_sender_timeout", "3s"),
+                ("wal_sender_timeout", "2s"),
             ]
             .into(),
             synchronous: Synchronous {
