@@ -85,7 +85,7 @@ pub struct DeletionOperation {
 #[serde(rename_all = "camelCase")]
 pub struct RotationOperation {
     /// The version that is replaced; the next one has the number after it.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub from_version: u32,
     /// Why.
     pub reason: RotationReason,

@@ -292,3 +292,115 @@ fn without_its_key_or_with_anothers_a_volume_is_not_staged() {
     wait_ready(guest.0, 4 * MINUTE);
     assert!(crate::stage::titles(guest.0).contains("locked away"));
 }
+
+#[test]
+fn what_holds_keys_writes_no_core_dump() {
+    wait_ready("acme", MINUTE);
+    let holders = [
+        kube::processes("freehold", "keys"),
+        kube::processes("freehold-csi", "--node-id"),
+    ];
+    for pids in holders {
+        assert!(!pids.is_empty());
+        for pid in pids {
+            let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+            let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+            let words: Vec<&str> = core.unwrap().split_whitespace().collect();
+            assert_eq!(words[4..6], ["0", "0"], "{limits}");
+        }
+    }
+}
+
+/// Who may read every Secret of the keys' namespace, each with the reason. What is there is wrapped, but for the provider
+/// `local`, whose root key is there too.
+const READERS: [(&str, &str); 9] = [
+    (
+        "Group system:masters",
+        "the cluster's administrators, past all rights",
+    ),
+    (
+        "ServiceAccount freehold-system/freehold",
+        "the operator: tenants' authorities, and which data keys there are",
+    ),
+    (
+        "ServiceAccount freehold-keys/freehold-keys",
+        "the key service: what its provider keeps",
+    ),
+    (
+        "ServiceAccount cnpg-system/cnpg-manager",
+        "CloudNativePG's own manifest: Secrets of the whole cluster",
+    ),
+    (
+        "ServiceAccount traefik/traefik",
+        "the lab's gateway: Secrets of the whole cluster, for certificates that routes name",
+    ),
+    (
+        "ServiceAccount kube-system/generic-garbage-collector",
+        "Kubernetes: everything, to collect what has no owner",
+    ),
+    (
+        "ServiceAccount kube-system/namespace-controller",
+        "Kubernetes: everything, to empty namespaces that end",
+    ),
+    (
+        "ServiceAccount kube-system/resourcequota-controller",
+        "Kubernetes: everything, to count it",
+    ),
+    (
+        "User system:kube-controller-manager",
+        "Kubernetes: tokens of service accounts",
+    ),
+];
+
+/// Whether a role reads all Secrets.
+fn reads_secrets(role: &Value) -> bool {
+    let has = |rule: &Value, key: &str, words: &[&str]| {
+        let said = rule[key].as_array().into_iter().flatten();
+        said.filter_map(Value::as_str).any(|word| words.contains(&word))
+    };
+    role["rules"].as_array().into_iter().flatten().any(|rule| {
+        has(rule, "apiGroups", &["", "*"])
+            && has(rule, "resources", &["secrets", "*"])
+            && has(rule, "verbs", &["get", "list", "watch", "*"])
+            && rule["resourceNames"].as_array().is_none_or(Vec::is_empty)
+    })
+}
+
+#[test]
+fn who_may_read_the_keys_is_known_and_each_has_a_reason() {
+    wait_ready("acme", MINUTE);
+    let all = |kinds: &str| {
+        let list = kube::get(lab(), &["-n", install::KEYS, kinds]).unwrap();
+        list["items"].as_array().unwrap().clone()
+    };
+    let roles = all("clusterroles,roles");
+    let name_of = |object: &Value| (object["kind"].clone(), object["metadata"]["name"].clone());
+    let mut found = std::collections::BTreeSet::new();
+    for binding in all("clusterrolebindings,rolebindings") {
+        let wanted = (
+            binding["roleRef"]["kind"].clone(),
+            binding["roleRef"]["name"].clone(),
+        );
+        if !roles
+            .iter()
+            .any(|role| name_of(role) == wanted && reads_secrets(role))
+        {
+            continue;
+        }
+        for subject in binding["subjects"].as_array().into_iter().flatten() {
+            let text = |key: &str| subject[key].as_str().unwrap_or_default().to_owned();
+            let namespace = match text("namespace") {
+                namespace if namespace.is_empty() => String::new(),
+                namespace => format!("{namespace}/"),
+            };
+            found.insert(format!("{} {namespace}{}", text("kind"), text("name")));
+        }
+    }
+    for (who, why) in READERS {
+        println!("  {who}: {why}");
+    }
+    // Nodes are no binding: the Node authorizer lets each read the keys of the volumes that its pods use.
+    let expected: std::collections::BTreeSet<String> =
+        READERS.iter().map(|(who, _)| (*who).to_owned()).collect();
+    assert_eq!(found, expected);
+}

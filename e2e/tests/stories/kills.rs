@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use freehold_e2e::fault_proxy::Fault;
 use freehold_e2e::kube;
 use freehold_e2e::operator::{self, StandIn};
+use serde_json::json;
 
-use crate::stage::{Guest, MINUTE, lab, namespace, wait_ready};
+use crate::stage::{Guest, MINUTE, change, lab, namespace, wait_ready};
 
 /// How long nothing is written before it counts as rest, and how soon that must be.
 const REST: Duration = Duration::from_secs(10);
@@ -26,6 +27,24 @@ fn the_operator_killed_after_each_of_its_writes_finishes_all_the_same() {
         during(&stand_in, fault, "created", || {
             guest.apply(1);
             wait_ready(guest.0, 10 * MINUTE);
+        });
+        let word = format!("{fault:?}");
+        during(&stand_in, fault, "its tenant key rotated", || {
+            change(guest.0, &json!({"keys": {"rotateTenantKey": word}}));
+            kube::until("the rotation to be acknowledged", 5 * MINUTE, || {
+                let object = kube::get(lab(), &["tenant", guest.0])?;
+                let key = &object["status"]["keys"]["tenantKey"];
+                Ok((key["acknowledged"] == word.as_str()).then(|| key.clone()))
+            })
+            .map(|key| {
+                let versions = key["versions"].as_array().unwrap();
+                assert_eq!(
+                    (versions.len(), &versions[0]["protects"]),
+                    (1, &json!(1)),
+                    "{key}"
+                );
+            })
+            .unwrap();
         });
         let (made, model) = (inventory("hydra"), inventory("acme"));
         assert_eq!(made, model, "all that a tenant has, and nothing twice");
