@@ -142,7 +142,7 @@ pub async fn act(
                 }
             }
             Action::ForgetAuthority => {
-                forget(client, target).await?;
+                forget(client, target, AuthorityName::of(target.name).as_str()).await?;
                 learned.unsure = true;
             }
             about_keys => match keys::act(client, target, about_keys, &mut learned.minted.keys).await {
@@ -210,31 +210,31 @@ async fn authority(client: &Client, target: For<'_>) -> Result<(String, String),
     Ok((certificate, key))
 }
 
-async fn forget(client: &Client, target: For<'_>) -> Result<(), MintError> {
-    let name = AuthorityName::of(target.name);
-    let Some(secret) = read(client, target.keys_namespace, name.as_str()).await? else {
+/// Deletes a Secret of the keys namespace, if it was made for this life of the tenant.
+async fn forget(client: &Client, target: For<'_>, name: &str) -> Result<(), MintError> {
+    let namespace = target.keys_namespace;
+    let there = read(client, namespace, name).await?;
+    let Some(there) = there.filter(|there| is_for(there, target.incarnation)) else {
         return Ok(());
     };
-    if !is_for(&secret, target.incarnation) {
-        return Ok(());
-    }
-    let preconditions = Preconditions {
-        uid: secret.uid(),
+    let params = DeleteParams::default().preconditions(Preconditions {
+        uid: there.uid(),
         resource_version: None,
-    };
-    let params = DeleteParams::default().preconditions(preconditions);
-    match secrets(client, target.keys_namespace)
-        .delete(name.as_str(), &params)
-        .await
-    {
+    });
+    match secrets(client, namespace).delete(name, &params).await {
         Err(source) if refusal(&source) != Refusal::NotFound => {
-            Err(failed("delete", target.keys_namespace, name.as_str(), source))
+            Err(failed("delete", namespace, name, source))
         }
         _ => Ok(()),
     }
 }
 
-fn secret<const N: usize>(name: &str, target: For<'_>, kind: &str, data: [(&str, String); N]) -> Secret {
+fn secret<K: Into<String>>(
+    name: &str,
+    target: For<'_>,
+    kind: &str,
+    data: impl IntoIterator<Item = (K, String)>,
+) -> Secret {
     let labels = [
         (MANAGED_BY, FREEHOLD),
         ("app.kubernetes.io/part-of", FREEHOLD),
@@ -251,7 +251,7 @@ fn secret<const N: usize>(name: &str, target: For<'_>, kind: &str, data: [(&str,
         type_: Some(kind.to_owned()),
         data: Some(
             data.into_iter()
-                .map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes())))
+                .map(|(key, text)| (key.into(), ByteString(text.into_bytes())))
                 .collect(),
         ),
         ..Secret::default()
@@ -288,7 +288,18 @@ async fn create_or_replace(
     if !is_for(&there, incarnation) {
         return Ok(None);
     }
-    let data: BTreeMap<String, ByteString> = secret.data.unwrap_or_default();
+    let data = secret.data.unwrap_or_default();
+    put(client, namespace, &there, data).await.map(Some)
+}
+
+/// Other content onto the version that was read.
+async fn put(
+    client: &Client,
+    namespace: &str,
+    there: &Secret,
+    data: BTreeMap<String, ByteString>,
+) -> Result<Secret, MintError> {
+    let name = there.name_any();
     let patch = json!({
         "metadata": { "uid": there.uid(), "resourceVersion": there.resource_version() },
         "data": data,
@@ -297,10 +308,9 @@ async fn create_or_replace(
         field_manager: Some(FREEHOLD.to_owned()),
         ..PatchParams::default()
     };
-    let api = secrets(client, namespace);
-    api.patch(&name, &params, &Patch::Merge(patch))
+    secrets(client, namespace)
+        .patch(&name, &params, &Patch::Merge(patch))
         .await
-        .map(Some)
         .map_err(|source| failed("patch", namespace, &name, source))
 }
 

@@ -259,7 +259,9 @@ fn everybody_may_do_what_the_table_says_and_nothing_else() {
         .difference(&wide)
         .cloned()
         .collect();
-    assert_eq!(keys, deeds(&[("get create delete", "secrets.")]));
+    let mut expected = deeds(&[("get list create patch delete", "secrets.")]);
+    expected.insert("get configmaps. [freehold-keys-ca]".to_owned());
+    assert_eq!(keys, expected);
     let at_tenants: Deeds = allowed(&[operator], "tenant-acme", &known)
         .difference(&wide)
         .cloned()

@@ -192,6 +192,8 @@ impl Writer {
         let stop = Arc::new(AtomicBool::new(false));
         let log = Arc::new(Mutex::new(Vec::new()));
         let (ended, notes) = (stop.clone(), log.clone());
+        // A lab may have seen the same story before: its titles, and the keys of its requests, are others.
+        let prefix = format!("{prefix} {:x}", std::process::id());
         let thread = std::thread::spawn(move || {
             for number in 0.. {
                 let title = format!("{prefix} {number}");

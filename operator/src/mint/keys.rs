@@ -7,19 +7,17 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use freehold_keys::{Context, Destroying, KeyError, KeyName, Purpose, State, Wrapped};
-use freehold_plan::names::{FREEHOLD, TENANT_LABEL};
+use freehold_keys::{Context, Destroying, Envelope, KeyError, KeyName, Purpose, State, Wrapped};
+use freehold_plan::names::TENANT_LABEL;
 use freehold_plan::{Action, DataKey, Keys, Slot, TenantKey};
 use jiff::Timestamp;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{PersistentVolume, Secret};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
-use serde_json::json;
 
-use super::{For, MintError, create, failed, is_for, secret, secrets, text};
-use crate::cluster::{Refusal, refusal};
+use super::{For, MintError, create, failed, forget, is_for, put, secret, secrets};
+use crate::cluster::Refusal;
 
 /// Tells the wrapped data keys from the other Secrets of a tenant there.
 const KIND: &str = "freehold.dev/data-key";
@@ -89,7 +87,7 @@ pub async fn act(
                 .generate(&name, &context, LENGTH)
                 .await
                 .map_err(MintError::key("make a data key under"))?;
-            let mut secret = secret(volume, target, KIND, fields(target, &name, &wrapped));
+            let mut secret = secret(volume, target, KIND, texts(target, &name, wrapped));
             let labels = secret.metadata.labels.get_or_insert_default();
             labels.insert(KIND.to_owned(), Purpose::Volume.as_str().to_owned());
             match create(client, target.keys_namespace, secret).await? {
@@ -187,21 +185,18 @@ async fn versions(target: For<'_>) -> Result<Slot<TenantKey>, KeyError> {
     }))
 }
 
-/// The Secrets' texts: kubelet hands them to the driver as strings.
-fn fields(target: For<'_>, name: &KeyName, wrapped: &Wrapped) -> [(&'static str, String); 4] {
-    [
-        ("tenantKey", name.to_string()),
-        ("version", wrapped.version.to_string()),
-        ("incarnation", target.incarnation.to_owned()),
-        ("wrapped", STANDARD.encode(&wrapped.bytes)),
-    ]
+/// What the driver is handed.
+fn texts(target: For<'_>, name: &KeyName, wrapped: Wrapped) -> BTreeMap<String, String> {
+    let envelope = Envelope {
+        key: name.clone(),
+        incarnation: target.incarnation.to_owned(),
+        wrapped,
+    };
+    envelope.to_texts()
 }
 
-fn wrapped_of(secret: &Secret) -> Option<Wrapped> {
-    Some(Wrapped {
-        version: text(secret, "version")?.parse().ok()?,
-        bytes: STANDARD.decode(text(secret, "wrapped")?).ok()?,
-    })
+fn envelope(secret: &Secret) -> Result<Envelope, KeyError> {
+    Envelope::from_texts(|key| std::str::from_utf8(&secret.data.as_ref()?.get(key)?.0).ok())
 }
 
 fn data_key(secret: &Secret, incarnation: &str) -> Slot<DataKey> {
@@ -209,9 +204,9 @@ fn data_key(secret: &Secret, incarnation: &str) -> Slot<DataKey> {
         return Slot::Foreign;
     }
     let created = secret.metadata.creation_timestamp.as_ref();
-    wrapped_of(secret).map_or(Slot::Broken, |wrapped| {
+    envelope(secret).map_or(Slot::Broken, |envelope| {
         Slot::Present(DataKey {
-            version: wrapped.version,
+            version: envelope.wrapped.version,
             created: created.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             held: false,
         })
@@ -243,35 +238,24 @@ async fn rewrap(
         return Ok(None);
     };
     let namespace = target.keys_namespace;
-    let api = secrets(client, namespace);
-    let there = api
-        .get_opt(volume)
-        .await
-        .map_err(|source| failed("get", namespace, volume, source))?;
+    let there = super::read(client, namespace, volume).await?;
     let Some(there) = there.filter(|there| is_for(there, target.incarnation)) else {
         return Ok(None);
     };
-    let wrapped = wrapped_of(&there).ok_or_else(|| super::broken(namespace, volume, "wrapped key"))?;
+    let wrapped = envelope(&there)
+        .map_err(MintError::key("read a data key of"))?
+        .wrapped;
     let anew = service
         .rewrap(name, &context(target, volume)?, &wrapped)
         .await
         .map_err(MintError::key("wrap a data key by"))?;
-    let data: BTreeMap<&str, String> = fields(target, name, &anew)
-        .into_iter()
-        .map(|(key, text)| (key, STANDARD.encode(text)))
+    let data = texts(target, name, anew).into_iter();
+    let data = data
+        .map(|(key, text)| (key, ByteString(text.into_bytes())))
         .collect();
-    let patch = json!({
-        "metadata": { "uid": there.uid(), "resourceVersion": there.resource_version() },
-        "data": data,
-    });
-    let params = PatchParams {
-        field_manager: Some(FREEHOLD.to_owned()),
-        ..PatchParams::default()
-    };
-    match api.patch(volume, &params, &Patch::Merge(patch)).await {
-        Ok(kept) => Ok(Some(kept)),
-        Err(source) if matches!(refusal(&source), Refusal::NotFound | Refusal::Conflict) => Ok(None),
-        Err(source) => Err(failed("patch", namespace, volume, source)),
+    match put(client, namespace, &there, data).await {
+        Err(error) if matches!(error.refusal(), Some(Refusal::NotFound | Refusal::Conflict)) => Ok(None),
+        written => written.map(Some),
     }
 }
 
@@ -283,26 +267,4 @@ async fn is_there(client: &Client, volume: &str) -> Result<bool, MintError> {
         .await
         .map_err(|source| failed("get the PersistentVolume of", "", volume, source))?;
     Ok(found.is_some())
-}
-
-async fn forget(client: &Client, target: For<'_>, volume: &str) -> Result<(), MintError> {
-    let namespace = target.keys_namespace;
-    let api = secrets(client, namespace);
-    let there = api
-        .get_opt(volume)
-        .await
-        .map_err(|source| failed("get", namespace, volume, source))?;
-    let Some(there) = there.filter(|there| is_for(there, target.incarnation)) else {
-        return Ok(());
-    };
-    let params = DeleteParams::default().preconditions(Preconditions {
-        uid: there.uid(),
-        resource_version: None,
-    });
-    match api.delete(volume, &params).await {
-        Err(source) if refusal(&source) != Refusal::NotFound => {
-            Err(failed("delete", namespace, volume, source))
-        }
-        _ => Ok(()),
-    }
 }

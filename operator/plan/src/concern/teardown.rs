@@ -204,6 +204,18 @@ fn effects(input: &Input<'_>, step: Step) -> Teardown {
             ) {
                 step.outcome.actions.push(Action::ForgetAuthority);
             }
+            let known = &input.observed.minted.keys;
+            if known.unread || known.tenant == Slot::Unread {
+                // Whether there is a key left can't be told: not "none".
+                step.outcome.waits.push(Wait {
+                    reason: "KeyServiceUnavailable",
+                    message: "waiting for the key service: the tenant's keys can't be read".to_owned(),
+                    unblocked_by: "the key service's answer; look at its pods in the keys' namespace"
+                        .to_owned(),
+                    stalls: false,
+                });
+                return step;
+            }
             step.outcome.actions.extend(keys::forget(input));
             step
         }

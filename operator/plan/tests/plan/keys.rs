@@ -288,3 +288,19 @@ fn a_tenant_that_ends_with_its_data_leaves_no_key_and_one_whose_data_is_kept_kee
         assert_eq!(cluster.keys().tenant.present().is_some(), left == 1, "{policy:?}");
     }
 }
+
+#[test]
+fn a_tenant_does_not_end_while_it_can_not_be_told_whether_a_key_is_left() {
+    let mut cluster = settled();
+    cluster.release(DeletionPolicy::Delete);
+    cluster.delete();
+    let kept = cluster.keys().tenant.clone();
+    cluster.keys().tenant = Slot::Unread;
+    cluster.settle();
+    assert!(!cluster.gone);
+    let blockers = cluster.plan().status.blockers;
+    assert_eq!(blockers[0].reason, "KeyServiceUnavailable");
+    cluster.keys().tenant = kept;
+    cluster.settle();
+    assert!(cluster.gone && cluster.keys().tenant == Slot::Absent);
+}
