@@ -137,7 +137,12 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
             .await
             .context("can't list the StorageClasses")?,
     );
-    let (keys, authority) = key_service::connect(&client, args)?.unzip();
+    let service = key_service::connect(&client, args)?;
+    if let Some((keys, authority)) = &service {
+        // Before the passes begin, or each start would unsay and say again what every tenant's status has of it.
+        told.key_service = Some(key_service::ask(keys, authority).await);
+    }
+    let (keys, authority) = service.unzip();
     let context = Arc::new(Context {
         client: client.clone(),
         store,

@@ -80,12 +80,12 @@ pub async fn follow(
 ) {
     let mut silent = 0;
     loop {
+        tokio::time::sleep(EVERY).await;
         let heard = ask(&keys, &authority).await;
         silent = if heard.failure.is_some() { silent + 1 } else { 0 };
         if take(&context, heard, silent) {
             wake_those(&tenants, &wakes, |_| true);
         }
-        tokio::time::sleep(EVERY).await;
     }
 }
 
@@ -117,7 +117,8 @@ fn take(context: &Context, heard: KeyService, silent: u32) -> bool {
     true
 }
 
-async fn ask(keys: &Keys, authority: &Authority) -> KeyService {
+/// What the service says of itself, or why it does not.
+pub async fn ask(keys: &Keys, authority: &Authority) -> KeyService {
     let answer = match keys.health().await {
         Err(_) => match authority.read().await {
             Ok(()) => keys.health().await.map_err(|error| error.to_string()),
