@@ -14,6 +14,7 @@ const PACKAGES: &[&str] = &[
     "clang-19",        // Cilium compiles its datapath when it starts
     "conntrack",       // kube-proxy
     "curl",            // tests, people
+    "e2fsprogs",       // volumes of the CSI driver
     "iproute2",        // links
     "iptables",        // kube-proxy
     "jq",              // people
