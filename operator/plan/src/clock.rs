@@ -1,6 +1,9 @@
-//! Instants for writing down: on a grid, so that a plan which writes "now" is the same plan until the next point of it.
+//! Instants for writing down: on a grid, so that a plan which writes "now" is the same plan until the next point of it. And
+//! how much earlier than others something is due: by a hash, never at random.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::names::digest;
 
 /// Seconds. The API server keeps whole ones.
 const GRID: i64 = 5;
@@ -13,4 +16,10 @@ pub fn stamp(now: Timestamp) -> Timestamp {
 /// The next point of the grid. A plan that writes a stamp changes its mind then, if it was not carried out.
 pub fn soon(now: Timestamp) -> Option<Timestamp> {
     Timestamp::from_second((now.as_second().div_euclid(GRID) + 1) * GRID).ok()
+}
+
+/// Up to so many seconds, by a hash of what it is for: not all tenants at the same time.
+pub fn jitter(of: &[&str], most: i64) -> SignedDuration {
+    let hash = u16::from_str_radix(&digest(of)[..4], 16).unwrap_or_default();
+    SignedDuration::from_secs(most * i64::from(hash) / i64::from(u16::MAX))
 }

@@ -36,16 +36,23 @@ pub struct Taken {
     pub wake: Option<Timestamp>,
 }
 
+impl Taken {
+    /// The class as it is now, which is written down anew. `wake` is when that would no longer be so.
+    fn anew(now: &TenantClassSpec, wake: Option<Timestamp>) -> Self {
+        Self {
+            spec: now.clone(),
+            written: None,
+            drift: None,
+            wake,
+        }
+    }
+}
+
 /// Decides which class holds: the copy, or the one that it is taken over from.
 pub fn taken(input: &Input<'_>) -> Option<Taken> {
     let now = input.class.map(|class| &class.spec);
     let Some((written, copy)) = copy(input) else {
-        return now.map(|now| Taken {
-            spec: now.clone(),
-            written: None,
-            drift: None,
-            wake: None,
-        });
+        return now.map(|now| Taken::anew(now, None));
     };
     let in_force = Taken {
         spec: copy,
@@ -69,12 +76,7 @@ pub fn taken(input: &Input<'_>) -> Option<Taken> {
         .observed
         .get(Kind::Cluster, namespace(input.tenant).as_str(), DATABASE);
     if database.is_none() {
-        return Some(Taken {
-            spec: now.clone(),
-            written: None,
-            drift: None,
-            wake: None,
-        });
+        return Some(Taken::anew(now, None));
     }
     // The class's windows as they are now: a mistake in the old ones could never be mended otherwise.
     let own = input.tenant.spec.maintenance.as_ref();
@@ -82,13 +84,8 @@ pub fn taken(input: &Input<'_>) -> Option<Taken> {
     let hours = maintenance::hours(windows, input.now);
     let why = match &hours {
         Ok(Hours::Open { until }) => {
-            return Some(Taken {
-                spec: now.clone(),
-                written: None,
-                drift: None,
-                // As long as the copy is the old one.
-                wake: Some(*until),
-            });
+            // As long as the copy is the old one.
+            return Some(Taken::anew(now, Some(*until)));
         }
         Ok(Hours::Shut { until: Some(until) }) => {
             format!("it is taken over when the window opens at {until}")

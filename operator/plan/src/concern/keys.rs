@@ -12,8 +12,6 @@ pub use rotation::under_way;
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_crds::{DataKeyStatus, KeyScope, KeyVersionStatus, KeysStatus, TenantKeyStatus};
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
@@ -22,15 +20,12 @@ use super::storage::{self, Verdict, judge};
 use crate::input::{DataKey, Input, KeyService, Keys, Slot, TenantKey};
 use crate::kind::Kind;
 use crate::model::incarnation;
-use crate::names::{KEYS, digest};
-use crate::object::Object;
+use crate::names::KEYS;
 use crate::outcome::{Action, Finding, Outcome, Wait};
 use crate::seen::Facts;
 
 pub const TOPIC: &str = "KeysCurrent";
 const SEPARATED: &str = "KeysSeparated";
-/// The record's key in the ConfigMap.
-const FILE: &str = "record.json";
 
 /// The volumes for which a key was made. It outlives a key that somebody deletes, so that none is made in its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +36,7 @@ struct Log {
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let volumes = volumes(&scene);
-    let log = read(&scene);
+    let log: Log = scene.recorded(KEYS);
     let wanted =
         storage::scope(&scene) == Some(KeyScope::Tenant) || volumes.values().any(|volume| volume.ours);
     if !wanted && log == Log::default() {
@@ -56,7 +51,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         outcome.waits.push(Wait {
             reason: "NoKeyService",
             message: message.to_owned(),
-            unblocked_by: "install the chart with keys.enabled".to_owned(),
+            unblocked_by: "start the operator with --key-service, as the chart does".to_owned(),
             stalls: true,
         });
         return outcome;
@@ -69,12 +64,12 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             outcome.actions.push(Action::MakeTenantKey);
             None
         }
-        Slot::Absent => Some(Trouble::stalling(
+        Slot::Absent => Some(stalling(
             "TenantKeyLost",
             "the key service does not know the tenant key, and there are volumes that were encrypted under it".to_owned(),
             "restore the key service's state; no new key is made in its place",
         )),
-        Slot::Broken | Slot::Foreign => Some(Trouble::stalling(
+        Slot::Broken | Slot::Foreign => Some(stalling(
             "TenantKeyBroken",
             "the key service can't read its state of the tenant key".to_owned(),
             "restore the key service's state; no new key is made in its place",
@@ -90,20 +85,13 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     outcome
 }
 
-/// What is wrong, in a condition's words.
-struct Trouble {
-    reason: &'static str,
-    message: String,
-    unblocked_by: String,
-}
-
-impl Trouble {
-    fn stalling(reason: &'static str, message: String, unblocked_by: &str) -> Self {
-        Self {
-            reason,
-            message,
-            unblocked_by: unblocked_by.to_owned(),
-        }
+/// What only somebody's deed ends.
+fn stalling(reason: &'static str, message: String, unblocked_by: &str) -> Wait {
+    Wait {
+        reason,
+        message,
+        unblocked_by: unblocked_by.to_owned(),
+        stalls: true,
     }
 }
 
@@ -114,7 +102,7 @@ fn with_key(
     volumes: &BTreeMap<&str, Volume<'_>>,
     log: &Log,
     outcome: &mut Outcome,
-) -> Option<Trouble> {
+) -> Option<Wait> {
     let keys = &scene.input.observed.minted.keys;
     if keys.unread {
         return None;
@@ -131,13 +119,13 @@ fn with_key(
             key.last
         );
         let unblocked_by = "restore a state of the key service that has that version";
-        return Some(Trouble::stalling("ProviderRolledBack", message, unblocked_by));
+        return Some(stalling("ProviderRolledBack", message, unblocked_by));
     }
     let Some((current, created)) = key.current() else {
         let message =
             "the tenant key was destroyed: what was encrypted under it can't be read any more".to_owned();
         let unblocked_by = "delete the tenant; nothing brings the key back";
-        return Some(Trouble::stalling("TenantKeyDestroyed", message, unblocked_by));
+        return Some(stalling("TenantKeyDestroyed", message, unblocked_by));
     };
     let mut trouble = None;
     for (volume, Volume { claim, .. }) in volumes.iter().filter(|(_, volume)| volume.ours) {
@@ -148,7 +136,7 @@ fn with_key(
                     data.version
                 );
                 let unblocked_by = "restore a state of the key service that has that version";
-                trouble = Some(Trouble::stalling("KeyVersionLost", message, unblocked_by));
+                trouble = Some(stalling("KeyVersionLost", message, unblocked_by));
             }
             Some(Slot::Present(_)) => {}
             Some(_) => {
@@ -156,12 +144,12 @@ fn with_key(
                     "the Secret with the key of volume {volume} ({claim}) can't be read, or is another's"
                 );
                 let unblocked_by = "put back the Secret that was there; no new key is made in its place";
-                trouble = Some(Trouble::stalling("VolumeKeyBroken", message, unblocked_by));
+                trouble = Some(stalling("VolumeKeyBroken", message, unblocked_by));
             }
             None if log.volumes.contains(*volume) => {
                 let message = format!("the Secret with the key of volume {volume} ({claim}) is gone");
                 let unblocked_by = "put back the Secret that was there; no new key is made in its place";
-                trouble = Some(Trouble::stalling("VolumeKeyLost", message, unblocked_by));
+                trouble = Some(stalling("VolumeKeyLost", message, unblocked_by));
             }
             None => outcome.actions.push(Action::MakeDataKey {
                 volume: (*volume).to_owned(),
@@ -214,13 +202,6 @@ fn volumes<'a>(scene: &Scene<'a>) -> BTreeMap<&'a str, Volume<'a>> {
         .collect()
 }
 
-fn read(scene: &Scene<'_>) -> Log {
-    let seen = scene.seen(Kind::ConfigMap, KEYS);
-    let text = seen.and_then(|seen| seen.live["data"][FILE].as_str());
-    text.and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default()
-}
-
 /// A volume enters when its key was seen, and leaves when it is gone itself.
 fn record(scene: &Scene<'_>, volumes: &BTreeMap<&str, Volume<'_>>, log: &Log, outcome: &mut Outcome) {
     let keys = &scene.input.observed.minted.keys;
@@ -231,35 +212,18 @@ fn record(scene: &Scene<'_>, volumes: &BTreeMap<&str, Volume<'_>>, log: &Log, ou
     if next == Log::default() && scene.seen(Kind::ConfigMap, KEYS).is_none() {
         return;
     }
-    let text = serde_json::to_string(&next).unwrap_or_default();
-    let map = ConfigMap {
-        data: Some([(FILE.to_owned(), text)].into()),
-        ..ConfigMap::default()
-    };
-    outcome.objects.push(Object::declare(
-        scene.id(Kind::ConfigMap, KEYS),
-        scene.marks(),
-        &map,
-    ));
+    outcome.objects.push(scene.record(KEYS, &next));
 }
 
 /// The conditions.
-fn tell(scene: &Scene<'_>, service: &KeyService, trouble: Option<Trouble>, outcome: &mut Outcome) {
+fn tell(scene: &Scene<'_>, service: &KeyService, trouble: Option<Wait>, outcome: &mut Outcome) {
     let keys = &scene.input.observed.minted.keys;
     outcome.findings.push(separated(service));
     if let Some(trouble) = trouble {
-        outcome.findings.push(Finding::new(
-            TOPIC,
-            false,
-            trouble.reason,
-            trouble.message.clone(),
-        ));
-        outcome.waits.push(Wait {
-            reason: trouble.reason,
-            message: trouble.message,
-            unblocked_by: trouble.unblocked_by,
-            stalls: true,
-        });
+        let message = trouble.message.clone();
+        let finding = Finding::new(TOPIC, false, trouble.reason, message);
+        outcome.findings.push(finding);
+        outcome.waits.push(trouble);
         return;
     }
     let aside = |truth, reason, message: String| Finding::aside(TOPIC, truth, reason, message);
@@ -365,12 +329,6 @@ pub fn status(scene: &Scene<'_>) -> Option<KeysStatus> {
     })
 }
 
-/// Up to a tenth of a period earlier, by a hash of the uid: not all tenants at the same time.
-fn early(uid: &str, period: SignedDuration) -> SignedDuration {
-    let hash = u16::from_str_radix(&digest(&[uid, TOPIC])[..4], 16).unwrap_or_default();
-    SignedDuration::from_secs(period.as_secs() / 10 * i64::from(hash) / i64::from(u16::MAX))
-}
-
 /// What is left to be forgotten when a tenant ends with all of its data.
 pub fn forget(input: &Input<'_>) -> Option<Action> {
     let Keys {
@@ -380,9 +338,4 @@ pub fn forget(input: &Input<'_>) -> Option<Action> {
     } = &input.observed.minted.keys;
     let there = tenant.present().is_some_and(|key| !key.versions.is_empty());
     (there || !data.is_empty()).then_some(Action::ForgetKeys)
-}
-
-/// The instant on a schedule that began then.
-fn after(created: Timestamp, period: SignedDuration) -> Timestamp {
-    created.checked_add(period).unwrap_or(Timestamp::MAX)
 }

@@ -21,11 +21,18 @@ pub mod tls;
 pub mod verification;
 pub mod workload;
 
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::model::Model;
-use crate::object::{Id, Marks};
+use crate::object::{Id, Marks, Object};
 use crate::seen::Seen;
+
+/// The key of a record in its ConfigMap.
+const RECORD: &str = "record.json";
 
 /// What every concern is given.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +54,24 @@ impl Scene<'_> {
     /// The marks of the tenant's objects.
     pub fn marks(&self) -> Marks {
         Marks::of(self.model.name)
+    }
+
+    /// What was written down in a ConfigMap of the tenant's; nothing when it can't be read.
+    pub fn recorded<T: Default + DeserializeOwned>(&self, name: &str) -> T {
+        let seen = self.seen(Kind::ConfigMap, name);
+        let text = seen.and_then(|seen| seen.live["data"][RECORD].as_str());
+        text.and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default()
+    }
+
+    /// The ConfigMap in which that is written down.
+    pub fn record<T: Serialize>(&self, name: &str, record: &T) -> Object {
+        let text = serde_json::to_string(record).unwrap_or_default();
+        let map = ConfigMap {
+            data: Some([(RECORD.to_owned(), text)].into()),
+            ..ConfigMap::default()
+        };
+        Object::declare(self.id(Kind::ConfigMap, name), self.marks(), &map)
     }
 
     /// What was seen of an object in the tenant's namespace.

@@ -10,10 +10,11 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Scene, hostnames as claims};
+use crate::clock::jitter;
 use crate::input::{Certificate, Input, Slot};
 use crate::kind::Kind;
 use crate::model::namespace;
-use crate::names::{AUTHORITY_BUNDLE, AuthorityName, EDGE_CERTIFICATE, OWNER_TOKEN, digest};
+use crate::names::{AUTHORITY_BUNDLE, AuthorityName, EDGE_CERTIFICATE, OWNER_TOKEN};
 use crate::object::Object;
 use crate::outcome::{Action, Finding, Outcome, Wait};
 
@@ -122,9 +123,7 @@ pub fn renewal(certificate: &Certificate, uid: &str) -> Timestamp {
         .duration_since(certificate.not_before)
         .as_secs()
         .max(0);
-    let hash = u16::from_str_radix(&digest(&[uid])[..4], 16).unwrap_or_default();
-    let jitter = life / 20 * i64::from(hash) / i64::from(u16::MAX);
-    let after = SignedDuration::from_secs(life * 2 / 3 - jitter);
+    let after = SignedDuration::from_secs(life * 2 / 3) - jitter(&[uid], life / 20);
     certificate
         .not_before
         .checked_add(after)

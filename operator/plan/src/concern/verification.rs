@@ -11,13 +11,11 @@ mod pods;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::ConfigMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Scene, workload};
-use crate::clock::{soon, stamp};
+use crate::clock::{jitter, soon, stamp};
 use crate::input::Verification;
-use crate::kind::Kind;
 use crate::names::{ISOLATION, digest};
 use crate::object::Object;
 use crate::outcome::{Finding, Outcome, Wait};
@@ -25,7 +23,6 @@ use crate::seen::Facts;
 use pods::{CONTROL, places, pods, probe, targets};
 
 pub const TOPIC: &str = "IsolationVerified";
-const KEY: &str = "record.json";
 /// A run that takes longer is given up.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(120);
 /// When a run that found a hole is repeated; one that proved nothing, after twice as long each time.
@@ -90,7 +87,7 @@ pub fn plan(scene: Scene<'_>, wanted: &[&Object]) -> Outcome {
             ..Outcome::default()
         };
     };
-    let log = read(&scene);
+    let log = scene.recorded::<Log>(ISOLATION);
     let policies = policies(wanted);
     let mut outcome = Outcome::default();
     let mut next = log.clone();
@@ -132,7 +129,7 @@ pub fn plan(scene: Scene<'_>, wanted: &[&Object]) -> Outcome {
         outcome.wake_at(soon(scene.input.now));
     }
     if next != Log::default() {
-        outcome.objects.push(record(&scene, &next));
+        outcome.objects.push(scene.record(ISOLATION, &next));
     }
     report(&scene, config, &next, &policies, &mut outcome);
     outcome
@@ -150,13 +147,9 @@ fn due(scene: &Scene<'_>, config: &Verification, last: Option<&Last>, policies: 
         Some(false) => AGAIN.min(config.every),
         None => (AGAIN * (1 << last.doubtful.saturating_sub(1).min(10))).min(config.every),
     };
-    last.at.checked_add(every - jitter(scene, every)).ok()
-}
-
-/// Up to a tenth earlier, by a hash of the uid: not all tenants at the same time.
-fn jitter(scene: &Scene<'_>, every: SignedDuration) -> SignedDuration {
-    let hash = u16::from_str_radix(&digest(&[scene.model.uid, TOPIC])[..4], 16).unwrap_or_default();
-    SignedDuration::from_secs(every.as_secs() / 10 * i64::from(hash) / i64::from(u16::MAX))
+    // Up to a tenth earlier.
+    let early = jitter(&[scene.model.uid, TOPIC], every.as_secs() / 10);
+    last.at.checked_add(every - early).ok()
 }
 
 /// Not before the tenant serves: its own start comes first, and policies that are being written prove nothing.
@@ -320,20 +313,4 @@ fn report(scene: &Scene<'_>, config: &Verification, log: &Log, policies: &str, o
             Finding::aside(TOPIC, Some(false), "IsolationBroken", format!("at {at}: {}", last.message))
         }
     });
-}
-
-fn read(scene: &Scene<'_>) -> Log {
-    let seen = scene.seen(Kind::ConfigMap, ISOLATION);
-    let text = seen.and_then(|seen| seen.live["data"][KEY].as_str());
-    text.and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default()
-}
-
-fn record(scene: &Scene<'_>, log: &Log) -> Object {
-    let text = serde_json::to_string(log).unwrap_or_default();
-    let map = ConfigMap {
-        data: Some([(KEY.to_owned(), text)].into()),
-        ..ConfigMap::default()
-    };
-    Object::declare(scene.id(Kind::ConfigMap, ISOLATION), scene.marks(), &map)
 }

@@ -7,8 +7,8 @@
 use freehold_crds::{OperationType, Phase, RotationOperation, RotationReason, TenantOperationSpec};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{after, early};
-use crate::clock::soon;
+use super::TOPIC;
+use crate::clock::{jitter, soon};
 use crate::concern::Scene;
 use crate::input::{Input, Operation, Slot, TenantKey};
 use crate::model::incarnation;
@@ -89,7 +89,9 @@ fn token(operation: &Operation) -> Option<&str> {
 pub fn due(scene: &Scene<'_>, (_, created): (u32, Timestamp)) -> Timestamp {
     let period = scene.model.tenant_key_cryptoperiod;
     let period = SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX);
-    after(created, period - early(scene.model.uid, period))
+    // Up to a tenth earlier.
+    let early = jitter(&[scene.model.uid, TOPIC], period.as_secs() / 10);
+    created.checked_add(period - early).unwrap_or(Timestamp::MAX)
 }
 
 pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outcome: &mut Outcome) {
