@@ -30,8 +30,8 @@ pub use class::{
 pub use duration::Span;
 pub use generated::{GeneratedFile, generated_files};
 pub use operation::{
-    DeletionOperation, Evidence, OperationType, Phase, RotationOperation, RotationReason, TenantOperation,
-    TenantOperationSpec, TenantOperationStatus,
+    DeletionOperation, Evidence, OperationType, Phase, ReencryptionOperation, RotationOperation,
+    RotationReason, TenantOperation, TenantOperationSpec, TenantOperationStatus,
 };
 pub use quantity::{Amount, Quantity, Resources};
 pub use release::{Component, Hook, Hooks, Release, ReleaseSpec, Tier};

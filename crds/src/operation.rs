@@ -35,7 +35,9 @@ use crate::DeletionPolicy;
     validation = Rule::new("self.type != 'Deletion' || has(self.deletion)")
         .message("an operation of type Deletion needs spec.deletion"),
     validation = Rule::new("self.type != 'TenantKeyRotation' || has(self.rotation)")
-        .message("an operation of type TenantKeyRotation needs spec.rotation")
+        .message("an operation of type TenantKeyRotation needs spec.rotation"),
+    validation = Rule::new("self.type != 'DataKeyRotation' || has(self.reencryption)")
+        .message("an operation of type DataKeyRotation needs spec.reencryption")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TenantOperationSpec {
@@ -61,6 +63,10 @@ pub struct TenantOperationSpec {
     /// Which key a rotation replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationOperation>,
+
+    /// Which volumes are replaced by such with new keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reencryption: Option<ReencryptionOperation>,
 }
 
 /// What an operation does.
@@ -70,6 +76,9 @@ pub enum OperationType {
     Deletion,
     /// Makes a new version of the tenant key, wraps every data key by it, and destroys the old version.
     TenantKeyRotation,
+    /// Replaces every volume of the database by one with a new data key: an instance is added, the database switches over to
+    /// it, and the old ones are removed.
+    DataKeyRotation,
 }
 
 /// What a deletion does with the data.
@@ -87,6 +96,21 @@ pub struct RotationOperation {
     /// The version that is replaced; the next one has the number after it.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub from_version: u32,
+    /// Why.
+    pub reason: RotationReason,
+    /// The word with which it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub token: Option<String>,
+}
+
+/// Which volumes are replaced, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReencryptionOperation {
+    /// The volumes whose data is encrypted anew, by the ids of their data keys.
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 253)))]
+    pub volumes: Vec<String>,
     /// Why.
     pub reason: RotationReason,
     /// The word with which it was asked for.

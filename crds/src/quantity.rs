@@ -18,6 +18,17 @@ impl Quantity {
     pub fn amount(&self) -> Option<Amount> {
         Amount::parse(&self.0)
     }
+
+    /// Both together; itself when one of them can't be read.
+    pub fn plus(&self, other: &Quantity) -> Quantity {
+        match (self.amount(), other.amount()) {
+            (Some(Amount(one)), Some(Amount(other))) => match one.saturating_add(other) {
+                sum if sum % 1000 == 0 => Quantity((sum / 1000).to_string()),
+                sum => Quantity(format!("{sum}m")),
+            },
+            _ => self.clone(),
+        }
+    }
 }
 
 impl From<&str> for Quantity {
@@ -103,6 +114,15 @@ pub struct Resources {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_quantities_together_are_worth_their_sum() {
+        let sum = |one: &str, other: &str| Quantity::from(one).plus(&Quantity::from(other)).0;
+        assert_eq!(sum("2", "100m"), "2100m");
+        assert_eq!(sum("1.5", "500m"), "2");
+        assert_eq!(sum("1Gi", "512Mi"), "1610612736");
+        assert_eq!(sum("1Gi", "nonsense"), "1Gi");
+    }
 
     #[test]
     fn the_api_servers_spelling_is_worth_the_same() {

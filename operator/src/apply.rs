@@ -6,6 +6,7 @@
 //! the uid that was seen; a wave that failed ends the pass, and so does a hostname that turns out to be another's.
 
 mod claims;
+mod database;
 mod ending;
 mod records;
 
@@ -449,14 +450,27 @@ async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<Minting, ApplyError> {
     if plan.actions.is_empty() {
         return Ok(Minting::Nothing);
     }
-    // Whatever comes of it, what is known of the Secrets is out of date.
-    pass.store.distrust(&name);
+    let (databases, minted): (Vec<_>, Vec<_>) = plan
+        .actions
+        .iter()
+        .cloned()
+        .partition(database::is_about_database);
+    if !minted.is_empty() {
+        // Whatever comes of it, what is known of the Secrets is out of date.
+        pass.store.distrust(&name);
+    }
     if let Err(not_before) = may {
         return Ok(Minting::NotBefore(not_before));
     }
+    for action in &databases {
+        database::act(pass.client, action, pass.now).await?;
+    }
+    if minted.is_empty() {
+        return Ok(Minting::Nothing);
+    }
     let observed = pass.store.observed(&name, pass.now);
     let namespace_uid = own_namespace(&observed, pass.tenant);
-    let learned = mint::act(pass.client, target, &plan.actions, observed.minted, pass.now).await?;
+    let learned = mint::act(pass.client, target, &minted, observed.minted, pass.now).await?;
     if !learned.unsure
         && let Some(namespace_uid) = namespace_uid
     {

@@ -24,16 +24,29 @@ pub struct ClassKeys {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('17520h')")
         .message("tenantKeyCryptoperiod must be between 1h and 17520h (two years)"))]
     pub tenant_key_cryptoperiod: Span,
+
+    /// For how long a data key encrypts a volume, from `1h` to `17520h` (two years, as above). Then the database moves to
+    /// volumes with new keys, in the tenant's maintenance window: it needs room for one more instance meanwhile, and writes
+    /// pause for some seconds. One year when left out.
+    #[serde(default = "one_year")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('17520h')")
+        .message("dataKeyCryptoperiod must be between 1h and 17520h (two years)"))]
+    pub data_key_cryptoperiod: Span,
 }
 
 impl Default for ClassKeys {
     fn default() -> Self {
         Self {
             tenant_key_cryptoperiod: ninety_days(),
+            data_key_cryptoperiod: one_year(),
         }
     }
 }
 
 fn ninety_days() -> Span {
     "2160h".into()
+}
+
+fn one_year() -> Span {
+    "8760h".into()
 }

@@ -15,4 +15,14 @@ pub struct TenantKeys {
         regex(pattern = "^[A-Za-z0-9]([-A-Za-z0-9_.:]*[A-Za-z0-9])?$")
     )]
     pub rotate_tenant_key: Option<String>,
+
+    /// Any word: each new one encrypts the database's volumes once with new data keys, and is acknowledged in
+    /// status.keys.dataKeysAcknowledged. It begins at once, whatever the maintenance windows are: the database gets one
+    /// more instance for a while, and writes pause for some seconds when it switches over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[A-Za-z0-9]([-A-Za-z0-9_.:]*[A-Za-z0-9])?$")
+    )]
+    pub rotate_data_keys: Option<String>,
 }

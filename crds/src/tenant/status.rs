@@ -114,6 +114,12 @@ pub struct KeysStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"])
     )]
     pub data_keys: Vec<DataKeyStatus>,
+    /// When the volumes are encrypted with new data keys by their cryptoperiod: from then on, in a maintenance window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_keys_rotate_at: Option<Time>,
+    /// The last word of spec.keys.rotateDataKeys that was carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_keys_acknowledged: Option<String>,
 }
 
 /// Whose key encrypts the volumes.

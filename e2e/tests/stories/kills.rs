@@ -46,6 +46,16 @@ fn the_operator_killed_after_each_of_its_writes_finishes_all_the_same() {
             })
             .unwrap();
         });
+        during(&stand_in, fault, "its data keys rotated", || {
+            change(guest.0, &json!({"keys": {"rotateDataKeys": word}}));
+            kube::until("the rotation to be acknowledged", 5 * MINUTE, || {
+                let object = kube::get(lab(), &["tenant", guest.0])?;
+                let keys = &object["status"]["keys"];
+                Ok((keys["dataKeysAcknowledged"] == word.as_str()).then_some(()))
+            })
+            .unwrap();
+            wait_ready(guest.0, 2 * MINUTE);
+        });
         let (made, model) = (inventory("hydra"), inventory("acme"));
         assert_eq!(made, model, "all that a tenant has, and nothing twice");
         let gone = namespace(guest.0);

@@ -13,6 +13,7 @@ mod keys;
 mod kills;
 mod leaving;
 mod operator;
+mod reencryption;
 mod scale;
 mod serving;
 mod stage;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use freehold_crds::{
     CRYPTOPERIOD, ClassDatabase, ClassDeletion, ClassEgress, Component, DELAY, DesiredState, Gateway, Hook,
-    LIFETIME, LimitDefaults, Placement, Quantity, Quota, Resources, Tenant, TenantClassSpec, Tier,
+    LIFETIME, LimitDefaults, Placement, Quantity, Quota, Resources, Span, Tenant, TenantClassSpec, Tier,
 };
 
 use crate::concern::maintenance::{self, Hours};
@@ -38,6 +38,7 @@ pub struct Model<'a> {
     pub egress: &'a ClassEgress,
     pub certificate_lifetime: Duration,
     pub tenant_key_cryptoperiod: Duration,
+    pub data_key_cryptoperiod: Duration,
     /// No pod is to run.
     pub suspended: bool,
     /// Whether what restarts pods may be done now; an error when a window can't be read.
@@ -93,7 +94,7 @@ pub enum Invalid {
     Hook(String),
     #[error("the certificates' lifetime {0} is not between 10m and 2160h")]
     Lifetime(String),
-    #[error("the tenant key's cryptoperiod {0} is not between 1h and 17520h")]
+    #[error("the cryptoperiod {0} is not between 1h and 17520h")]
     Cryptoperiod(String),
     #[error("the tenant names no hostname")]
     Hostname,
@@ -192,7 +193,11 @@ impl<'a> Model<'a> {
             certificate(&sso.saml.signing_certificate).map_err(Invalid::Sso)?;
         }
         let lifetime = &class.certificates.lifetime;
-        let period = &class.keys.tenant_key_cryptoperiod;
+        let period = |period: &Span| {
+            period
+                .within(*CRYPTOPERIOD.start(), *CRYPTOPERIOD.end())
+                .ok_or_else(|| Invalid::Cryptoperiod(period.0.clone()))
+        };
         let over = spec.database.as_ref();
         Ok(Self {
             name: tenant.metadata.name.as_deref().unwrap_or_default(),
@@ -224,9 +229,8 @@ impl<'a> Model<'a> {
             certificate_lifetime: lifetime
                 .within(*LIFETIME.start(), *LIFETIME.end())
                 .ok_or_else(|| Invalid::Lifetime(lifetime.0.clone()))?,
-            tenant_key_cryptoperiod: period
-                .within(*CRYPTOPERIOD.start(), *CRYPTOPERIOD.end())
-                .ok_or_else(|| Invalid::Cryptoperiod(period.0.clone()))?,
+            tenant_key_cryptoperiod: period(&class.keys.tenant_key_cryptoperiod)?,
+            data_key_cryptoperiod: period(&class.keys.data_key_cryptoperiod)?,
             suspended: spec.desired_state == DesiredState::Suspended,
             hours: maintenance::hours(
                 spec.maintenance

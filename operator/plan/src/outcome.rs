@@ -30,7 +30,7 @@ pub struct Plan {
     pub status: TenantStatus,
 }
 
-/// Something that needs randomness or a key. Each is safe to repeat.
+/// Something that is no object: it needs randomness, a key, or CloudNativePG's ear. Each is safe to repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
@@ -67,6 +67,12 @@ pub enum Action {
     ForgetDataKey { volume: String },
     /// Delete every wrapped data key and destroy the tenant key: the tenant ends, and its data with it.
     ForgetKeys,
+    /// Have the database's primary be another instance, if nothing else is under way there.
+    #[serde(rename_all = "camelCase")]
+    SwitchOver { namespace: String, to: String },
+    /// Have CloudNativePG remove an instance with its volumes, if it is not the primary and all others are ready.
+    #[serde(rename_all = "camelCase")]
+    RetireInstance { namespace: String, instance: String },
 }
 
 /// A write of a TenantOperation.

@@ -132,6 +132,20 @@ pub fn in_tenant_namespaces() -> Vec<Rule> {
         &["get", "create", "delete"],
     ));
     rules.push(rule(
+        "the database moves to volumes with new keys: the primary becomes another instance",
+        "postgresql.cnpg.io",
+        &["clusters/status"],
+        &[],
+        &["patch"],
+    ));
+    rules.push(rule(
+        "and CloudNativePG removes those on the old ones, by a mark on their pods",
+        "",
+        &["pods"],
+        &[],
+        &["patch"],
+    ));
+    rules.push(rule(
         "key material that it mints, by name",
         "",
         &["secrets"],

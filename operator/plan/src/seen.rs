@@ -2,6 +2,8 @@
 //!
 //! In: the object as the API server sent it. Out: `Seen`, some hundred bytes instead of some thousand. No client.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::kind::Kind;
@@ -68,6 +70,12 @@ pub enum Facts {
         hibernated: bool,
         /// Where its primary is reached.
         address: Option<String>,
+        /// The instance that takes writes.
+        primary: Option<String>,
+        /// The instance that is to take them: another one during a switch-over.
+        target: Option<String>,
+        /// The instances that answer.
+        healthy: BTreeSet<String>,
         instances: i32,
         ready_instances: i32,
         phase: String,
@@ -76,6 +84,8 @@ pub enum Facts {
         /// The PersistentVolume's name: what is made of the claim is named by the claim's uid.
         volume: String,
         storage_class: Option<String>,
+        /// The database instance that it belongs to.
+        instance: Option<String>,
     },
     Gateway {
         programmed: bool,
@@ -157,6 +167,7 @@ fn facts(kind: Kind, object: &Value) -> Facts {
             volume: text(object, &["spec", "volumeName"])
                 .unwrap_or_else(|| format!("pvc-{}", text(object, &["metadata", "uid"]).unwrap_or_default())),
             storage_class: text(object, &["spec", "storageClassName"]),
+            instance: text(object, &["metadata", "labels", "cnpg.io/instanceName"]),
         },
         Kind::Cluster => database(object),
         Kind::Gateway => {
@@ -221,9 +232,17 @@ fn database(object: &Value) -> Facts {
     let ready_instances = int(object, &["status", "readyInstances"], 0);
     let conditions = at(object, &["status", "conditions"]);
     let (ready, _) = condition(conditions, "Ready");
-    let primary = text(object, &["status", "currentPrimary"]).unwrap_or_default();
+    let primary = text(object, &["status", "currentPrimary"]);
+    let name = primary.as_deref().unwrap_or_default();
+    let healthy = at(object, &["status", "instancesStatus", "healthy"]).as_array();
+    let healthy = healthy.into_iter().flatten();
     Facts::Database {
-        address: text(object, &["status", "instancesReportedState", &primary, "ip"]),
+        address: text(object, &["status", "instancesReportedState", name, "ip"]),
+        healthy: healthy
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect(),
+        target: text(object, &["status", "targetPrimary"]),
+        primary,
         ready: ready && ready_instances >= instances,
         current: is_current(object, conditions, "Ready"),
         // Later versions say True with another reason while they wake.

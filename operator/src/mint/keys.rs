@@ -147,7 +147,9 @@ pub async fn act(
         Action::MintAuthority
         | Action::MintEdge { .. }
         | Action::MintOwner { .. }
-        | Action::ForgetAuthority => {}
+        | Action::ForgetAuthority
+        | Action::SwitchOver { .. }
+        | Action::RetireInstance { .. } => {}
     }
     Ok(true)
 }

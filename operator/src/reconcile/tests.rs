@@ -12,6 +12,7 @@ mod first;
 mod keys;
 mod orphans;
 mod records;
+mod reencryption;
 mod rights;
 mod secrets;
 mod strangers;

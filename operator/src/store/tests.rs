@@ -193,6 +193,9 @@ fn database(version: &str, ready: bool, ending: bool) -> Seen {
             current: true,
             hibernated: false,
             address: Some("10.0.0.7".to_owned()),
+            primary: None,
+            target: None,
+            healthy: [].into(),
             instances: 1,
             ready_instances: 1,
             phase: String::new(),
@@ -268,6 +271,7 @@ fn the_newer_word_of_a_record_wins_and_what_is_deleted_does_not_come_back() {
             r#type: OperationType::Deletion,
             deletion: None,
             rotation: None,
+            reencryption: None,
         },
         status: TenantOperationStatus {
             phase,

@@ -6,6 +6,7 @@
 use freehold_crds::Amount;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 
+use super::keys::reencryption::{self, Surge};
 use super::pod::{requirements, tolerations};
 use super::{Scene, migration, storage};
 use crate::foreign::cloudnative_pg::{
@@ -32,8 +33,9 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         };
     }
     let (size, mut outcome) = storage_size(&scene, seen);
+    let surge = reencryption::surge(&scene);
     let cluster = Cluster {
-        spec: spec(&scene, size),
+        spec: spec(&scene, size, surge),
     };
     let mut marks = scene.marks();
     // A migration that is under way comes to its end first.
@@ -45,11 +47,13 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         marks,
         &cluster,
     ));
-    outcome.findings.push(finding(seen, scene.model.suspended));
+    let usual = reencryption::under_way(scene.input).map(|_| scene.model.database.instances);
+    outcome.findings.push(finding(seen, scene.model.suspended, usual));
     outcome
 }
 
-fn finding(seen: Option<&Seen>, suspended: bool) -> Finding {
+/// While it moves to other volumes it is ready when as many instances are as are usual.
+fn finding(seen: Option<&Seen>, suspended: bool, moving: Option<i32>) -> Finding {
     let Some(Seen {
         facts:
             Facts::Database {
@@ -59,7 +63,10 @@ fn finding(seen: Option<&Seen>, suspended: bool) -> Finding {
                 phase,
                 current,
                 hibernated,
+                primary,
+                target,
                 address: _,
+                healthy: _,
             },
         ..
     }) = seen
@@ -80,6 +87,16 @@ fn finding(seen: Option<&Seen>, suspended: bool) -> Finding {
         }
         (false, true) => return Finding::new(TOPIC, false, "Waking", "the database is being started"),
         (false, false) => {}
+    }
+    if moving.is_some_and(|usual| *ready_instances >= usual) && primary == target {
+        return Finding::new(
+            TOPIC,
+            true,
+            "Reencrypting",
+            format!(
+                "{ready_instances} of {instances} instances are ready, for as long as volumes are replaced"
+            ),
+        );
     }
     if *ready && !*current {
         return Finding::new(
@@ -132,12 +149,12 @@ fn storage_size(scene: &Scene<'_>, seen: Option<&Seen>) -> (String, Outcome) {
     }
 }
 
-fn spec(scene: &Scene<'_>, size: String) -> ClusterSpec {
+fn spec(scene: &Scene<'_>, size: String, surge: Option<Surge>) -> ClusterSpec {
     let (database, placement) = (&scene.model.database, scene.model.placement);
     let labels = [(TENANT_LABEL, scene.model.name), (TIER_LABEL, TIER)];
     ClusterSpec {
         image_name: database.class.image.clone(),
-        instances: database.instances,
+        instances: surge.map_or(database.instances, |surge| surge.instances),
         storage: Storage {
             size,
             storage_class: database.class.storage_class_name.clone(),
@@ -190,7 +207,20 @@ fn spec(scene: &Scene<'_>, size: String) -> ClusterSpec {
             renew_deadline_seconds: 2,
             retry_period_seconds: 1,
         }),
-        postgresql: (database.instances > 1).then(|| Postgresql {
+        postgresql: postgresql(database.instances, surge),
+    }
+}
+
+fn postgresql(instances: i32, surge: Option<Surge>) -> Option<Postgresql> {
+    let synchronous = |data_durability| Synchronous {
+        method: "any",
+        number: 1,
+        data_durability,
+        // docs/adr/0004: with it a failover of CloudNativePG 1.30.0 can stop for good.
+        failover_quorum: false,
+    };
+    if instances > 1 {
+        return Some(Postgresql {
             // A failover waits until the replicas have noticed that the primary is gone, and one that vanished with its
             // network never says goodbye: CloudNativePG's default is 5 s. Writes go on when a replica has found the new
             // primary, for which PostgreSQL's default would have it try every 5 s.
@@ -200,13 +230,12 @@ fn spec(scene: &Scene<'_>, size: String) -> ClusterSpec {
                 ("wal_sender_timeout", "2s"),
             ]
             .into(),
-            synchronous: Synchronous {
-                method: "any",
-                number: 1,
-                data_durability: "required",
-                // docs/adr/0004: with it a failover of CloudNativePG 1.30.0 can stop for good.
-                failover_quorum: false,
-            },
-        }),
+            synchronous: synchronous("required"),
+        });
     }
+    // Not `required`: nothing would be acknowledged before the replica is there.
+    surge.filter(|surge| surge.synchronous).map(|_| Postgresql {
+        parameters: [].into(),
+        synchronous: synchronous("preferred"),
+    })
 }

@@ -146,6 +146,7 @@ fn announce(input: &Input<'_>) -> Record {
                 policy: input.tenant.spec.deletion_policy,
             }),
             rotation: None,
+            reencryption: None,
         },
     }
 }

@@ -5,19 +5,18 @@
 //! there and is gone, or can't be read, is never replaced by a new one; a key is forgotten only when its volume is gone,
 //! which the shell looks up again right before.
 
+pub mod reencryption;
 mod rotation;
-
-pub use rotation::under_way;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_crds::{DataKeyStatus, KeyScope, KeyVersionStatus, KeysStatus, TenantKeyStatus};
+use freehold_crds::{DataKeyStatus, KeyScope, KeyVersionStatus, KeysStatus, OperationType, TenantKeyStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
 use super::Scene;
 use super::storage::{self, Verdict, judge};
-use crate::input::{DataKey, Input, KeyService, Keys, Slot, TenantKey};
+use crate::input::{DataKey, Input, KeyService, Keys, Operation, Slot, TenantKey};
 use crate::kind::Kind;
 use crate::model::incarnation;
 use crate::names::KEYS;
@@ -158,7 +157,8 @@ fn with_key(
     }
     for (volume, slot) in &keys.data {
         let gone = !volumes.contains_key(volume.as_str());
-        if gone && matches!(slot, Slot::Present(DataKey { held: false, .. })) {
+        let asked = reencryption::is_replaced(scene, volume);
+        if gone && matches!(slot, Slot::Present(DataKey { held, .. }) if !held || asked) {
             outcome.actions.push(Action::ForgetDataKey {
                 volume: volume.clone(),
             });
@@ -166,13 +166,37 @@ fn with_key(
     }
     if trouble.is_none() {
         rotation::plan(scene, key, (current, created), outcome);
+        if outcome.records.is_empty() {
+            reencryption::plan(scene, outcome);
+        }
     }
     trouble
+}
+
+/// The rotation that is under way, of whichever keys.
+pub fn under_way<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
+    rotation::under_way(input).or_else(|| reencryption::under_way(input))
+}
+
+/// The operations of one type in this life.
+fn operations<'a>(
+    input: &'a Input<'_>,
+    wanted: OperationType,
+) -> impl Iterator<Item = (&'a str, &'a Operation)> {
+    let life = incarnation(input);
+    let operations = input.observed.operations.iter();
+    operations
+        .filter(move |(_, operation)| operation.spec.r#type == wanted && operation.spec.incarnation == life)
+        .map(|(name, operation)| (name.as_str(), operation))
 }
 
 /// A volume of the tenant's.
 struct Volume<'a> {
     claim: &'a str,
+    /// The database instance whose volume it is.
+    instance: Option<&'a str>,
+    /// Its claim is being deleted.
+    ending: bool,
     /// Freehold's own driver encrypts it, by its StorageClass as it is now.
     ours: bool,
 }
@@ -185,6 +209,7 @@ fn volumes<'a>(scene: &Scene<'a>) -> BTreeMap<&'a str, Volume<'a>> {
             Facts::Volume {
                 volume,
                 storage_class,
+                instance,
             } => {
                 let verdict = judge(scene.input.config, storage_class.as_deref());
                 let scope = match verdict {
@@ -193,6 +218,8 @@ fn volumes<'a>(scene: &Scene<'a>) -> BTreeMap<&'a str, Volume<'a>> {
                 };
                 let volume_of = Volume {
                     claim: &id.name,
+                    instance: instance.as_deref(),
+                    ending: seen.ending,
                     ours: scope == Some(KeyScope::Tenant),
                 };
                 Some((volume.as_str(), volume_of))
@@ -235,7 +262,10 @@ fn tell(scene: &Scene<'_>, service: &KeyService, trouble: Option<Wait>, outcome:
     } else if keys.tenant == Slot::Unread || keys.unread {
         let message = "the keys can't be read at the moment; what runs goes on";
         aside(Some(false), "Unread", message.to_owned())
-    } else if let Some((running, _)) = under_way(scene.input) {
+    } else if let Some((running, operation)) = reencryption::under_way(scene.input) {
+        let message = format!("{} ({running})", reencryption::told(operation));
+        aside(Some(false), "Reencrypting", message)
+    } else if let Some((running, _)) = rotation::under_way(scene.input) {
         let message = format!("the tenant key is being rotated ({running}); nothing restarts");
         aside(Some(false), "Rotating", message)
     } else if !outcome.actions.is_empty() {
@@ -326,6 +356,8 @@ pub fn status(scene: &Scene<'_>) -> Option<KeysStatus> {
         scope,
         tenant_key: key,
         data_keys: data_keys.collect(),
+        data_keys_rotate_at: reencryption::due(scene).filter(|_| own).map(Time),
+        data_keys_acknowledged: reencryption::acknowledged(scene),
     })
 }
 

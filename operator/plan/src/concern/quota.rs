@@ -1,4 +1,5 @@
-//! What the namespace may use in sum, and what a container gets that states nothing.
+//! What the namespace may use in sum, and what a container gets that states nothing. While the database moves to other
+//! volumes, there is room for the instances that it has more.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 
 use super::Scene;
+use super::keys::reencryption::surge;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::outcome::Outcome;
@@ -18,7 +20,7 @@ const NAME: &str = "tenant";
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let quota = scene.model.quota.as_ref().map(|quota| {
         let spec = ResourceQuotaSpec {
-            hard: Some(hard(quota)),
+            hard: Some(hard(&with_surge(&scene, quota))),
             ..ResourceQuotaSpec::default()
         };
         let quota = ResourceQuota {
@@ -38,6 +40,37 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         Object::declare(scene.id(Kind::LimitRange, NAME), scene.marks(), &range)
     });
     Outcome::of(quota.into_iter().chain(limits).collect())
+}
+
+/// The quota, and room beside it for the database's surge: its pods, and the jobs that fill their volumes.
+fn with_surge(scene: &Scene<'_>, quota: &Quota) -> Quota {
+    let mut quota = quota.clone();
+    let database = &scene.model.database;
+    let more = surge(scene).map_or(0, |surge| surge.instances - database.instances);
+    let resources = &database.class.resources;
+    let defaults = scene.model.limits;
+    let cpu = resources
+        .cpu_request
+        .as_ref()
+        .or(defaults.map(|defaults| &defaults.cpu_request));
+    let memory = resources
+        .memory_request
+        .as_ref()
+        .or(defaults.map(|defaults| &defaults.memory_request));
+    for _ in 0..more {
+        let room = [
+            (&mut quota.cpu, cpu),
+            (&mut quota.memory, memory),
+            (&mut quota.storage, Some(database.storage_size)),
+        ];
+        for (quota, needed) in room {
+            if let (Some(quota), Some(needed)) = (quota, needed) {
+                *quota = quota.plus(needed);
+            }
+        }
+        quota.pods = quota.pods.map(|pods| pods + 2);
+    }
+    quota
 }
 
 fn hard(quota: &Quota) -> BTreeMap<String, Wire> {

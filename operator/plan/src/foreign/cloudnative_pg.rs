@@ -101,6 +101,7 @@ pub struct Probe {
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Postgresql {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<&'static str, &'static str>,
     pub synchronous: Synchronous,
 }

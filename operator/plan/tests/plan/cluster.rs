@@ -12,15 +12,17 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::given::Given;
+use crate::postgres::Postgres;
 
 /// What is in the cluster, and how far its controllers are.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     pub given: Given,
-    objects: BTreeMap<Id, Value>,
-    minted: Minted,
+    pub(crate) objects: BTreeMap<Id, Value>,
+    pub(crate) minted: Minted,
     version: u64,
-    serial: u64,
+    pub(crate) serial: u64,
+    pub postgres: Postgres,
     pub gone: bool,
     /// Every effect that was carried out, in words.
     pub log: Vec<String>,
@@ -53,6 +55,7 @@ impl Cluster {
             minted: Minted::default(),
             version: 10,
             serial: 0,
+            postgres: Postgres::default(),
             gone: false,
             log: Vec::new(),
             broken_migration: false,
@@ -349,6 +352,8 @@ impl Cluster {
                 keys.data.remove(volume);
             }
             Action::ForgetKeys => *keys = Keys::default(),
+            Action::SwitchOver { to, .. } => self.postgres.switch_over(to),
+            Action::RetireInstance { instance, .. } => self.postgres.mark(instance),
             _ => {}
         }
     }
@@ -358,59 +363,10 @@ impl Cluster {
         &mut self.minted.keys
     }
 
-    /// CloudNativePG's volumes: one for each instance, while there is a database.
-    fn volumes(&mut self) {
-        if self.given.config.storage_classes.is_none() {
-            return;
-        }
-        let databases = self.objects.iter().filter(|(id, _)| id.kind == Kind::Cluster);
-        let wanted: Vec<Id> = databases
-            .flat_map(|(id, body)| {
-                let instances = body["spec"]["instances"].as_i64().unwrap();
-                (1..=instances).map(|n| Id {
-                    kind: Kind::Volume,
-                    namespace: id.namespace.clone(),
-                    name: format!("{}-{n}", id.name),
-                })
-            })
-            .collect();
-        self.objects
-            .retain(|id, _| id.kind != Kind::Volume || wanted.contains(id));
-        for id in wanted {
-            if !self.objects.contains_key(&id) {
-                self.serial += 1;
-                let uid = format!("uid-{}", self.serial);
-                let body = json!({
-                    "metadata": {"uid": uid, "resourceVersion": "1", "labels": {"freehold.dev/tenant": "acme"}},
-                    "spec": {"storageClassName": "encrypted"},
-                });
-                self.objects.insert(id, body);
-            }
-        }
-    }
-
-    /// Whether every volume that needs a key can be staged.
-    fn staged(&self) -> bool {
-        let mut volumes = self.objects.iter().filter(|(id, _)| id.kind == Kind::Volume);
-        let classes = self.given.config.storage_classes.as_ref();
-        let plain = classes.is_none_or(|classes| !classes.contains_key("encrypted"));
-        volumes.all(|(_, body)| {
-            let volume = format!("pvc-{}", body["metadata"]["uid"].as_str().unwrap());
-            plain
-                || self
-                    .minted
-                    .keys
-                    .data
-                    .get(&volume)
-                    .is_some_and(|slot| slot.present().is_some())
-        })
-    }
-
     /// One step of everybody else's controllers. Gives whether anything changed.
     pub fn tick(&mut self) -> bool {
         let before = self.objects.clone();
-        self.volumes();
-        let staged = self.staged();
+        self.databases();
         let database_ready = self.objects.iter().any(|(id, body)| {
             id.kind == Kind::Cluster && body["status"]["readyInstances"] == body["spec"]["instances"]
         });
@@ -419,21 +375,14 @@ impl Cluster {
             .iter()
             .any(|(id, body)| id.kind == Kind::Job && body["status"]["succeeded"] == 1);
         let network = self.network;
+        let bodies = self.objects.iter().filter(|(id, _)| id.kind == Kind::Cluster);
+        let statuses: BTreeMap<Id, Value> = bodies
+            .map(|(id, body)| (id.clone(), self.database_status(body)))
+            .collect();
         for (id, body) in &mut self.objects {
             body["status"] = match id.kind {
                 Kind::Pod => pod(id, body, network),
-                Kind::Cluster if body["metadata"]["annotations"]["cnpg.io/hibernation"] == "on" => {
-                    json!({"readyInstances": 0, "conditions": [
-                        {"type": "Ready", "status": "False"}, {"type": "cnpg.io/hibernation", "status": "True"},
-                    ]})
-                }
-                // What runs goes on.
-                Kind::Cluster if !staged && !body["status"]["readyInstances"].is_number() => {
-                    json!({"phase": "waiting"})
-                }
-                Kind::Cluster => {
-                    json!({"readyInstances": body["spec"]["instances"], "conditions": [{"type": "Ready", "status": "True"}]})
-                }
+                Kind::Cluster => statuses[id].clone(),
                 Kind::Job if body["status"]["succeeded"] == 1 => json!({"succeeded": 1}),
                 Kind::Job if database_ready && self.broken_migration => {
                     json!({"conditions": [{"type": "Failed", "status": "True", "message": "no such column"}]})
@@ -469,8 +418,10 @@ impl Cluster {
             .filter(|(id, body)| id.kind == Kind::Namespace && ending(body))
             .map(|(id, _)| id.name.clone())
             .collect();
-        self.objects
-            .retain(|id, body| !ending(body) && !namespaces.contains(&id.namespace));
+        // A volume ends when its pod has.
+        self.objects.retain(|id, body| {
+            (!ending(body) || id.kind == Kind::Volume) && !namespaces.contains(&id.namespace)
+        });
 
         if !namespaces.is_empty() {
             self.minted.edge = Slot::Absent;

@@ -9,14 +9,14 @@ use crate::given;
 use crate::show::show;
 use crate::simulation::{ready, silent};
 
-fn settled() -> Cluster {
+pub fn settled() -> Cluster {
     let mut cluster = Cluster::new(given::with_keys("acme"));
     cluster.settle();
     assert!(ready(&cluster), "{:#?}", cluster.given.tenant.status);
     cluster
 }
 
-fn says(cluster: &mut Cluster, kind: &str) -> String {
+pub fn says(cluster: &mut Cluster, kind: &str) -> String {
     let plan = cluster.plan();
     let found = plan.conditions.iter().find(|condition| condition.type_ == kind);
     found.map_or_else(String::new, |c| {
@@ -27,6 +27,7 @@ fn says(cluster: &mut Cluster, kind: &str) -> String {
 fn ask(cluster: &mut Cluster, word: &str) {
     cluster.given.tenant.spec.keys = Some(TenantKeys {
         rotate_tenant_key: Some(word.into()),
+        ..TenantKeys::default()
     });
 }
 

@@ -85,10 +85,24 @@ async fn life(policy: &str) -> Vec<Asked> {
     panic!("still held: {:?}", shell.blockers());
 }
 
+/// Its volumes get new keys.
+async fn reencryption() -> Vec<Asked> {
+    let shell = Shell::on_keyed_volumes().await;
+    shell.asks_for_new_data_keys("2027");
+    let mut asked = Vec::new();
+    for _ in 0..40 {
+        shell.postgres();
+        asked.extend(shell.pass().await);
+    }
+    assert!(shell.acknowledged().is_some());
+    asked
+}
+
 #[tokio::test]
 async fn every_request_is_covered_by_a_right() {
     let mut asked = life("Delete").await;
     asked.extend(life("Retain").await);
+    asked.extend(reencryption().await);
     for asked in asked {
         let rules = match asked.namespace.as_str() {
             "tenant-acme" => rights::in_tenant_namespaces(),
@@ -127,6 +141,7 @@ fn excuse(rule: &Rule, resource: &str, verb: &str) -> Option<&'static str> {
 async fn every_right_is_used() {
     let mut asked = life("Delete").await;
     asked.extend(life("Retain").await);
+    asked.extend(reencryption().await);
     let roles = [
         (rights::cluster_wide(), None),
         (rights::in_tenant_namespaces(), Some("tenant-acme")),

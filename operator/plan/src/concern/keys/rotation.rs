@@ -59,13 +59,7 @@ pub fn under_way<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
 }
 
 fn rotations<'a>(input: &'a Input<'_>) -> impl Iterator<Item = (&'a str, &'a Operation)> {
-    let life = incarnation(input);
-    let operations = input.observed.operations.iter();
-    operations
-        .filter(move |(_, operation)| {
-            operation.spec.r#type == OperationType::TenantKeyRotation && operation.spec.incarnation == life
-        })
-        .map(|(name, operation)| (name.as_str(), operation))
+    super::operations(input, OperationType::TenantKeyRotation)
 }
 
 /// The last word that asked for a rotation and got it.
@@ -132,6 +126,7 @@ pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outco
             incarnation: life,
             r#type: OperationType::TenantKeyRotation,
             deletion: None,
+            reencryption: None,
             rotation: Some(RotationOperation {
                 from_version: current.0,
                 reason,

@@ -1,0 +1,129 @@
+//! New data keys: the database moves to volumes of its own new keys while its users write.
+
+use std::time::{Duration, Instant};
+
+use freehold_e2e::{install, kube};
+use serde_json::{Value, json};
+
+use crate::stage::{
+    Guest, MINUTE, Writer, assert_nothing_lost, change, lab, lane, namespace, owner, wait_ready,
+};
+
+/// The longest that a client which tries again may wait.
+const PAUSE: Duration = Duration::from_secs(10);
+
+fn keys(tenant: &str) -> Value {
+    kube::get(lab(), &["tenant", tenant]).unwrap()["status"]["keys"].clone()
+}
+
+fn ids(keys: &Value) -> Vec<String> {
+    let ids = keys["dataKeys"].as_array().unwrap().iter();
+    ids.map(|key| key["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Where the storage driver keeps a volume's disk.
+fn disk(volume: &str) -> std::path::PathBuf {
+    lab().cluster().join("volumes").join("volumes").join(volume)
+}
+
+/// Asks for new data keys under a write load; gives what was acknowledged meanwhile.
+fn moves(tenant: &str) -> Vec<String> {
+    wait_ready(tenant, MINUTE);
+    let old = ids(&keys(tenant));
+    let writer = Writer::start(owner(tenant), lane(&owner(tenant), "Moving"), "survives the move");
+    writer.wait_for(5, MINUTE);
+    let begin = Instant::now();
+    let word = format!("story-{}", std::process::id());
+    change(tenant, &json!({"keys": {"rotateDataKeys": word}}));
+    let now = kube::until("the new data keys", 5 * MINUTE, || {
+        let now = keys(tenant);
+        Ok((now["dataKeysAcknowledged"] == word.as_str()).then_some(now))
+    })
+    .unwrap();
+    let took = begin.elapsed();
+    writer.wait_for(5, MINUTE);
+    let (acknowledged, longest) = writer.stop();
+    assert_nothing_lost(tenant, &acknowledged);
+    println!(
+        "{tenant}: {} volumes with new keys after {:.1} s; {} cards meanwhile, none lost, longest pause {:.2} s",
+        old.len(),
+        took.as_secs_f64(),
+        acknowledged.len(),
+        longest.as_secs_f64()
+    );
+    assert!(longest <= PAUSE, "a pause of {longest:?}");
+    let new = ids(&now);
+    assert_eq!(new.len(), old.len(), "{new:?}");
+    for volume in &old {
+        assert!(!new.contains(volume), "{volume} has its old key");
+        assert!(
+            kube::get(lab(), &["persistentvolume", volume]).is_err(),
+            "{volume} is there"
+        );
+        assert!(
+            kube::get(lab(), &["-n", install::KEYS, "secret", volume]).is_err(),
+            "the key of {volume} is there"
+        );
+        assert!(
+            !disk(volume).join("disk").exists(),
+            "the disk of {volume} is there"
+        );
+    }
+    for volume in &new {
+        assert!(disk(volume).join("disk").exists());
+    }
+    wait_ready(tenant, MINUTE);
+    acknowledged
+}
+
+#[test]
+fn the_database_moves_to_volumes_with_new_keys_while_its_users_write() {
+    moves("acme");
+    let pods = kube::get(
+        lab(),
+        &["-n", &namespace("acme"), "pods", "-l", "cnpg.io/cluster=db"],
+    )
+    .unwrap();
+    assert_eq!(pods["items"].as_array().unwrap().len(), 1, "the surge is over");
+    let guest = Guest::ready("twins", 2);
+    moves(guest.0);
+    let record = ["-n", install::NAMESPACE, "get", "tenantoperations", "-o", "json"];
+    let records: Value = serde_json::from_str(&kube::kubectl(lab(), &record).unwrap()).unwrap();
+    let records = records["items"].as_array().unwrap().iter();
+    let moved = records
+        .filter(|record| record["spec"]["type"] == "DataKeyRotation" && record["spec"]["tenant"] == guest.0);
+    for record in moved {
+        for line in record["status"]["evidence"].as_array().unwrap() {
+            println!("  {} {}: {}", line["at"], line["step"], line["message"]);
+        }
+    }
+}
+
+#[test]
+fn a_tenant_that_sleeps_gets_its_new_data_keys_when_it_wakes() {
+    let guest = Guest::ready("dozer", 1);
+    let old = ids(&keys(guest.0));
+    change(guest.0, &json!({"desiredState": "Suspended"}));
+    wait_ready(guest.0, 2 * MINUTE);
+    change(guest.0, &json!({"keys": {"rotateDataKeys": "asleep"}}));
+    kube::until("the blocker", MINUTE, || {
+        let tenant = kube::get(lab(), &["tenant", guest.0])?;
+        let blockers = tenant["status"]["blockers"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let waits = blockers
+            .iter()
+            .any(|blocker| blocker["reason"] == "DataKeyRotationWaits");
+        Ok(waits.then_some(()))
+    })
+    .unwrap();
+    assert_eq!(ids(&keys(guest.0)), old);
+    change(guest.0, &json!({"desiredState": "Active"}));
+    let now = kube::until("the new data keys", 5 * MINUTE, || {
+        let now = keys(guest.0);
+        Ok((now["dataKeysAcknowledged"] == "asleep").then_some(now))
+    })
+    .unwrap();
+    assert!(ids(&now).iter().all(|id| !old.contains(id)));
+}

@@ -1,0 +1,232 @@
+//! New data keys: the database moves to other volumes without losing its primary, its replicas or a key.
+
+use freehold_crds::{DesiredState, OperationType, Phase, TenantKeys};
+use freehold_plan::{Action, Kind};
+use jiff::SignedDuration;
+
+use crate::cluster::Cluster;
+use crate::given;
+use crate::keys::{says, settled};
+use crate::simulation::{ready, silent};
+
+fn of_instances(instances: i32) -> Cluster {
+    let mut given = given::with_keys("acme");
+    given.tenant.spec.database = Some(given::typed(serde_json::json!({"instances": instances})));
+    let mut cluster = Cluster::new(given);
+    cluster.settle();
+    assert!(ready(&cluster));
+    cluster
+}
+
+fn ask(cluster: &mut Cluster, word: &str) {
+    cluster.given.tenant.spec.keys = Some(TenantKeys {
+        rotate_data_keys: Some(word.into()),
+        ..TenantKeys::default()
+    });
+}
+
+fn keys(cluster: &mut Cluster) -> Vec<String> {
+    cluster.keys().data.keys().cloned().collect()
+}
+
+fn rotations(cluster: &Cluster) -> Vec<Phase> {
+    let operations = cluster.operations();
+    operations
+        .filter(|operation| operation.spec.r#type == OperationType::DataKeyRotation)
+        .map(|operation| operation.status.phase)
+        .collect()
+}
+
+#[test]
+fn a_database_of_one_instance_moves_to_a_volume_with_a_new_key() {
+    let mut cluster = of_instances(1);
+    let before = keys(&mut cluster);
+    cluster.log.clear();
+    ask(&mut cluster, "2027");
+    cluster.settle();
+    insta::assert_snapshot!(cluster.log.join("\n"));
+    let after = keys(&mut cluster);
+    assert_eq!(after.len(), 1);
+    assert_ne!(before, after);
+    let keys = cluster.plan().status.keys.unwrap();
+    assert_eq!(keys.data_keys_acknowledged.as_deref(), Some("2027"));
+    let evidence: Vec<String> = cluster
+        .operations()
+        .flat_map(|operation| &operation.status.evidence)
+        .map(|evidence| format!("{}: {}", evidence.step, evidence.message))
+        .collect();
+    insta::assert_snapshot!(evidence.join("\n"));
+    silent(&mut cluster);
+    // The same word is heard once.
+    cluster.log.clear();
+    cluster.settle();
+    assert_eq!(cluster.log, Vec::<String>::new());
+}
+
+#[test]
+fn three_instances_are_replaced_one_after_the_other_and_three_are_always_there() {
+    let mut cluster = of_instances(3);
+    let before = keys(&mut cluster);
+    cluster.log.clear();
+    ask(&mut cluster, "2027");
+    for _ in 0..60 {
+        cluster.pass(usize::MAX);
+        cluster.tick();
+        let plan = cluster.plan();
+        let database = plan
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == "DatabaseReady");
+        assert_ne!(database.unwrap().reason, "DatabaseNotReady", "{database:?}");
+    }
+    insta::assert_snapshot!(cluster.log.join("\n"));
+    let after = keys(&mut cluster);
+    assert_eq!(after.len(), 3);
+    assert!(
+        before.iter().all(|key| !after.contains(key)),
+        "{before:?} {after:?}"
+    );
+    assert!(ready(&cluster));
+    silent(&mut cluster);
+}
+
+#[test]
+fn killed_after_any_effect_the_move_is_finished_and_no_volume_lacks_its_key() {
+    for instances in [1, 2] {
+        for passes in 0..8 {
+            for k in 0..4 {
+                let mut cluster = of_instances(instances);
+                let before = keys(&mut cluster);
+                ask(&mut cluster, "now");
+                for _ in 0..passes {
+                    cluster.pass(usize::MAX);
+                    cluster.tick();
+                }
+                cluster.pass(k);
+                cluster.given.tenant.status = None;
+                cluster.settle();
+                let after = keys(&mut cluster);
+                assert!(
+                    before.iter().all(|key| !after.contains(key)),
+                    "{passes} passes and {k}"
+                );
+                assert_eq!(after.len(), usize::try_from(instances).unwrap());
+                assert_eq!(rotations(&cluster), [Phase::Succeeded]);
+                assert!(ready(&cluster));
+                silent(&mut cluster);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tenant_that_sleeps_waits_with_its_new_keys_and_says_so() {
+    let mut cluster = settled();
+    cluster.given.tenant.spec.desired_state = DesiredState::Suspended;
+    ask(&mut cluster, "now");
+    cluster.settle();
+    assert_eq!(rotations(&cluster), []);
+    let blockers = cluster.plan().status.blockers;
+    assert_eq!(blockers[0].reason, "DataKeyRotationWaits");
+    cluster.given.tenant.spec.desired_state = DesiredState::Active;
+    cluster.settle();
+    assert_eq!(rotations(&cluster), [Phase::Succeeded]);
+}
+
+#[test]
+fn a_tenant_that_is_suspended_in_the_middle_goes_on_when_it_wakes() {
+    for passes in 0..10 {
+        let mut cluster = of_instances(2);
+        ask(&mut cluster, "now");
+        for _ in 0..passes {
+            cluster.pass(usize::MAX);
+            cluster.tick();
+        }
+        cluster.given.tenant.spec.desired_state = DesiredState::Suspended;
+        cluster.settle();
+        let sleeps = says(&mut cluster, "DatabaseReady");
+        assert!(sleeps.starts_with("True Hibernated"), "{sleeps}");
+        cluster.given.tenant.spec.desired_state = DesiredState::Active;
+        cluster.settle();
+        assert_eq!(rotations(&cluster), [Phase::Succeeded], "after {passes} passes");
+        assert!(ready(&cluster));
+    }
+}
+
+#[test]
+fn a_cryptoperiod_that_is_over_waits_for_a_window_and_a_wish_does_not() {
+    let mut cluster = of_instances(1);
+    cluster.given.config.verification = None;
+    cluster
+        .given
+        .class
+        .as_mut()
+        .unwrap()
+        .spec
+        .keys
+        .data_key_cryptoperiod = "24h".into();
+    let begin = cluster.given.now;
+    let end = begin + SignedDuration::from_hours(72);
+    let mut opened = Vec::new();
+    while let Some(wake) = cluster.plan().wake.filter(|wake| *wake < end) {
+        cluster.sleep_until(wake);
+        cluster.settle();
+        let records = cluster.operations();
+        let begun: Vec<_> = records
+            .filter(|operation| operation.spec.r#type == OperationType::DataKeyRotation)
+            .map(|operation| operation.created)
+            .collect();
+        opened = begun;
+    }
+    assert!(!opened.is_empty());
+    for at in opened {
+        let hour = at.to_zoned(jiff::tz::TimeZone::UTC).hour();
+        assert!((2..6).contains(&hour), "begun at {at}");
+    }
+}
+
+#[test]
+fn with_a_failover_in_the_middle_no_primary_is_removed() {
+    let mut cluster = of_instances(2);
+    ask(&mut cluster, "now");
+    for _ in 0..40 {
+        let retires = |cluster: &mut Cluster| {
+            let actions = cluster.plan().actions;
+            actions
+                .iter()
+                .any(|action| matches!(action, Action::RetireInstance { .. }))
+        };
+        if retires(&mut cluster) {
+            // Right before the first is removed, the database fails over to it.
+            cluster.postgres.fail_over_to_the_first();
+            cluster.tick();
+            assert!(!retires(&mut cluster));
+            cluster.settle();
+            assert_eq!(rotations(&cluster), [Phase::Succeeded]);
+            assert!(ready(&cluster));
+            return;
+        }
+        cluster.pass(usize::MAX);
+        cluster.tick();
+    }
+    panic!("nothing was ever removed");
+}
+
+#[test]
+fn there_is_room_for_the_surge_while_it_lasts_and_no_longer() {
+    let mut cluster = of_instances(1);
+    let pods = |cluster: &Cluster| {
+        let quota = cluster.body(Kind::ResourceQuota, "tenant").unwrap();
+        quota["spec"]["hard"]["count/pods"].clone()
+    };
+    assert_eq!(pods(&cluster), "20");
+    ask(&mut cluster, "now");
+    let mut most = Vec::new();
+    for _ in 0..20 {
+        cluster.pass(usize::MAX);
+        cluster.tick();
+        most.push(pods(&cluster));
+    }
+    assert!(most.contains(&"22".into()), "{most:?}");
+    assert_eq!(pods(&cluster), "20");
+}

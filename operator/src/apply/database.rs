@@ -1,0 +1,163 @@
+//! What CloudNativePG is told otherwise than by its `Cluster`'s spec: which instance is to be the primary, and which is to
+//! go. Client required.
+//!
+//! In: an action. Out: one patch, or none. Invariants: what the plan went by is looked up again right before, and the patch
+//! is onto the version that was read; nothing is done while a switch-over is under way, and never to the primary.
+
+use freehold_plan::names::{DATABASE, FREEHOLD};
+use freehold_plan::{Action, Id, Kind};
+use jiff::Timestamp;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::core::ApiResource;
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::ApplyError;
+use crate::cluster::{Refusal, api, refusal};
+
+/// CloudNativePG removes an instance with this mark together with its volumes, unless it is the primary.
+const UNRECOVERABLE: &str = "alpha.cnpg.io/unrecoverable";
+/// CloudNativePG's mark on the pods of a Cluster.
+const CLUSTER_LABEL: &str = "cnpg.io/cluster";
+
+/// Whether an action is one of these.
+pub(super) fn is_about_database(action: &Action) -> bool {
+    matches!(action, Action::SwitchOver { .. } | Action::RetireInstance { .. })
+}
+
+/// Carries out an action. What isn't as the plan saw it is left as it is: another pass follows.
+pub(super) async fn act(client: &Client, action: &Action, now: Timestamp) -> Result<(), ApplyError> {
+    let (namespace, kind, name, result) = match action {
+        Action::SwitchOver { namespace, to } => {
+            let done = switch_over(client, namespace, to, now).await;
+            (namespace, Kind::Cluster, DATABASE, done)
+        }
+        Action::RetireInstance { namespace, instance } => {
+            let done = retire(client, namespace, instance).await;
+            (namespace, Kind::Pod, instance.as_str(), done)
+        }
+        _ => return Ok(()),
+    };
+    match result {
+        Ok(true) => {
+            info!(?action, "done");
+            Ok(())
+        }
+        Ok(false) => Ok(()),
+        Err(source) if matches!(refusal(&source), Refusal::NotFound | Refusal::Conflict) => Ok(()),
+        Err(source) => Err(ApplyError::Object {
+            verb: "patch",
+            id: Box::new(Id {
+                kind,
+                namespace: namespace.clone(),
+                name: name.to_owned(),
+            }),
+            source: Box::new(source),
+        }),
+    }
+}
+
+/// As `kubectl cnpg promote` does it.
+async fn switch_over(
+    client: &Client,
+    namespace: &str,
+    to: &str,
+    now: Timestamp,
+) -> Result<bool, kube::Error> {
+    let clusters = api(client, Kind::Cluster, namespace);
+    let Some(cluster) = clusters.get_opt(DATABASE).await? else {
+        return Ok(false);
+    };
+    let database = Database::of(&cluster);
+    if !database.is_settled() || !database.is_healthy(to) || database.primary == Some(to) {
+        return Ok(false);
+    }
+    let patch = json!({
+        "metadata": { "resourceVersion": cluster.resource_version(), "uid": cluster.uid() },
+        "status": {
+            "targetPrimary": to,
+            "targetPrimaryTimestamp": now.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
+            "phase": "Switchover in progress",
+            "phaseReason": format!("Switching over to {to}"),
+        },
+    });
+    clusters
+        .patch_status(DATABASE, &params(), &Patch::Merge(&patch))
+        .await?;
+    Ok(true)
+}
+
+async fn retire(client: &Client, namespace: &str, instance: &str) -> Result<bool, kube::Error> {
+    let Some(cluster) = api(client, Kind::Cluster, namespace).get_opt(DATABASE).await? else {
+        return Ok(false);
+    };
+    let database = Database::of(&cluster);
+    let wanted = cluster.data["spec"]["instances"].as_u64().unwrap_or(u64::MAX);
+    let others = database.healthy().filter(|name| *name != instance).count();
+    // All are there that are asked for, so that one less is what the tenant has at rest.
+    let enough = u64::try_from(others).is_ok_and(|others| others + 1 >= wanted);
+    if !database.is_settled() || database.primary == Some(instance) || !enough {
+        return Ok(false);
+    }
+    let pods: Api<DynamicObject> = pods(client, namespace);
+    let Some(pod) = pods.get_opt(instance).await? else {
+        return Ok(false);
+    };
+    if pod.labels().get(CLUSTER_LABEL).map(String::as_str) != Some(DATABASE) {
+        return Ok(false);
+    }
+    let patch = json!({
+        "metadata": {
+            "resourceVersion": pod.resource_version(),
+            "uid": pod.uid(),
+            "annotations": { UNRECOVERABLE: "true" },
+        },
+    });
+    pods.patch_metadata(instance, &params(), &Patch::Merge(&patch))
+        .await?;
+    Ok(true)
+}
+
+fn pods(client: &Client, namespace: &str) -> Api<DynamicObject> {
+    let pod = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
+    Api::namespaced_with(client.clone(), namespace, &pod)
+}
+
+fn params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(FREEHOLD.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+/// What a Cluster's status says of its instances.
+struct Database<'a> {
+    primary: Option<&'a str>,
+    target: Option<&'a str>,
+    status: &'a Value,
+}
+
+impl<'a> Database<'a> {
+    fn of(cluster: &'a DynamicObject) -> Self {
+        let status = &cluster.data["status"];
+        Self {
+            primary: status["currentPrimary"].as_str(),
+            target: status["targetPrimary"].as_str(),
+            status,
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.primary.is_some() && self.primary == self.target
+    }
+
+    fn healthy(&self) -> impl Iterator<Item = &'a str> {
+        let names = self.status["instancesStatus"]["healthy"].as_array();
+        names.into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    fn is_healthy(&self, instance: &str) -> bool {
+        self.healthy().any(|name| name == instance)
+    }
+}

@@ -1,0 +1,189 @@
+//! The database moves to volumes with new data keys: what CloudNativePG is told, and what it is not told.
+
+use super::keys::{encrypting, service};
+use super::*;
+
+const PODS: &str = "/api/v1/namespaces/tenant-acme/pods/";
+const VOLUMES: &str = "/api/v1/namespaces/tenant-acme/persistentvolumeclaims/";
+const MARK: &str = "alpha.cnpg.io/unrecoverable";
+
+impl Shell {
+    /// One whose database has settled on volumes with keys.
+    pub async fn on_keyed_volumes() -> Self {
+        let (operator, _) = service().await;
+        let shell = Self::with(encrypting(Config::default())).asking(operator);
+        shell.pass().await;
+        for _ in 0..6 {
+            shell.postgres();
+            shell.pass().await;
+        }
+        shell
+    }
+
+    fn instances(&self) -> Vec<String> {
+        let paths = self.double.paths().into_iter();
+        let pods = paths.filter_map(|path| path.strip_prefix(PODS).map(str::to_owned));
+        pods.filter(|name| name.starts_with("db-")).collect()
+    }
+
+    /// CloudNativePG does its work: what is marked goes, what is missing comes, the target is the primary.
+    pub fn postgres(&self) {
+        for path in self.paths_of("jobs") {
+            self.by_hand(Kind::Job, &path, |job| {
+                job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+            });
+        }
+        let cluster = self.double.object(DATABASE).unwrap();
+        let wanted = usize::try_from(cluster["spec"]["instances"].as_u64().unwrap()).unwrap();
+        let status = &cluster["status"];
+        let mut serial = status["latestGeneratedNode"].as_u64().unwrap_or(0);
+        for name in self.instances() {
+            let path = format!("{PODS}{name}");
+            let pod = self.double.object(&path).unwrap();
+            let marked = pod["metadata"]["annotations"][MARK] == "true";
+            let primary = status["currentPrimary"] == name.as_str();
+            assert!(!(marked && primary), "the primary is marked");
+            let surplus =
+                self.instances().len() > wanted && self.instances().last() == Some(&name) && !primary;
+            if marked || surplus {
+                self.double.raze(&path);
+                self.no_volume(&format!("{VOLUMES}{name}"));
+            }
+        }
+        while self.instances().len() < wanted {
+            serial += 1;
+            let name = format!("db-{serial}");
+            let labels = json!({"freehold.dev/tenant": "acme", "cnpg.io/cluster": "db"});
+            let pod = json!({"metadata": {"name": name, "namespace": "tenant-acme", "labels": labels}});
+            self.double.plant(&format!("{PODS}{name}"), pod);
+            self.volume(&format!("{VOLUMES}{name}"));
+            self.by_hand(Kind::Volume, &format!("{VOLUMES}{name}"), |claim| {
+                claim["metadata"]["labels"]["cnpg.io/instanceName"] = name.as_str().into();
+            });
+        }
+        let healthy = self.instances();
+        let primary = status["targetPrimary"].as_str().unwrap_or(&healthy[0]).to_owned();
+        self.by_hand(Kind::Cluster, DATABASE, |cluster| {
+            cluster["status"] = json!({
+                "latestGeneratedNode": serial, "readyInstances": healthy.len(),
+                "instancesStatus": {"healthy": healthy}, "currentPrimary": primary, "targetPrimary": primary,
+                "conditions": [{"type": "Ready", "status": "True"}],
+            });
+        });
+    }
+
+    pub fn asks_for_new_data_keys(&self, word: &str) {
+        self.asks("acme", |spec| spec["keys"]["rotateDataKeys"] = word.into());
+    }
+
+    pub fn acknowledged(&self) -> Option<String> {
+        self.tenant().status.clone()?.keys?.data_keys_acknowledged.clone()
+    }
+
+    fn target(&self) -> String {
+        let cluster = self.double.object(DATABASE).unwrap();
+        cluster["status"]["targetPrimary"].as_str().unwrap().to_owned()
+    }
+
+    fn is_marked(&self, instance: &str) -> bool {
+        let pod = self.double.object(&format!("{PODS}{instance}"));
+        pod.is_some_and(|pod| pod["metadata"]["annotations"][MARK] == "true")
+    }
+
+    /// Passes and CloudNativePG's turns until something is so.
+    async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        for _ in 0..40 {
+            if holds(self) {
+                return;
+            }
+            self.postgres();
+            if holds(self) {
+                return;
+            }
+            self.pass().await;
+        }
+        panic!("{what} never came: {:#?}", self.tenant().status);
+    }
+}
+
+#[tokio::test]
+async fn the_database_is_told_to_switch_over_and_then_to_remove_what_is_old() {
+    let shell = Shell::on_keyed_volumes().await;
+    let before = shell.instances();
+    shell.asks_for_new_data_keys("2027");
+    shell
+        .until("the acknowledgement", |shell| {
+            shell.acknowledged().as_deref() == Some("2027")
+        })
+        .await;
+    // One that came in the place of the last that went is too much.
+    for _ in 0..4 {
+        shell.postgres();
+        shell.pass().await;
+    }
+    let after = shell.instances();
+    assert_eq!(after.len(), before.len());
+    assert!(
+        before.iter().all(|old| !after.contains(old)),
+        "{before:?} {after:?}"
+    );
+    let secrets = shell.paths_of("secrets");
+    let wrapped = secrets
+        .iter()
+        .filter(|path| path.contains("/freehold-keys/secrets/pvc-"));
+    assert_eq!(wrapped.count(), after.len(), "{secrets:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_told_when_it_turns_out_that_the_database_switches_over_already() {
+    let shell = Shell::on_keyed_volumes().await;
+    shell.asks_for_new_data_keys("2027");
+    let switching = |shell: &Shell| {
+        let operations = shell.context.store.observed("acme", Timestamp::now()).operations;
+        let mut steps = operations
+            .values()
+            .map(|operation| operation.status.step.as_deref());
+        steps.any(|step| step == Some("SwitchOver"))
+    };
+    shell.until("the step", switching).await;
+    // The watch has not told it yet.
+    let mut cluster = shell.double.object(DATABASE).unwrap();
+    let before = cluster["status"]["currentPrimary"].clone();
+    cluster["status"]["targetPrimary"] = "pending".into();
+    shell.double.plant(DATABASE, cluster);
+    shell.pass().await;
+    assert_eq!(shell.target(), "pending");
+    let mut cluster = shell.double.object(DATABASE).unwrap();
+    cluster["status"]["targetPrimary"] = before;
+    shell.double.plant(DATABASE, cluster);
+    shell
+        .until("the switch-over", |shell| shell.acknowledged().is_some())
+        .await;
+}
+
+#[tokio::test]
+async fn no_instance_is_removed_while_another_one_does_not_answer() {
+    let shell = Shell::on_keyed_volumes().await;
+    let old = shell.instances();
+    shell.asks_for_new_data_keys("2027");
+    let retiring = |shell: &Shell| {
+        let operations = shell.context.store.observed("acme", Timestamp::now()).operations;
+        let mut steps = operations
+            .values()
+            .map(|operation| operation.status.step.as_deref());
+        steps.any(|step| step == Some("Retire"))
+    };
+    shell.until("the step", retiring).await;
+    assert!(old.iter().all(|old| !shell.is_marked(old)));
+    // Of the new one the watch has not told yet that it is gone.
+    let mut cluster = shell.double.object(DATABASE).unwrap();
+    let known = cluster.clone();
+    cluster["status"]["instancesStatus"]["healthy"] = json!(old);
+    shell.double.plant(DATABASE, cluster);
+    shell.pass().await;
+    assert!(old.iter().all(|old| !shell.is_marked(old)), "one of the last");
+    shell.double.plant(DATABASE, known);
+    shell
+        .until("the end", |shell| shell.acknowledged().is_some())
+        .await;
+}
