@@ -69,6 +69,8 @@ pub use support::{Support, SupportConsent};
         .message("a lower edition takes features away from the customer: set allowEditionDowngrade to true together with it"),
     validation = Rule::new("!has(oldSelf.database) || !has(oldSelf.database.storageSize) || (has(self.database) && has(self.database.storageSize))")
         .message("database.storageSize can't be removed once it was set: a volume keeps its size; keep the value"),
+    validation = Rule::new("!has(oldSelf.database) || !has(oldSelf.database.walStorageSize) || (has(self.database) && has(self.database.walStorageSize))")
+        .message("database.walStorageSize can't be removed once it was set: a volume keeps its size; keep the value"),
     validation = Rule::new("!has(oldSelf.adopt) || !has(self.adopt) || self.adopt == oldSelf.adopt")
         .message("adopt.incarnation can't be changed: remove it first, if it was never taken over")
 )]

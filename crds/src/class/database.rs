@@ -11,7 +11,11 @@ use crate::{Quantity, Resources};
     validation = Rule::new("self.instances <= self.maxInstances")
         .message("instances is more than maxInstances: lower the one or raise the other"),
     validation = Rule::new("!has(self.maxStorageSize) || quantity(self.storageSize).compareTo(quantity(self.maxStorageSize)) <= 0")
-        .message("storageSize is more than maxStorageSize: lower the one or raise the other")
+        .message("storageSize is more than maxStorageSize: lower the one or raise the other"),
+    validation = Rule::new("!has(self.maxStorageSize) || !has(self.walStorageSize) || quantity(self.walStorageSize).compareTo(quantity(self.maxStorageSize)) <= 0")
+        .message("walStorageSize is more than maxStorageSize: lower the one or raise the other"),
+    validation = Rule::new("!has(oldSelf.walStorageSize) || has(self.walStorageSize)")
+        .message("walStorageSize can't be removed once it was set: databases keep their volumes; keep the value or create another class")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClassDatabase {
@@ -45,6 +49,18 @@ pub struct ClassDatabase {
     /// The largest volume that a tenant may ask for; no bound when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_storage_size: Option<Quantity>,
+
+    /// Size of a volume of its own for each instance's write-ahead log, from `2Gi`; the log lies beside the data when left
+    /// out. Like the data's it can grow, never shrink, and a database that has one keeps it. One that has none gets it by a
+    /// restart of its instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("quantity(self).compareTo(quantity('2Gi')) >= 0")
+            .message("walStorageSize is at least 2Gi: PostgreSQL keeps 1.5 GB of its log for checkpoints and replicas; was the unit left out, as in 2Gi?"),
+        validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) >= 0")
+            .message("walStorageSize can't shrink: volumes keep their size; keep the old value or create another class")
+    )]
+    pub wal_storage_size: Option<Quantity>,
 
     /// The StorageClass of the volumes; the cluster's default when left out. It must encrypt: docs/guide/keys.md has the
     /// drivers that Freehold knows, and the parameter that each needs.

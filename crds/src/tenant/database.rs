@@ -24,4 +24,15 @@ pub struct TenantDatabase {
             .message("storageSize can't shrink: a volume keeps its size; keep the old value or name a larger one")
     )]
     pub storage_size: Option<Quantity>,
+
+    /// Size of a volume of its own for each instance's write-ahead log, from `2Gi`. It can grow, never shrink, and stays
+    /// once it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("quantity(self).compareTo(quantity('2Gi')) >= 0")
+            .message("walStorageSize is at least 2Gi: PostgreSQL keeps 1.5 GB of its log for checkpoints and replicas; was the unit left out, as in 2Gi?"),
+        validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) >= 0")
+            .message("walStorageSize can't shrink: a volume keeps its size; keep the old value or name a larger one")
+    )]
+    pub wal_storage_size: Option<Quantity>,
 }

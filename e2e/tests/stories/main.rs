@@ -17,5 +17,6 @@ mod reencryption;
 mod scale;
 mod serving;
 mod stage;
+mod storage;
 mod suspension;
 mod timing;

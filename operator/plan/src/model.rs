@@ -75,6 +75,8 @@ pub struct Database<'a> {
     pub class: &'a ClassDatabase,
     pub instances: i32,
     pub storage_size: &'a Quantity,
+    /// Of the volume for the write-ahead log, if it gets one of its own.
+    pub wal_storage_size: Option<&'a Quantity>,
 }
 
 /// Why there is no model.
@@ -219,6 +221,9 @@ impl<'a> Model<'a> {
                 storage_size: over
                     .and_then(|over| over.storage_size.as_ref())
                     .unwrap_or(&class.database.storage_size),
+                wal_storage_size: over
+                    .and_then(|over| over.wal_storage_size.as_ref())
+                    .or(class.database.wal_storage_size.as_ref()),
             },
             gateway: &class.gateway,
             gateway_port,
@@ -272,11 +277,16 @@ pub fn allowed(tenant: &Tenant, class: &TenantClassSpec) -> Result<(), Invalid> 
     {
         return refuse(format!("{instances} database instances"));
     }
-    let size = database.and_then(|database| database.storage_size.as_ref());
-    if let (Some(size), Some(most)) = (size, &class.database.max_storage_size)
-        && is_more(size, most)
-    {
-        return refuse(format!("a database volume of {}", size.0));
+    let sizes = [
+        database.and_then(|database| database.storage_size.as_ref()),
+        database.and_then(|database| database.wal_storage_size.as_ref()),
+    ];
+    for size in sizes.into_iter().flatten() {
+        if let Some(most) = &class.database.max_storage_size
+            && is_more(size, most)
+        {
+            return refuse(format!("a database volume of {}", size.0));
+        }
     }
     let none = Quota::default();
     let most = class.max_quota.as_ref().unwrap_or(&none);

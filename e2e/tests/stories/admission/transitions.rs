@@ -59,6 +59,7 @@ fn all() -> Vec<Before> {
     let mut all = vec![
         tenant(),
         sized(),
+        sized_log(),
         adopting(),
         class(),
         release(),
@@ -172,6 +173,25 @@ fn sized() -> Before {
             refuses("a null database", [("/spec/database", Value::Null)], kept),
             refuses("an empty database", [("/spec/database", json!({}))], kept),
             takes("instances beside it", [("/spec/database/instances", json!(3))]),
+            takes(
+                "a log's volume beside it",
+                [("/spec/database/walStorageSize", json!("2Gi"))],
+            ),
+        ],
+    }
+}
+
+fn sized_log() -> Before {
+    let size = |text: &str| [("/spec/database/walStorageSize", json!(text))];
+    let kept = "walStorageSize can't be removed once it was set";
+    Before {
+        kind: "Tenant",
+        old: size("5Gi").to_vec(),
+        then: vec![
+            takes("more", size("6Gi")),
+            refuses("less", size("4Gi"), "walStorageSize can't shrink"),
+            refuses("none", [("/spec/database/walStorageSize", absent())], kept),
+            refuses("no database", [("/spec/database", absent())], kept),
         ],
     }
 }

@@ -32,10 +32,10 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             ..Outcome::default()
         };
     }
-    let (size, mut outcome) = storage_size(&scene, seen);
+    let mut outcome = Outcome::default();
     let surge = reencryption::surge(&scene);
     let cluster = Cluster {
-        spec: spec(&scene, size, surge),
+        spec: spec(&scene, &sizes(&scene, seen, &mut outcome), surge),
     };
     let mut marks = scene.marks();
     // A migration that is under way comes to its end first.
@@ -123,42 +123,52 @@ fn finding(seen: Option<&Seen>, suspended: bool, moving: Option<i32>) -> Finding
     Finding::new(TOPIC, false, "DatabaseNotReady", message)
 }
 
-/// The size to ask for: never less than what is there.
-fn storage_size(scene: &Scene<'_>, seen: Option<&Seen>) -> (String, Outcome) {
-    let wanted = &scene.model.database.storage_size.0;
-    let there = seen
-        .and_then(|seen| seen.live.pointer("/spec/storage/size"))
-        .and_then(|size| size.as_str());
-    match there {
+/// The sizes of an instance's volumes.
+struct Sizes {
+    data: String,
+    /// Of the write-ahead log's own volume.
+    wal: Option<String>,
+}
+
+/// The sizes to ask for: never less than what is there, and a volume that is there stays.
+fn sizes(scene: &Scene<'_>, seen: Option<&Seen>, outcome: &mut Outcome) -> Sizes {
+    let there = |path: &str| seen.and_then(|seen| seen.live.pointer(path)?.as_str());
+    let mut size = |path: &str, wanted: &str, field: &str| match there(path) {
         Some(there) if Amount::parse(there) > Amount::parse(wanted) => {
-            let wait = Wait {
+            outcome.waits.push(Wait {
                 reason: "StorageCannotShrink",
                 message: format!("the database's volumes have {there}; {wanted} is asked for"),
-                unblocked_by: format!("set spec.database.storageSize of the tenant to {there} or more"),
+                unblocked_by: format!("set spec.database.{field} of the tenant to {there} or more"),
                 stalls: false,
-            };
-            (
-                there.to_owned(),
-                Outcome {
-                    waits: vec![wait],
-                    ..Outcome::default()
-                },
-            )
+            });
+            there.to_owned()
         }
-        _ => (wanted.clone(), Outcome::default()),
+        _ => wanted.to_owned(),
+    };
+    let database = &scene.model.database;
+    let data = size("/spec/storage/size", &database.storage_size.0, "storageSize");
+    let wal = "/spec/walStorage/size";
+    Sizes {
+        data,
+        wal: match database.wal_storage_size {
+            Some(wanted) => Some(size(wal, &wanted.0, "walStorageSize")),
+            None => there(wal).map(str::to_owned),
+        },
     }
 }
 
-fn spec(scene: &Scene<'_>, size: String, surge: Option<Surge>) -> ClusterSpec {
+fn spec(scene: &Scene<'_>, sizes: &Sizes, surge: Option<Surge>) -> ClusterSpec {
     let (database, placement) = (&scene.model.database, scene.model.placement);
     let labels = [(TENANT_LABEL, scene.model.name), (TIER_LABEL, TIER)];
+    let storage = |size: &str| Storage {
+        size: size.to_owned(),
+        storage_class: database.class.storage_class_name.clone(),
+    };
     ClusterSpec {
         image_name: database.class.image.clone(),
         instances: surge.map_or(database.instances, |surge| surge.instances),
-        storage: Storage {
-            size,
-            storage_class: database.class.storage_class_name.clone(),
-        },
+        storage: storage(&sizes.data),
+        wal_storage: sizes.wal.as_deref().map(storage),
         bootstrap: Bootstrap {
             initdb: InitDb {
                 database: "app",

@@ -57,11 +57,17 @@ fn with_surge(scene: &Scene<'_>, quota: &Quota) -> Quota {
         .memory_request
         .as_ref()
         .or(defaults.map(|defaults| &defaults.memory_request));
+    let wal = database.wal_storage_size;
+    let storage = wal.map_or_else(
+        || database.storage_size.clone(),
+        |wal| database.storage_size.plus(wal),
+    );
+    let storage = Some(storage);
     for _ in 0..more {
         let room = [
             (&mut quota.cpu, cpu),
             (&mut quota.memory, memory),
-            (&mut quota.storage, Some(database.storage_size)),
+            (&mut quota.storage, storage.as_ref()),
         ];
         for (quota, needed) in room {
             if let (Some(quota), Some(needed)) = (quota, needed) {

@@ -16,6 +16,8 @@ pub struct ClusterSpec {
     pub image_name: String,
     pub instances: i32,
     pub storage: Storage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wal_storage: Option<Storage>,
     pub bootstrap: Bootstrap,
     pub enable_superuser_access: bool,
     pub resources: ResourceRequirements,

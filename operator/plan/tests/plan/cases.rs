@@ -238,6 +238,29 @@ fn a_planted_deployment_is_named_and_not_merged() {
 }
 
 #[test]
+fn a_volume_for_the_log_comes_when_it_is_asked_for_and_stays() {
+    let mut cluster = settled();
+    let of_log = |cluster: &mut Cluster| {
+        cluster.settle();
+        let database = cluster.body(Kind::Cluster, "db").unwrap();
+        database["spec"]["walStorage"]["size"].as_str().map(str::to_owned)
+    };
+    assert_eq!(of_log(&mut cluster), None);
+    let ask = |cluster: &mut Cluster, database: serde_json::Value| {
+        cluster.given.tenant.spec.database = Some(given::typed(database));
+        of_log(cluster)
+    };
+    let size = |text: &str| serde_json::json!({"walStorageSize": text});
+    assert_eq!(ask(&mut cluster, size("2Gi")).as_deref(), Some("2Gi"));
+    assert_eq!(ask(&mut cluster, size("3Gi")).as_deref(), Some("3Gi"));
+    // CloudNativePG can't take it away or make it smaller.
+    assert_eq!(ask(&mut cluster, serde_json::json!({})).as_deref(), Some("3Gi"));
+    assert_eq!(ask(&mut cluster, size("2Gi")).as_deref(), Some("3Gi"));
+    let blocker = &cluster.plan().status.blockers[0];
+    assert!(blocker.unblocked_by.contains("walStorageSize"), "{blocker:?}");
+}
+
+#[test]
 fn storage_never_shrinks() {
     let mut given = settled().given;
     given.tenant.spec.database = Some(given::typed(serde_json::json!({"storageSize": "512Mi"})));

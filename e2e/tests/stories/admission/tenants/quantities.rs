@@ -24,6 +24,18 @@ pub fn cases() -> Vec<Case> {
             "storageSize is at least 100Mi",
         ));
     }
+    for (size, verdict) in [("2Gi", true), ("2047Mi", false), ("5", false)] {
+        let log = one("/spec/database/walStorageSize", size);
+        cases.push(if verdict {
+            takes(format!("a log's volume of {size}"), log)
+        } else {
+            refuses(
+                format!("a log's volume of {size}"),
+                log,
+                "walStorageSize is at least 2Gi",
+            )
+        });
+    }
     for wrong in [
         "-1Gi",
         "+1Gi",

@@ -1,0 +1,108 @@
+//! A database's volumes: one of its own for the write-ahead log, and both grow when the tenant asks for more.
+
+use freehold_e2e::kube;
+use serde_json::{Value, json};
+
+use crate::stage::{
+    Guest, MINUTE, assert_nothing_lost, change, lab, lane, namespace, owner, tenant_manifest, wait_ready,
+};
+
+/// Bytes of a file system as its user sees it.
+fn room(namespace: &str, instance: &str, path: &str) -> u64 {
+    let df = [
+        "-n",
+        namespace,
+        "exec",
+        instance,
+        "-c",
+        "postgres",
+        "--",
+        "df",
+        "-B1",
+        "--output=size",
+        path,
+    ];
+    let told = kube::kubectl(lab(), &df).unwrap();
+    told.lines().last().unwrap().trim().parse().unwrap()
+}
+
+fn claims(namespace: &str) -> Vec<(String, Value)> {
+    let claims = kube::get(lab(), &["-n", namespace, "persistentvolumeclaims"]).unwrap();
+    let claims = claims["items"].as_array().unwrap().iter();
+    claims
+        .map(|claim| {
+            let name = claim["metadata"]["name"].as_str().unwrap().to_owned();
+            (name, claim["status"]["capacity"]["storage"].clone())
+        })
+        .collect()
+}
+
+#[test]
+fn the_log_gets_a_volume_of_its_own_and_volumes_grow() {
+    const GIB: u64 = 1 << 30;
+    let guest = Guest::absent("roomy");
+    let mut tenant = tenant_manifest(guest.0, 1);
+    tenant["spec"]["database"]["walStorageSize"] = "2Gi".into();
+    kube::apply(lab(), &[tenant]).unwrap();
+    wait_ready(guest.0, 4 * MINUTE);
+    let own = namespace(guest.0);
+    let named: Vec<String> = claims(&own).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(named, ["db-1", "db-1-wal"]);
+    let keys = kube::get(lab(), &["tenant", guest.0]).unwrap()["status"]["keys"].clone();
+    assert_eq!(
+        keys["dataKeys"].as_array().unwrap().len(),
+        2,
+        "each volume has a key of its own"
+    );
+    let (data, log) = ("/var/lib/postgresql/data", "/var/lib/postgresql/wal");
+    let before = (room(&own, "db-1", data), room(&own, "db-1", log));
+    assert!(before.0 < GIB && before.1 > GIB, "{before:?}");
+    let link = [
+        "-n",
+        &own,
+        "exec",
+        "db-1",
+        "-c",
+        "postgres",
+        "--",
+        "readlink",
+        "/var/lib/postgresql/data/pgdata/pg_wal",
+    ];
+    assert!(kube::kubectl(lab(), &link).unwrap().starts_with(log));
+    let user = owner(guest.0);
+    let path = lane(&user, "Roomy");
+    user.post(&path, &json!({"title": "before the volume grew"}))
+        .unwrap();
+
+    change(
+        guest.0,
+        &json!({"database": {"storageSize": "2Gi", "walStorageSize": "3Gi"}}),
+    );
+    kube::until("the volumes to be enlarged", 2 * MINUTE, || {
+        let volumes = kube::get(lab(), &["persistentvolumes"])?;
+        let mut sizes: Vec<&str> = volumes["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|volume| volume["spec"]["claimRef"]["namespace"] == own.as_str())
+            .filter_map(|volume| volume["spec"]["capacity"]["storage"].as_str())
+            .collect();
+        sizes.sort_unstable();
+        Ok((sizes == ["2Gi", "3Gi"]).then_some(()))
+    })
+    .unwrap();
+    // The lab's driver enlarges the file system when the volume is staged anew.
+    change(guest.0, &json!({"desiredState": "Suspended"}));
+    wait_ready(guest.0, 2 * MINUTE);
+    kube::until("the database's pod to be gone", MINUTE, || {
+        let pods = kube::get(lab(), &["-n", &own, "pods", "-l", "cnpg.io/cluster=db"])?;
+        Ok(pods["items"].as_array().is_some_and(Vec::is_empty).then_some(()))
+    })
+    .unwrap();
+    change(guest.0, &json!({"desiredState": "Active"}));
+    wait_ready(guest.0, 4 * MINUTE);
+    let after = (room(&own, "db-1", data), room(&own, "db-1", log));
+    println!("{before:?} bytes became {after:?}; {:?}", claims(&own));
+    assert!(after.0 > GIB && after.1 > 2 * GIB, "{after:?}");
+    assert_nothing_lost(guest.0, &["before the volume grew".to_owned()]);
+}
