@@ -12,7 +12,11 @@ use super::net::{HOST_LINK, HTTPS_PORT, NODE_NET, unlink_host};
 use super::{Lab, host, shell};
 
 /// Free disk for a cold start: Go's and Cargo's caches, binaries, images, volumes (measured: 22 GiB).
-const DISK_GIB: u64 = 25;
+const COLD_GIB: u64 = 25;
+/// The same where Go's caches are filled already (measured: 11 GiB). Whether they are can't be told beforehand.
+const WARM_GIB: u64 = 13;
+/// A lab that was built before needs room for volumes alone.
+const BUILT_GIB: u64 = 3;
 /// The idle lab takes under 3 GiB; linking Kubernetes takes about as much again.
 const MEMORY_GIB: u64 = 6;
 
@@ -56,12 +60,22 @@ fn memory() -> Result<()> {
 }
 
 fn disk(lab: &Lab) -> Result<()> {
-    // A lab that was built before needs room for volumes alone.
-    let need = if lab.bin("traefik").exists() { 3 } else { DISK_GIB };
     let existing = lab.dir.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
     let stat = nix::sys::statvfs::statvfs(existing)?;
     let free = (stat.blocks_available() * stat.fragment_size()) >> 30;
-    enough(&format!("free disk under {}", existing.display()), need, free)
+    let what = format!("free disk under {}", existing.display());
+    if let Some(warning) = room(lab.bin("traefik").exists(), &what, free)? {
+        eprintln!("{warning}");
+    }
+    Ok(())
+}
+
+/// Too little is an error; what may be too little is a warning.
+fn room(built: bool, what: &str, free: u64) -> Result<Option<String>> {
+    enough(what, if built { BUILT_GIB } else { WARM_GIB }, free)?;
+    Ok((!built && free < COLD_GIB).then(|| {
+        format!("warning: a first start takes up to {COLD_GIB} GiB of {what}, there are {free}; enough where Go's caches are filled")
+    }))
 }
 
 fn enough(what: &str, need: u64, found: u64) -> Result<()> {
@@ -119,13 +133,21 @@ fn parse(network: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{enough, overlaps};
+    use super::{enough, overlaps, room};
 
     #[test]
     fn too_little_is_said_with_what_is_needed_and_what_is_there() {
         assert!(enough("free memory", 6, 6).is_ok());
         let told = enough("free memory", 6, 5).unwrap_err().to_string();
         assert_eq!(told, "the lab needs 6 GiB of free memory, there are 5");
+    }
+
+    #[test]
+    fn disk_that_may_do_is_a_warning_and_disk_that_can_not_is_an_error() {
+        let warns = |built, free| room(built, "free disk", free).unwrap().is_some();
+        assert!(!warns(false, 25) && warns(false, 24) && warns(false, 13));
+        assert!(room(false, "free disk", 12).is_err());
+        assert!(!warns(true, 3) && room(true, "free disk", 2).is_err());
     }
 
     #[test]
