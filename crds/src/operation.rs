@@ -157,7 +157,7 @@ pub enum Phase {
     Pending,
     Running,
     Succeeded,
-    /// Given up before anything was done.
+    /// Given up: nothing more happens.
     Cancelled,
 }
 

@@ -33,6 +33,7 @@ pub fn run(lab: &Lab) -> Result<()> {
     isolation(lab, &postgresql)?;
     verified(lab)?;
     rotated(lab, TENANTS[0])?;
+    reencrypted(lab, TENANTS[0])?;
     refusals(lab)?;
     sleep_and_wake(lab, TENANTS[1])?;
     for tenant in TENANTS {
@@ -204,6 +205,48 @@ fn rotated(lab: &Lab, tenant: &str) -> Result<()> {
         "  {tenant:<8} rotated on demand to version {} after {}: each data key is wrapped by it, the old version is destroyed",
         keys["version"],
         shown(begin.elapsed())
+    );
+    Ok(())
+}
+
+/// The database moves to volumes with new data keys, step by step, while it is used.
+fn reencrypted(lab: &Lab, tenant: &str) -> Result<()> {
+    let ids = |object: &Value| -> Vec<String> {
+        let keys = object["status"]["keys"]["dataKeys"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        keys.filter_map(|key| key["id"].as_str().map(str::to_owned))
+            .collect()
+    };
+    let before = kube::get(lab, &["tenant", tenant])?;
+    let word = format!(
+        "demo-{}",
+        before["metadata"]["resourceVersion"].as_str().unwrap_or("1")
+    );
+    let begin = Instant::now();
+    let patch = json!({"spec": {"keys": {"rotateDataKeys": word}}}).to_string();
+    kube::kubectl(lab, &["patch", "tenant", tenant, "--type=merge", "-p", &patch])?;
+    let mut told = String::new();
+    let after = kube::until("the new data keys", Duration::from_secs(300), || {
+        let object = kube::get(lab, &["tenant", tenant])?;
+        let message = conditions(&object)
+            .into_iter()
+            .find(|(kind, ..)| kind == "KeysCurrent");
+        let message = message.map_or(String::new(), |(_, _, message)| message.to_owned());
+        let step = message.split(" (").next().unwrap_or_default();
+        if step.contains("moves to volumes") && step != told {
+            step.clone_into(&mut told);
+            println!("  {tenant:<8} {step} ({})", shown(begin.elapsed()));
+        }
+        let done = object["status"]["keys"]["dataKeysAcknowledged"] == word.as_str();
+        Ok(done.then_some(object))
+    })?;
+    println!(
+        "  {tenant:<8} written anew under new data keys after {}: {} became {}",
+        shown(begin.elapsed()),
+        ids(&before).join(", "),
+        ids(&after).join(", ")
     );
     Ok(())
 }

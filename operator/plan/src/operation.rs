@@ -1,4 +1,5 @@
-//! How a TenantOperation goes on: one step over, the next begun, in one write that stands before the next one's effects.
+//! How a TenantOperation goes on: one step over, the next begun, in one write that stands before the next one's effects. And
+//! how one is given up.
 
 use freehold_crds::{Evidence, Phase, TenantOperationStatus};
 use jiff::Timestamp;
@@ -35,6 +36,28 @@ pub fn advance(
     }
     if next.is_none() {
         status.finished_at = Some(now);
+    }
+    Record::Advance {
+        name: name.to_owned(),
+        resource_version: operation.resource_version.clone(),
+        status,
+    }
+}
+
+/// The write that gives an operation up, where it is.
+pub fn cancel((name, operation): (&str, &Operation), now: Timestamp, why: Option<&str>) -> Record {
+    let now = Time(stamp(now));
+    let mut status = TenantOperationStatus {
+        phase: Phase::Cancelled,
+        finished_at: Some(now.clone()),
+        ..operation.status.clone()
+    };
+    if let Some(why) = why {
+        status.evidence.push(Evidence {
+            step: status.step.clone().unwrap_or_default(),
+            at: now,
+            message: why.to_owned(),
+        });
     }
     Record::Advance {
         name: name.to_owned(),

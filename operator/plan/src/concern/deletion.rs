@@ -6,15 +6,13 @@
 
 use std::time::Duration;
 
-use freehold_crds::{
-    DeletionOperation, DeletionPolicy, OperationType, Phase, TenantOperationSpec, TenantOperationStatus,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use freehold_crds::{DeletionOperation, DeletionPolicy, OperationType, Phase, TenantOperationSpec};
 
-use crate::clock::{soon, stamp};
+use crate::clock::soon;
 use crate::input::{Input, Operation};
 use crate::model::incarnation;
 use crate::names::OperationName;
+use crate::operation::cancel;
 use crate::outcome::{Finding, Outcome, Record, Wait};
 
 pub const TOPIC: &str = "Deletable";
@@ -63,7 +61,7 @@ pub fn plan(input: &Input<'_>, delay: Duration) -> Outcome {
     };
     let finding = match pending {
         Some((name, operation)) if !fits(operation) => {
-            outcome.records.push(cancel(input, name, operation));
+            outcome.records.push(cancel((name, operation), input.now, None));
             outcome.wake_at(soon(input.now));
             if protected {
                 shut()
@@ -147,18 +145,6 @@ fn announce(input: &Input<'_>) -> Record {
             }),
             rotation: None,
             reencryption: None,
-        },
-    }
-}
-
-fn cancel(input: &Input<'_>, name: &str, operation: &Operation) -> Record {
-    Record::Advance {
-        name: name.to_owned(),
-        resource_version: operation.resource_version.clone(),
-        status: TenantOperationStatus {
-            phase: Phase::Cancelled,
-            finished_at: Some(Time(stamp(input.now))),
-            ..operation.status.clone()
         },
     }
 }

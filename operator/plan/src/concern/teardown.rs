@@ -17,8 +17,8 @@ use crate::kind::Kind;
 use crate::model::namespace;
 use crate::names::{HIBERNATION, OPERATOR_BINDING, RETAINED_AT};
 use crate::object::{Id, Object};
-use crate::operation::advance;
-use crate::outcome::{Action, Finalizer, Finding, Outcome, Wait};
+use crate::operation::{advance, cancel};
+use crate::outcome::{Action, Finalizer, Finding, Outcome, Record, Wait};
 use crate::seen::Facts;
 
 /// One step.
@@ -146,6 +146,9 @@ pub fn plan(input: &Input<'_>) -> Teardown {
                 let next = steps.get(at + 1).map(|step| step.as_str());
                 let record = advance((name, operation), input.now, Some(over), next);
                 step.outcome.records.push(record);
+                if steps[at] == Step::Keys {
+                    step.outcome.records.extend(given_up(input));
+                }
             }
             told(input, steps[at], step)
         }
@@ -157,6 +160,13 @@ pub fn plan(input: &Input<'_>) -> Teardown {
             told(input, steps[0], begin)
         }
     }
+}
+
+/// Rotations that were under way, of keys that are no more.
+fn given_up(input: &Input<'_>) -> Option<Record> {
+    let rotation = keys::under_way(input)?;
+    let why = "the tenant was deleted, and its keys with it";
+    Some(cancel(rotation, input.now, Some(why)))
 }
 
 /// What a step still has to do; nothing when it is over.

@@ -1,6 +1,6 @@
 //! New data keys: the database moves to other volumes without losing its primary, its replicas or a key.
 
-use freehold_crds::{DesiredState, OperationType, Phase, TenantKeys};
+use freehold_crds::{DeletionPolicy, DesiredState, OperationType, Phase, TenantKeys};
 use freehold_plan::{Action, Kind};
 use jiff::SignedDuration;
 
@@ -210,6 +210,32 @@ fn with_a_failover_in_the_middle_no_primary_is_removed() {
         cluster.tick();
     }
     panic!("nothing was ever removed");
+}
+
+#[test]
+fn of_a_tenant_that_ends_with_its_data_no_rotation_stays_under_way() {
+    for ask in [ask, |cluster: &mut Cluster, word: &str| {
+        cluster.given.tenant.spec.keys = Some(TenantKeys {
+            rotate_tenant_key: Some(word.into()),
+            ..TenantKeys::default()
+        });
+    }] {
+        let mut cluster = of_instances(1);
+        cluster.release(DeletionPolicy::Delete);
+        ask(&mut cluster, "now");
+        for _ in 0..3 {
+            cluster.pass(usize::MAX);
+        }
+        cluster.delete();
+        cluster.settle();
+        assert!(cluster.gone);
+        let phases: Vec<Phase> = cluster
+            .operations()
+            .map(|operation| operation.status.phase)
+            .collect();
+        assert!(phases.contains(&Phase::Cancelled), "{phases:?}");
+        assert!(phases.iter().all(|phase| phase.is_over()), "{phases:?}");
+    }
 }
 
 #[test]
