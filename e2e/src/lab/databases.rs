@@ -1,8 +1,9 @@
 //! A stand-in for CloudNativePG's controller, for more tenants than this machine has memory for: every `Cluster` of a
-//! tenant is ready at once, with the Secrets that its users mount and no PostgreSQL behind it.
+//! tenant is ready at once, with the Secrets that its users mount, the claims of its volumes, and no PostgreSQL behind it.
 //!
 //! The real controller is told to look at its own namespace alone for as long as this lives, so its webhooks go on
-//! answering. In: a watch on all Clusters. Out, once for each: two Secrets and one status.
+//! answering. In: a watch on all Clusters. Out, once for each: two Secrets, a claim for each volume, one status. No pod
+//! mounts the claims, so a StorageClass that waits for one makes no disk.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -26,6 +27,11 @@ const CLUSTERS: &str = "/apis/postgresql.cnpg.io/v1/clusters";
 /// What CloudNativePG says of a cluster that is well.
 const HEALTHY: &str = "Cluster in healthy state";
 const CONTROLLER: [&str; 3] = ["-n", "cnpg-system", "deployment/cnpg-controller-manager"];
+/// Who it is: admission lets nobody else make a claim that a Cluster owns.
+const ITSELF: [&str; 2] = [
+    "--as=system:serviceaccount:cnpg-system:cnpg-manager",
+    "--as-group=system:masters",
+];
 
 /// The stand-in at work; the real controller takes over again when it is dropped.
 #[derive(Debug)]
@@ -42,6 +48,7 @@ impl Databases {
     pub fn start(lab: &Lab, prefix: &str) -> Result<Databases> {
         let socket = std::env::temp_dir().join(format!("databases-{}.sock", std::process::id()));
         let proxy = tied(addons::kubectl(lab))
+            .args(ITSELF)
             .arg("proxy")
             .arg(format!("--unix-socket={}", socket.display()))
             .stdin(Stdio::null())
@@ -158,6 +165,10 @@ impl Worker {
             // There already (409) after a start anew; the namespace ends (403) or is gone (404): nobody waits for it.
             self.api.write("POST", &path, &secret, &[403, 404, 409])?;
         }
+        for claim in claims(cluster, namespace, name) {
+            let path = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims");
+            self.api.write("POST", &path, &claim, &[403, 404, 409])?;
+        }
         let path = format!("/apis/postgresql.cnpg.io/v1/namespaces/{namespace}/clusters/{name}/status");
         self.api
             .write("PATCH", &path, &json!({"status": status(cluster, name)}), &[404])
@@ -199,8 +210,7 @@ fn secrets(cluster: &Value, namespace: &str, name: &str, authority: &str) -> [Va
     let secret = |suffix: &str, kind: &str, data: Value| {
         json!({"apiVersion": "v1", "kind": "Secret", "type": kind, "stringData": data, "metadata": {
             "name": format!("{name}-{suffix}"), "namespace": namespace, "labels": {"cnpg.io/cluster": name},
-            "ownerReferences": [{"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "name": name, "uid": uid,
-                "controller": true}]}})
+            "ownerReferences": owners(cluster, name)}})
     };
     // Nobody logs in with it: the uid is different for each, which is all that is asked of it.
     let account = json!({"username": "app", "password": uid, "dbname": "app", "port": "5432",
@@ -209,6 +219,39 @@ fn secrets(cluster: &Value, namespace: &str, name: &str, authority: &str) -> [Va
         secret("app", "kubernetes.io/basic-auth", account),
         secret("ca", "Opaque", json!({"ca.crt": authority})),
     ]
+}
+
+fn owners(cluster: &Value, name: &str) -> Value {
+    json!([{"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "name": name, "uid": cluster["metadata"]["uid"],
+        "controller": true}])
+}
+
+/// The claims of all instances: data, and WAL where the Cluster has volumes for it. They bear the labels that the Cluster
+/// lets its objects inherit.
+fn claims(cluster: &Value, namespace: &str, name: &str) -> Vec<Value> {
+    let spec = &cluster["spec"];
+    let roles = [
+        ("", "PG_DATA", &spec["storage"]),
+        ("-wal", "PG_WAL", &spec["walStorage"]),
+    ];
+    let claim = |serial: i64, suffix: &str, role: &str, storage: &Value| {
+        let instance = format!("{name}-{serial}");
+        let mut labels = spec["inheritedMetadata"]["labels"].clone();
+        labels["cnpg.io/cluster"] = name.into();
+        labels["cnpg.io/instanceName"] = instance.clone().into();
+        labels["cnpg.io/pvcRole"] = role.into();
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": format!("{instance}{suffix}"), "namespace": namespace, "labels": labels,
+                "annotations": {"cnpg.io/nodeSerial": serial.to_string(), "cnpg.io/pvcStatus": "ready"},
+                "ownerReferences": owners(cluster, name)},
+            "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": storage["storageClass"],
+                "resources": {"requests": {"storage": storage["size"]}}}})
+    };
+    (1..=instances(cluster))
+        .flat_map(|serial| roles.map(|(suffix, role, storage)| (serial, suffix, role, storage)))
+        .filter(|(.., storage)| !storage.is_null())
+        .map(|(serial, suffix, role, storage)| claim(serial, suffix, role, storage))
+        .collect()
 }
 
 /// One authority for all: clients parse it, and nobody connects.
@@ -293,3 +336,38 @@ impl std::fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_instance_has_its_claims_with_the_labels_of_the_cluster_and_of_what_it_inherits() {
+        let mut cluster = json!({
+            "metadata": {"uid": "u"},
+            "spec": {"instances": 2, "storage": {"size": "1Gi", "storageClass": "encrypted"},
+                "inheritedMetadata": {"labels": {"freehold.dev/tenant": "acme"}}},
+        });
+        let names = |cluster: &Value| -> Vec<String> {
+            let all = claims(cluster, "ns", "db");
+            all.iter()
+                .map(|claim| claim["metadata"]["name"].to_string())
+                .collect()
+        };
+        assert_eq!(names(&cluster), [r#""db-1""#, r#""db-2""#]);
+        let claim = claims(&cluster, "ns", "db").remove(1);
+        assert_eq!(
+            claim["metadata"]["labels"],
+            json!({"freehold.dev/tenant": "acme", "cnpg.io/cluster": "db", "cnpg.io/instanceName": "db-2",
+                "cnpg.io/pvcRole": "PG_DATA"})
+        );
+        assert_eq!(claim["metadata"]["ownerReferences"][0]["uid"], "u");
+        assert_eq!(claim["spec"]["storageClassName"], "encrypted");
+        cluster["spec"]["walStorage"] = json!({"size": "2Gi"});
+        assert_eq!(names(&cluster)[1], r#""db-1-wal""#);
+        assert_eq!(
+            claims(&cluster, "ns", "db")[3]["spec"]["resources"]["requests"]["storage"],
+            "2Gi"
+        );
+    }
+}
