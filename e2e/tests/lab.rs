@@ -112,7 +112,7 @@ fn down_leaves_nothing_and_up_starts_again() {
             "{part}"
         );
     }
-    assert!(parts.len() >= 13, "{parts:?}");
+    assert!(parts.len() >= 15, "{parts:?}");
     println!(
         "the idle lab takes {} MiB",
         status["memoryBytes"].as_u64().unwrap() >> 20

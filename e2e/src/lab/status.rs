@@ -39,26 +39,44 @@ pub struct PartStatus {
     pub log: String,
 }
 
-/// Add-ons: part, namespace, Deployment, label selector of its pods.
-const DEPLOYMENTS: &[(&str, &str, &str, &str)] = &[
-    ("coredns", "kube-system", "coredns", "k8s-app=kube-dns"),
+/// What runs in pods: part, namespace, its workload as `kind/name`, label selector of its pods.
+const WORKLOADS: &[(&str, &str, &str, &str)] = &[
+    ("coredns", "kube-system", "deployment/coredns", "k8s-app=kube-dns"),
     (
         "local-path-provisioner",
         "local-path-storage",
-        "local-path-provisioner",
+        "deployment/local-path-provisioner",
         "app=local-path-provisioner",
     ),
     (
+        "csi-controller",
+        "freehold-csi",
+        "deployment/controller",
+        "app=controller",
+    ),
+    ("csi-node", "freehold-csi", "daemonset/node", "app=node"),
+    (
         "cnpg-manager",
         "cnpg-system",
-        "cnpg-controller-manager",
+        "deployment/cnpg-controller-manager",
         "app.kubernetes.io/name=cloudnative-pg",
     ),
-    ("traefik", "traefik", "traefik", "app.kubernetes.io/name=traefik"),
+    (
+        "traefik",
+        "traefik",
+        "deployment/traefik",
+        "app.kubernetes.io/name=traefik",
+    ),
+    (
+        "freehold-keys",
+        "freehold-keys",
+        "deployment/freehold-keys",
+        "app.kubernetes.io/name=freehold-keys",
+    ),
     (
         "freehold",
         "freehold-system",
-        "freehold",
+        "deployment/freehold",
         "app.kubernetes.io/name=freehold",
     ),
 ];
@@ -89,7 +107,7 @@ pub fn read(lab: &Lab) -> Result<Status> {
         status.volumes.insert(node.name(), lab.volumes(&node.name()));
         status.parts.extend(processes(lab, node)?);
     }
-    status.parts.extend(deployments(lab));
+    status.parts.extend(workloads(lab));
     status.memory_bytes = status.parts.iter().map(|p| p.memory_bytes).sum();
     Ok(status)
 }
@@ -188,7 +206,10 @@ fn resident(pid: u32) -> u64 {
 fn version(lab: &Lab, part: &str) -> String {
     let program = match part {
         "etcd" => return builds::required(lab, "kube", "go.etcd.io/etcd/server/v3").unwrap_or_default(),
-        "freehold" => return env!("CARGO_PKG_VERSION").into(),
+        // Of this workspace.
+        "freehold" | "freehold-keys" | "csi-controller" | "csi-node" => {
+            return env!("CARGO_PKG_VERSION").into();
+        }
         other => PROGRAMS
             .iter()
             .find(|p| p.name == other)
@@ -199,7 +220,7 @@ fn version(lab: &Lab, part: &str) -> String {
         .unwrap_or_default()
 }
 
-fn deployments(lab: &Lab) -> Vec<PartStatus> {
+fn workloads(lab: &Lab) -> Vec<PartStatus> {
     let get = |args: &[&str]| -> Value {
         shell::capture(
             addons::kubectl(lab)
@@ -211,31 +232,45 @@ fn deployments(lab: &Lab) -> Vec<PartStatus> {
         .unwrap_or_default()
     };
     let mut all = Vec::new();
-    for (part, namespace, name, selector) in DEPLOYMENTS {
-        let deployment = get(&["-n", namespace, "deployment", name]);
-        if deployment.is_null() {
+    for (part, namespace, name, selector) in WORKLOADS {
+        let workload = get(&["-n", namespace, name]);
+        if workload.is_null() {
             continue;
         }
-        let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1);
-        let ready = deployment["status"]["readyReplicas"].as_u64().unwrap_or_default();
         let pods = get(&["-n", namespace, "pods", "-l", selector]);
         let pods = pods["items"].as_array().cloned().unwrap_or_default();
         let memory = pods.iter().filter_map(pod_memory).sum();
-        let restarts = pods
-            .iter()
-            .filter_map(|p| p["status"]["containerStatuses"][0]["restartCount"].as_u64())
-            .sum();
         all.push(PartStatus {
             name: (*part).into(),
             node: "pods".into(),
-            state: if ready >= wanted { "Ready" } else { "NotReady" }.into(),
+            state: if is_ready(&workload) { "Ready" } else { "NotReady" }.into(),
             version: version(lab, part),
             memory_bytes: memory,
-            restarts,
+            restarts: pods.iter().map(restarts).sum(),
             log: format!("cargo xtask logs {part}"),
         });
     }
     all
+}
+
+/// Whether all pods of a Deployment or DaemonSet are ready.
+fn is_ready(workload: &Value) -> bool {
+    let status = &workload["status"];
+    let (wanted, ready) = if workload["kind"] == "DaemonSet" {
+        (&status["desiredNumberScheduled"], &status["numberReady"])
+    } else {
+        (&workload["spec"]["replicas"], &status["readyReplicas"])
+    };
+    ready.as_u64().unwrap_or_default() >= wanted.as_u64().unwrap_or(1)
+}
+
+/// Of all containers of a pod.
+fn restarts(pod: &Value) -> u64 {
+    let containers = pod["status"]["containerStatuses"].as_array();
+    let counts = containers.into_iter().flatten();
+    counts
+        .filter_map(|container| container["restartCount"].as_u64())
+        .sum()
 }
 
 fn pod_memory(pod: &Value) -> Option<u64> {
@@ -276,10 +311,18 @@ pub fn table(status: &Status) -> String {
 
 /// Shows the log of a part: the file of a process, or the pods' of an add-on.
 pub fn logs(lab: &Lab, part: &str, follow: bool) -> Result<()> {
-    let mut command = match DEPLOYMENTS.iter().find(|(name, ..)| *name == part) {
+    let mut command = match WORKLOADS.iter().find(|(name, ..)| *name == part) {
         Some((_, namespace, _, selector)) => {
             let mut command = addons::kubectl(lab);
-            command.args(["-n", namespace, "logs", "--prefix", "--tail=200", "-l", selector]);
+            command.args([
+                "-n",
+                namespace,
+                "logs",
+                "--prefix",
+                "--all-containers",
+                "--tail=200",
+            ]);
+            command.args(["-l", selector]);
             command
         }
         None if lab.log(part).exists() => {
@@ -300,4 +343,31 @@ pub fn logs(lab: &Lab, part: &str, follow: bool) -> Result<()> {
         bail!("the log of {part} can't be shown: {status}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_set_is_ready_when_it_is_on_every_node_and_a_deployment_when_all_its_replicas_are() {
+        let mut daemons =
+            json!({"kind": "DaemonSet", "status": {"desiredNumberScheduled": 2, "numberReady": 1}});
+        assert!(!is_ready(&daemons));
+        daemons["status"]["numberReady"] = 2.into();
+        assert!(is_ready(&daemons));
+        let mut deployment = json!({"kind": "Deployment", "spec": {"replicas": 1}, "status": {}});
+        assert!(!is_ready(&deployment));
+        deployment["status"]["readyReplicas"] = 1.into();
+        assert!(is_ready(&deployment));
+    }
+
+    #[test]
+    fn restarts_are_those_of_all_containers_of_a_pod() {
+        let pod = json!({"status": {"containerStatuses": [{"restartCount": 1}, {"restartCount": 2}]}});
+        assert_eq!(restarts(&pod), 3);
+        assert_eq!(restarts(&json!({})), 0);
+    }
 }
