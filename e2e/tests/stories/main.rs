@@ -9,6 +9,7 @@ mod faults;
 mod hostile;
 mod hostnames;
 mod isolation;
+mod key_faults;
 mod keys;
 mod kills;
 mod leaving;
