@@ -2,6 +2,9 @@
 //! These tests end the lab that runs; `cargo xtask test` runs them last.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "lab/moving.rs"]
+mod moving;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
