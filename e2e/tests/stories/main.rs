@@ -17,6 +17,7 @@ mod operator;
 mod reencryption;
 mod scale;
 mod serving;
+mod speed;
 mod stage;
 mod storage;
 mod suspension;
