@@ -24,14 +24,14 @@ fn sample(lab: &Lab, file: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// A tenant, for the sake of its keys: with the samples' placeholders of images, none of its own pods starts.
+/// A tenant, for the sake of its keys; it sleeps, and with the samples' placeholders of images no pod of its own could start.
 fn tenant(lab: &Lab) {
     let mut class = sample(lab, "class.yaml");
     class["spec"]["database"]["storageClassName"] = "encrypted".into();
     let tenant = json!({"apiVersion": "freehold.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": NAME}, "spec": {
         "displayName": NAME, "owner": {"email": "owner@mover.example"}, "edition": "Standard", "seats": 5,
         "region": "eu-central", "className": "standard", "release": {"name": "board-1.0.0"},
-        "hostnames": ["mover.localhost"]}});
+        "hostnames": ["mover.localhost"], "desiredState": "Suspended"}});
     kube::apply(lab, &[class, sample(lab, "release.yaml"), tenant]).unwrap();
     kube::until("the tenant's namespace", MINUTE, || {
         Ok(kube::get(lab, &["-n", NAMESPACE, "serviceaccount", "default"]).ok())

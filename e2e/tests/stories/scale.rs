@@ -94,12 +94,17 @@ fn is_upkeep(verb: &str, resource: &str) -> bool {
     verb == "watch" || known.iter().any(|of| resource.starts_with(of))
 }
 
+/// Requests that are about keys, when nothing else is under way.
+fn counts(verb: &str, resource: &str) -> bool {
+    !is_upkeep(verb, resource) && !is_verification(verb, resource)
+}
+
 /// The operator's requests since a mark, once it makes no more.
 fn until_rest(since: Marker) -> Requests {
     let (mut last, mut at) = (0, Instant::now());
     kube::until("the operator to rest", 2 * MINUTE, || {
         let requests = requests_of(lab(), OPERATOR, since)?;
-        let now = sum(&requests, |verb, resource| !is_upkeep(verb, resource));
+        let now = sum(&requests, counts);
         if now != last {
             (last, at) = (now, Instant::now());
         }
@@ -149,7 +154,7 @@ fn create(names: &[String]) -> f64 {
     kube::apply(lab(), &manifests).unwrap();
     let applied = begin.elapsed();
     let is_whole =
-        |tenant: &Value| kube::condition(tenant, "Ready") == "True" && data_keys(tenant).len() == 1;
+        |tenant: &Value| kube::condition(tenant, "Ready") == "True" && !data_keys(tenant).is_empty();
     kube::until("all tenants to be Ready with their keys", 15 * MINUTE, || {
         Ok((count(names, is_whole) == names.len()).then_some(()))
     })
@@ -252,9 +257,8 @@ fn rotate(names: &[String]) -> Rotation {
     });
     let took = begin.elapsed();
     let requests = until_rest(since);
-    let counted = |verb: &str, resource: &str| !is_upkeep(verb, resource) && !is_verification(verb, resource);
     show(&requests, names.len());
-    let of_each = sum(&requests, counted) as f64 / names.len() as f64;
+    let of_each = sum(&requests, counts) as f64 / names.len() as f64;
     println!(
         "{} tenant keys rotated: asked for within {:.1} s, all acknowledged after {:.1} s; {of_each:.1} requests for each; \
          {} pods, operator {} MiB",
