@@ -1,10 +1,7 @@
 //! The driver is killed in the middle of calls; the next process finishes, and nothing is lost or left.
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use freehold_csi::loops::Device;
 use freehold_csi::proto::csi::controller_client::ControllerClient;
@@ -12,67 +9,9 @@ use freehold_csi::proto::csi::node_client::NodeClient;
 use freehold_csi::proto::csi::volume_capability::access_mode::Mode;
 use freehold_csi::proto::csi::*;
 use freehold_csi::{mounts, staging};
-use tonic::transport::{Channel, Endpoint};
 
 use crate::bench::{Bench, MIB, OneNode, capability, text};
-
-/// The binary as it is deployed, with a key of the tests.
-struct Driver {
-    process: Child,
-    socket: PathBuf,
-}
-
-impl Driver {
-    fn start(bench: &Bench) -> Driver {
-        let key = bench.root.join("key.json");
-        fs::write(&key, r#"{"key": "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="}"#).unwrap();
-        let socket = bench.root.join("csi.sock");
-        let _ = fs::remove_file(&socket);
-        let process = Command::new(env!("CARGO_BIN_EXE_freehold-csi"))
-            .arg(format!("--endpoint=unix:{}", socket.display()))
-            .arg(format!("--state-dir={}", bench.root.join("store").display()))
-            .arg(format!("--test-key-file={}", key.display()))
-            .args(["--node-id", "n1"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !socket.exists() {
-            assert!(Instant::now() < deadline, "the driver doesn't listen");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        Driver { process, socket }
-    }
-
-    async fn channel(&self) -> Channel {
-        let endpoint = format!("unix://{}", self.socket.display());
-        let endpoint = Endpoint::from_shared(endpoint).unwrap();
-        // The socket is there a moment before somebody listens.
-        for _ in 0..100 {
-            if let Ok(channel) = endpoint.connect().await {
-                return channel;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        panic!("the driver doesn't answer")
-    }
-
-    /// As the kernel does when memory is short.
-    fn kill(mut self) {
-        self.process.kill().unwrap();
-        let status = self.process.wait().unwrap();
-        assert_eq!(status.signal(), Some(9));
-    }
-}
-
-/// A test that fails leaves no process.
-impl Drop for Driver {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use crate::driver::Driver;
 
 fn create() -> CreateVolumeRequest {
     CreateVolumeRequest {

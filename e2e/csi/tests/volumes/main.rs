@@ -3,6 +3,7 @@
 
 mod bench;
 mod crashes;
+mod driver;
 mod nodes;
 mod secrecy;
 mod use_of_volumes;
