@@ -365,6 +365,8 @@ fn budget(selector: LabelSelector) -> PodDisruptionBudget {
     let spec = PodDisruptionBudgetSpec {
         max_unavailable: Some(IntOrString::Int(1)),
         selector: Some(selector),
+        // A pod that isn't ready serves nobody, and must not hold a node that is to be drained.
+        unhealthy_pod_eviction_policy: Some("AlwaysAllow".into()),
         ..PodDisruptionBudgetSpec::default()
     };
     PodDisruptionBudget {

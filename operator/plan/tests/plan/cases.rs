@@ -470,3 +470,10 @@ fn what_the_api_server_refuses_is_said() {
     let plan = freehold_plan::plan(&given.input());
     assert_eq!(plan.status.blockers, []);
 }
+
+#[test]
+fn a_pod_that_is_not_ready_holds_no_node_that_is_drained() {
+    let cluster = settled();
+    let budget = cluster.body(Kind::PodDisruptionBudget, "web").unwrap();
+    assert_eq!(budget["spec"]["unhealthyPodEvictionPolicy"], "AlwaysAllow");
+}
