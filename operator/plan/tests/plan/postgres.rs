@@ -16,6 +16,8 @@ pub struct Postgres {
     primary: Option<u32>,
     target: Option<u32>,
     marked: BTreeSet<u32>,
+    /// No more instances find room.
+    pub full: bool,
 }
 
 fn named(serial: u32) -> String {
@@ -100,7 +102,7 @@ impl Cluster {
             }
             return;
         }
-        while self.postgres.instances.len() < wanted {
+        while self.postgres.instances.len() < wanted && !self.postgres.full {
             self.add_instance(&id.namespace);
         }
     }

@@ -186,6 +186,36 @@ fn a_cryptoperiod_that_is_over_waits_for_a_window_and_a_wish_does_not() {
 }
 
 #[test]
+fn a_surge_that_finds_no_room_is_told_and_can_be_taken_back() {
+    let mut cluster = of_instances(1);
+    let before = keys(&mut cluster);
+    cluster.postgres.full = true;
+    ask(&mut cluster, "now");
+    for _ in 0..6 {
+        cluster.pass(usize::MAX);
+        cluster.tick();
+    }
+    assert_eq!(rotations(&cluster), [Phase::Running]);
+    assert!(ready(&cluster), "what runs goes on");
+    let later = cluster.given.now + SignedDuration::from_mins(11);
+    cluster.sleep_until(later);
+    cluster.pass(usize::MAX);
+    let blockers = cluster.plan().status.blockers;
+    assert_eq!(blockers[0].reason, "SurgeNotReady", "{blockers:?}");
+    cluster.given.tenant.spec.keys = None;
+    cluster.settle();
+    assert_eq!(rotations(&cluster), [Phase::Cancelled]);
+    assert_eq!(keys(&mut cluster), before);
+    assert!(ready(&cluster));
+    silent(&mut cluster);
+    // The same word again is another wish.
+    cluster.postgres.full = false;
+    ask(&mut cluster, "now");
+    cluster.settle();
+    assert!(rotations(&cluster).contains(&Phase::Succeeded));
+}
+
+#[test]
 fn with_a_failover_in_the_middle_no_primary_is_removed() {
     let mut cluster = of_instances(2);
     ask(&mut cluster, "now");

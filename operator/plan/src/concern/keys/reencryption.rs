@@ -19,9 +19,12 @@ use crate::input::{Input, Operation, Slot};
 use crate::kind::Kind;
 use crate::model::incarnation;
 use crate::names::{DATABASE, OperationName};
-use crate::operation::advance;
+use crate::operation::{advance, cancel};
 use crate::outcome::{Action, Outcome, Record, Wait};
 use crate::seen::Facts;
+
+/// After this the instance that is added is waited for by name.
+const LATE: SignedDuration = SignedDuration::from_mins(10);
 
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,8 +171,9 @@ pub fn plan(scene: &Scene<'_>, outcome: &mut Outcome) {
         return;
     }
     let asked = wish(scene).filter(|asked| {
-        let mut known = rotations(scene.input);
-        !known.any(|(_, operation)| token(operation) == Some(*asked))
+        let mut heard =
+            rotations(scene.input).filter(|(_, operation)| operation.status.phase != Phase::Cancelled);
+        !heard.any(|(_, operation)| token(operation) == Some(*asked))
     });
     let Some(due) = due(scene) else {
         return;
@@ -295,9 +299,17 @@ fn carry_on(scene: &Scene<'_>, operation: (&str, &Operation), outcome: &mut Outc
         });
         return;
     }
+    if step == Step::Grow && token(operation.1).is_some() && token(operation.1) != wish(scene) {
+        let why = "the word that asked for it was taken back before the database switched over";
+        outcome.records.push(cancel(operation, now, Some(why)));
+        return;
+    }
     let found = instances(scene, operation.1);
     let done = match step {
-        Step::Grow => grown(scene, &found),
+        Step::Grow => grown(scene, &found).or_else(|| {
+            outcome.waits.extend(late(operation.1, now));
+            None
+        }),
         Step::SwitchOver => switch_over(scene, &found, outcome),
         Step::Retire => retire(scene, operation.1, &found, outcome),
     };
@@ -317,6 +329,19 @@ fn grown(scene: &Scene<'_>, found: &Instances) -> Option<String> {
     let (_, healthy) = settled(scene)?;
     let fresh = found.fresh.intersection(healthy).next()?;
     Some(format!("{fresh} is a replica on volumes with new keys"))
+}
+
+/// What takes too long is waited for by name.
+fn late(operation: &Operation, now: Timestamp) -> Option<Wait> {
+    let begun = operation.status.started_at.as_ref()?.0;
+    (now >= begun + LATE).then(|| Wait {
+        reason: "SurgeNotReady",
+        message: format!("the database's additional instance, on volumes with new keys, is not ready since {begun}"),
+        unblocked_by: "room for one more instance on the nodes and in the storage: look at the tenant's pods and claims; or take \
+                       spec.keys.rotateDataKeys back"
+            .to_owned(),
+        stalls: false,
+    })
 }
 
 /// The primary is one on new volumes; else it is made one.
