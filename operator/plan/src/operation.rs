@@ -9,6 +9,32 @@ use crate::clock::stamp;
 use crate::input::Operation;
 use crate::outcome::Record;
 
+/// The steps of an act.
+pub trait Step: Copy + PartialEq + 'static {
+    /// In their order, each with its name in the operation's status.
+    const ALL: &'static [(Self, &'static str)];
+
+    fn as_str(self) -> &'static str {
+        let mut all = Self::ALL.iter();
+        all.find(|(step, _)| *step == self).map_or("", |(_, name)| name)
+    }
+
+    /// The step that is under way.
+    fn of(operation: &Operation) -> Option<Self> {
+        let name = operation.status.step.as_deref()?;
+        Self::ALL
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(step, _)| *step)
+    }
+
+    /// The one after it.
+    fn next(self) -> Option<Self> {
+        let at = Self::ALL.iter().position(|(step, _)| *step == self)?;
+        Self::ALL.get(at + 1).map(|(step, _)| *step)
+    }
+}
+
 /// The write that ends a step with what was done in it, and begins the next; without a next one it has succeeded.
 pub fn advance(
     (name, operation): (&str, &Operation),

@@ -19,7 +19,7 @@ use crate::input::{Input, Operation, Slot};
 use crate::kind::Kind;
 use crate::model::incarnation;
 use crate::names::{DATABASE, OperationName};
-use crate::operation::{advance, cancel};
+use crate::operation::{self, Step as _, advance, cancel};
 use crate::outcome::{Action, Outcome, Record, Wait};
 use crate::seen::Facts;
 
@@ -37,21 +37,12 @@ enum Step {
     Retire,
 }
 
-impl Step {
-    const ALL: [Self; 3] = [Self::Grow, Self::SwitchOver, Self::Retire];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Grow => "Grow",
-            Self::SwitchOver => "SwitchOver",
-            Self::Retire => "Retire",
-        }
-    }
-
-    fn of(operation: &Operation) -> Option<Self> {
-        let name = operation.status.step.as_deref()?;
-        Self::ALL.into_iter().find(|step| step.as_str() == name)
-    }
+impl operation::Step for Step {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Grow, "Grow"),
+        (Self::SwitchOver, "SwitchOver"),
+        (Self::Retire, "Retire"),
+    ];
 }
 
 /// What the database is to be like while it moves.
@@ -314,11 +305,7 @@ fn carry_on(scene: &Scene<'_>, operation: (&str, &Operation), outcome: &mut Outc
         Step::Retire => retire(scene, operation.1, &found, outcome),
     };
     if let Some(done) = done {
-        let next = match step {
-            Step::Grow => Some(Step::SwitchOver.as_str()),
-            Step::SwitchOver => Some(Step::Retire.as_str()),
-            Step::Retire => None,
-        };
+        let next = step.next().map(Step::as_str);
         let record = advance(operation, now, Some((step.as_str(), done)), next);
         outcome.records.push(record);
     }

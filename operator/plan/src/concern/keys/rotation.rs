@@ -13,7 +13,7 @@ use crate::concern::Scene;
 use crate::input::{Input, Operation, Slot, TenantKey};
 use crate::model::incarnation;
 use crate::names::OperationName;
-use crate::operation::advance;
+use crate::operation::{self, Step as _, advance};
 use crate::outcome::{Action, Outcome, Record};
 
 /// One step.
@@ -27,29 +27,12 @@ enum Step {
     Destroy,
 }
 
-impl Step {
-    const ALL: [Self; 3] = [Self::Rotate, Self::Rewrap, Self::Destroy];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Rotate => "Rotate",
-            Self::Rewrap => "Rewrap",
-            Self::Destroy => "Destroy",
-        }
-    }
-
-    fn of(operation: &Operation) -> Option<Self> {
-        let name = operation.status.step.as_deref()?;
-        Self::ALL.into_iter().find(|step| step.as_str() == name)
-    }
-
-    fn next(self) -> Option<Self> {
-        match self {
-            Self::Rotate => Some(Self::Rewrap),
-            Self::Rewrap => Some(Self::Destroy),
-            Self::Destroy => None,
-        }
-    }
+impl operation::Step for Step {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Rotate, "Rotate"),
+        (Self::Rewrap, "Rewrap"),
+        (Self::Destroy, "Destroy"),
+    ];
 }
 
 /// The rotation that is under way.
