@@ -2,7 +2,7 @@
 //! acknowledged is there, and at each point the wrapped keys that lie in the cluster can be opened.
 
 mod feed;
-mod strikes;
+pub mod strikes;
 mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};

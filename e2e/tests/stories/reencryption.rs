@@ -1,10 +1,12 @@
 //! New data keys: the database moves to volumes of its own new keys while its users write.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use freehold_e2e::{install, kube};
 use serde_json::{Value, json};
 
+use crate::key_faults::strikes::Victim;
 use crate::stage::{
     Guest, MINUTE, Writer, assert_nothing_lost, change, lab, lane, namespace, owner, wait_ready,
 };
@@ -97,6 +99,60 @@ fn the_database_moves_to_volumes_with_new_keys_while_its_users_write() {
             println!("  {} {}: {}", line["at"], line["step"], line["message"]);
         }
     }
+}
+
+/// Asks for new data keys, and kills somebody as soon as each step is seen; gives the steps that were hit.
+fn moves_under_strikes(tenant: &str, victim: Victim) -> (BTreeSet<String>, Duration) {
+    let old = ids(&keys(tenant));
+    let word = format!("{victim:?}-{}", std::process::id());
+    let begin = Instant::now();
+    change(tenant, &json!({"keys": {"rotateDataKeys": word}}));
+    let mut hit = BTreeSet::new();
+    let now = kube::until("the new data keys", 6 * MINUTE, || {
+        let object = kube::get(lab(), &["tenant", tenant])?;
+        let status = &object["status"];
+        if status["keys"]["dataKeysAcknowledged"] == word.as_str() {
+            return Ok(Some(status["keys"].clone()));
+        }
+        let step = status["operation"]["step"].as_str();
+        if let Some(step) = step.filter(|_| status["operation"]["type"] == "DataKeyRotation")
+            && hit.insert(step.to_owned())
+        {
+            let pids = victim.processes();
+            kube::kill(&pids);
+            victim.wait_for_another(&pids);
+        }
+        Ok(None)
+    })
+    .unwrap();
+    let took = begin.elapsed();
+    assert!(ids(&now).iter().all(|id| !old.contains(id)));
+    wait_ready(tenant, 2 * MINUTE);
+    (hit, took)
+}
+
+#[test]
+fn the_move_is_finished_whoever_is_killed_at_each_of_its_steps() {
+    let guest = Guest::ready("nomad", 1);
+    let writer = Writer::start(owner(guest.0), lane(&owner(guest.0), "Nomad"), "survives strikes");
+    writer.wait_for(5, MINUTE);
+    for victim in [Victim::KeyService, Victim::Driver, Victim::Kubelet] {
+        let (hit, took) = moves_under_strikes(guest.0, victim);
+        println!(
+            "{victim:?} killed at {hit:?}: new data keys after {:.1} s",
+            took.as_secs_f64()
+        );
+        // A step may be over before it is seen in the status.
+        assert!(hit.contains("Grow") && hit.len() >= 2, "{hit:?}");
+    }
+    writer.wait_for(5, MINUTE);
+    let (acknowledged, longest) = writer.stop();
+    assert_nothing_lost(guest.0, &acknowledged);
+    println!(
+        "{} cards meanwhile, none lost, longest pause {:.2} s",
+        acknowledged.len(),
+        longest.as_secs_f64()
+    );
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub enum Victim {
 }
 
 impl Victim {
-    fn processes(self) -> Vec<i32> {
+    pub fn processes(self) -> Vec<i32> {
         let (program, argument) = match self {
             Victim::KeyService => ("freehold", "keys"),
             Victim::Driver => return kube::processes("freehold-csi", "--node-id"),
@@ -42,7 +42,7 @@ impl Victim {
     }
 
     /// Waits until as many run again, and none of those that were killed.
-    fn wait_for_another(self, killed: &[i32]) {
+    pub fn wait_for_another(self, killed: &[i32]) {
         kube::until(&format!("{self:?} to run again"), MINUTE, || {
             let now = self.processes();
             let another = now.len() >= killed.len() && !now.iter().any(|pid| killed.contains(pid));
