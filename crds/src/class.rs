@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::Edition;
 pub use certificates::{Certificates, LIFETIME};
 pub use database::ClassDatabase;
-pub use deletion::{ClassDeletion, DELAY};
+pub use deletion::{ClassDeletion, DELAY, GRACE};
 pub use egress::ClassEgress;
 pub use gateway::Gateway;
 pub use keys::{CRYPTOPERIOD, ClassKeys};

@@ -7,7 +7,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 
 use crate::yaml::{self, YamlError};
-use crate::{HostnameClaim, Release, Settings, Tenant, TenantClass, TenantOperation, reference};
+use crate::{
+    DestructionRecord, HostnameClaim, Release, Settings, Tenant, TenantClass, TenantOperation, reference,
+};
 
 const HEADER: &str = "# Generated from the types in crds/src by `cargo run -p freehold-crds -- --write`.\n";
 
@@ -29,6 +31,7 @@ pub fn generated_files() -> Result<Vec<GeneratedFile>, YamlError> {
         Release::crd(),
         TenantOperation::crd(),
         HostnameClaim::crd(),
+        DestructionRecord::crd(),
     ];
     files.push(GeneratedFile {
         path: "docs/reference/api.md".to_owned(),

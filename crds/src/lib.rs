@@ -11,6 +11,7 @@
 
 mod claim;
 mod class;
+mod destruction;
 mod duration;
 mod generated;
 mod operation;
@@ -24,8 +25,12 @@ pub mod yaml;
 pub use claim::{ClaimState, HostnameClaim, HostnameClaimSpec};
 pub use class::{
     CRYPTOPERIOD, Certificates, ClassDatabase, ClassDeletion, ClassEgress, ClassKeys, ClassMaintenance,
-    DELAY, Effect, Gateway, LIFETIME, LimitDefaults, OPEN, Operator, Placement, Quota, TenantClass,
+    DELAY, Effect, GRACE, Gateway, LIFETIME, LimitDefaults, OPEN, Operator, Placement, Quota, TenantClass,
     TenantClassSpec, Toleration, Window,
+};
+pub use destruction::{
+    DestroyedDataKey, DestroyedVersion, DestructionPhase, DestructionRecord, DestructionRecordSpec,
+    DestructionRecordStatus, Elsewhere,
 };
 pub use duration::Span;
 pub use generated::{GeneratedFile, generated_files};
@@ -43,7 +48,7 @@ pub use tenant::{
     Edition, EgressPort, EgressRule, Environment, Groups, KeyScope, KeyVersionStatus, KeysStatus,
     Maintenance, OperationStatus, Owner, PasswordPolicy, Protocol, ReleaseReference, Saml, SessionPolicy,
     Sso, Support, SupportConsent, Tenant, TenantDatabase, TenantKeyStatus, TenantKeys, TenantSpec,
-    TenantStatus,
+    TenantStatus, Termination,
 };
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

@@ -79,6 +79,8 @@ pub enum OperationType {
     /// Replaces every volume of the database by one with a new data key: an instance is added, the database switches over to
     /// it, and the old ones are removed.
     DataKeyRotation,
+    /// Destroys the tenant key, after which nothing that was encrypted under it can be read: a terminated tenant's end.
+    KeyDestruction,
 }
 
 /// What a deletion does with the data.

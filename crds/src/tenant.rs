@@ -25,7 +25,7 @@ pub use account::{Edition, Environment, Owner};
 pub use database::TenantDatabase;
 pub use egress::{EgressPort, EgressRule, Protocol};
 pub use keys::TenantKeys;
-pub use lifecycle::{Adoption, DeletionPolicy, DesiredState};
+pub use lifecycle::{Adoption, DeletionPolicy, DesiredState, Termination};
 pub use maintenance::Maintenance;
 pub use security::{PasswordPolicy, SessionPolicy};
 pub use sso::{Saml, Sso};
@@ -72,7 +72,9 @@ pub use support::{Support, SupportConsent};
     validation = Rule::new("!has(oldSelf.database) || !has(oldSelf.database.walStorageSize) || (has(self.database) && has(self.database.walStorageSize))")
         .message("database.walStorageSize can't be removed once it was set: a volume keeps its size; keep the value"),
     validation = Rule::new("!has(oldSelf.adopt) || !has(self.adopt) || self.adopt == oldSelf.adopt")
-        .message("adopt.incarnation can't be changed: remove it first, if it was never taken over")
+        .message("adopt.incarnation can't be changed: remove it first, if it was never taken over"),
+    validation = Rule::new("!has(self.termination) || !self.termination.destroyKeys || self.desiredState == 'Terminated'")
+        .message("termination.destroyKeys makes all data of this tenant unreadable for ever, and needs desiredState Terminated: set both, or take termination out to keep the data")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TenantSpec {
@@ -158,8 +160,13 @@ pub struct TenantSpec {
     pub egress: Vec<EgressRule>,
 
     /// Whether the instance runs. `Suspended` scales it to zero and hibernates its database; all data is kept.
+    /// `Terminated` does the same, and is what `termination` needs.
     #[serde(default)]
     pub desired_state: DesiredState,
+
+    /// What else is to become of a terminated tenant: the destruction of its keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub termination: Option<Termination>,
 
     /// Rotations of keys on demand.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,9 @@
 
 use std::path::{Path, PathBuf};
 
-use freehold_crds::{HostnameClaim, Release, Tenant, TenantClass, TenantOperation, generated_files, yaml};
+use freehold_crds::{
+    DestructionRecord, HostnameClaim, Release, Tenant, TenantClass, TenantOperation, generated_files, yaml,
+};
 use kube::CustomResourceExt;
 use serde_json::Value;
 
@@ -48,6 +50,7 @@ fn schemas() -> Vec<(String, Value)> {
         Release::crd(),
         TenantOperation::crd(),
         HostnameClaim::crd(),
+        DestructionRecord::crd(),
     ]
     .into_iter()
     .map(|definition| {
@@ -201,4 +204,33 @@ fn yaml_documents_are_read_one_by_one() {
         [serde_json::json!({"a": 1}), serde_json::json!({"b": ["x"]})]
     );
     assert!(yaml::documents("a: [").unwrap_err().to_string().contains("line"));
+}
+
+#[test]
+fn keys_are_destroyed_only_when_that_is_spelled_out_and_only_of_a_terminated_tenant() {
+    let (_, tenant) = schemas().swap_remove(0);
+    let spec = &tenant["properties"]["spec"];
+    let termination = &spec["properties"]["termination"];
+    assert_eq!(termination["default"], Value::Null);
+    assert_eq!(termination["properties"]["destroyKeys"]["default"], false);
+    let required = spec["required"].as_array().unwrap();
+    assert!(!required.contains(&"termination".into()));
+    let rules = spec["x-kubernetes-validations"].as_array().unwrap();
+    let rule = rules
+        .iter()
+        .find(|rule| rule["rule"].as_str().unwrap().contains("destroyKeys"))
+        .unwrap();
+    assert!(
+        rule["message"].as_str().unwrap().contains("unreadable for ever"),
+        "{rule}"
+    );
+}
+
+#[test]
+fn a_record_of_destruction_is_of_the_whole_cluster_and_never_changes() {
+    let definition = DestructionRecord::crd();
+    assert_eq!(definition.spec.scope, "Cluster");
+    let (_, record) = schemas().pop().unwrap();
+    let rules = &record["properties"]["spec"]["x-kubernetes-validations"];
+    assert_eq!(rules[0]["rule"], "self == oldSelf");
 }

@@ -45,9 +45,10 @@ pub enum ApplyError {
         #[source]
         source: Box<kube::Error>,
     },
-    #[error("can't {verb} TenantOperation {name}")]
+    #[error("can't {verb} {kind} {name}")]
     Record {
         verb: &'static str,
+        kind: &'static str,
         name: String,
         #[source]
         source: Box<kube::Error>,
@@ -65,7 +66,7 @@ impl ApplyError {
             Self::Object { source, .. } | Self::Record { source, .. } | Self::Finalizer(source) => {
                 Some(source)
             }
-            Self::Mint(MintError::Api { source, .. }) => Some(source),
+            Self::Mint(MintError::Api { source, .. } | MintError::LookUp { source, .. }) => Some(source),
             Self::Mint(_) => None,
         }
     }
@@ -443,6 +444,7 @@ async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<Minting, ApplyError> {
         name: &name,
         incarnation: pass.incarnation,
         keys_namespace: &pass.config.keys_namespace,
+        operator_namespace: &pass.config.operator_namespace,
         service: pass.service,
     };
     let pause = |times| backoff(&name, times);

@@ -72,6 +72,10 @@ pub struct RunArgs {
         default_value = "/var/run/secrets/freehold.dev/keys/token"
     )]
     pub key_service_token_file: PathBuf,
+    /// For how long backups of what holds the keys are kept (of etcd with the provider `local`, of the HSM with `pkcs11`), from
+    /// `1s` to `87600h`: said in the record of a destruction of keys. Without it that says that it is not known.
+    #[arg(long, env = "KEY_BACKUPS_KEPT_FOR", value_parser = kept_for)]
+    pub key_backups_kept_for: Option<Span>,
     /// The namespace in which CloudNativePG's operator runs.
     #[arg(long, env = "DATABASE_OPERATOR_NAMESPACE", default_value = "cnpg-system")]
     pub database_operator_namespace: String,
@@ -195,6 +199,10 @@ fn every(text: &str) -> Result<SignedDuration, String> {
     within(text, "5m", "168h", 300, 168 * 3600)
 }
 
+fn kept_for(text: &str) -> Result<Span, String> {
+    within(text, "1s", "87600h", 1, 87600 * 3600).map(|_| Span::from(text))
+}
+
 fn within(text: &str, from: &str, to: &str, least: u64, most: u64) -> Result<SignedDuration, String> {
     let bounds = (Duration::from_secs(least), Duration::from_secs(most));
     Span::from(text)
@@ -306,6 +314,8 @@ mod tests {
         for bad in ["0s", "8761h", "1d", "", "h", "-1s", "1.5h"] {
             assert!(hold(bad).is_err(), "{bad}");
         }
+        assert_eq!(kept_for("720h"), Ok(Span::from("720h")));
+        assert!(kept_for("87601h").is_err() && kept_for("").is_err());
         for bad in ["4m", "169h"] {
             assert!(every(bad).is_err(), "{bad}");
         }

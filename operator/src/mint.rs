@@ -4,6 +4,7 @@
 //! or token is never logged, never in an error, never in a plan; an authority that exists is never replaced; a create
 //! that is refused because something is there leaves it as it is.
 
+mod destruction;
 mod issue;
 pub mod keys;
 
@@ -31,6 +32,8 @@ pub struct For<'a> {
     /// Which life of it: what was minted in another is not its own.
     pub incarnation: &'a str,
     pub keys_namespace: &'a str,
+    /// Where the TenantOperations are.
+    pub operator_namespace: &'a str,
     /// The key service, where there is one.
     pub service: Option<&'a freehold_keys::client::Client>,
 }
@@ -54,6 +57,12 @@ pub enum MintError {
     },
     #[error(transparent)]
     Issue(#[from] IssueError),
+    #[error("can't look up {what} before keys are destroyed")]
+    LookUp {
+        what: &'static str,
+        #[source]
+        source: Box<kube::Error>,
+    },
     #[error("can't {verb} the tenant key")]
     Key {
         verb: &'static str,
@@ -66,7 +75,7 @@ impl MintError {
     /// What the API server's refusal means, if it was one.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
-            Self::Api { source, .. } => Some(refusal(source)),
+            Self::Api { source, .. } | Self::LookUp { source, .. } => Some(refusal(source)),
             Self::Broken { .. } | Self::Issue(_) | Self::Key { .. } => None,
         }
     }

@@ -53,6 +53,7 @@ pub async fn observe(
             name: &name,
             incarnation: &incarnation,
             keys_namespace: &config.keys_namespace,
+            operator_namespace: &config.operator_namespace,
             service,
         };
         let minted;
@@ -162,6 +163,7 @@ pub async fn read_minted(
         name,
         incarnation: life,
         keys_namespace,
+        operator_namespace: _,
         service,
     } = target;
     let mut failed = None;

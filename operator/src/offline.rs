@@ -107,7 +107,7 @@ pub fn describe(tenant: &Tenant, documents: &Documents) -> Value {
         .iter()
         .filter_map(|record| match record {
             Record::Create { name, spec } => Some(json!({ "name": name, "spec": spec })),
-            Record::Advance { .. } => None,
+            Record::Advance { .. } | Record::Destruction { .. } => None,
         })
         .collect();
     let blockers: Vec<Value> = planned

@@ -112,6 +112,7 @@ async fn pass(context: &Context, ghost: &Tenant, name: &str, now: Timestamp) -> 
         name: &ghost.name_any(),
         incarnation: &incarnation,
         keys_namespace: &config.keys_namespace,
+        operator_namespace: &config.operator_namespace,
         service: context.keys.as_ref(),
     };
     let (minted, failed) = read_minted(&context.client, target, false, Observed::default().minted).await;

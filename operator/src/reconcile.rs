@@ -59,7 +59,7 @@ pub enum PassError {
 impl PassError {
     fn answer(&self) -> Option<&kube::Error> {
         match self {
-            Self::Observe(MintError::Api { source, .. }) => Some(source),
+            Self::Observe(MintError::Api { source, .. } | MintError::LookUp { source, .. }) => Some(source),
             Self::Observe(_) | Self::TimedOut => None,
             Self::Apply(error) => error.answer(),
             Self::Report(ReportError(source)) => Some(source),

@@ -110,12 +110,13 @@ pub async fn report(
 /// news is never held back.
 fn is_urgent(before: Option<&TenantStatus>, after: &TenantStatus) -> bool {
     /// Those that sum a tenant up, and those that people and pipelines ask for.
-    const ASKED: [&str; 7] = [
+    const ASKED: [&str; 8] = [
         "Ready",
         "Stalled",
         "Serving",
         "UpToDate",
         "Deletable",
+        "KeysDestroyed",
         "ClassCurrent",
         "IsolationVerified",
     ];

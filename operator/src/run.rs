@@ -215,6 +215,7 @@ fn config(args: &RunArgs, api_server: Vec<Endpoint>) -> Config {
         verification,
         // It was not heard of yet.
         key_service: args.key_service.as_ref().map(|_| KeyService::default()),
+        key_backups_kept_for: args.key_backups_kept_for.clone(),
         storage_classes: None,
     }
 }

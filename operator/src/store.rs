@@ -69,7 +69,7 @@ pub fn owner<'a>(kind: Kind, namespace: &'a str, name: &'a str, label: Option<&'
         .strip_prefix("tenant-")
         .filter(|tenant| NamespaceName::of(tenant).as_str() == home);
     match kind {
-        Kind::HostnameClaim => label,
+        Kind::HostnameClaim | Kind::DestructionRecord => label,
         Kind::Pod => tenant.or(label),
         _ => tenant,
     }

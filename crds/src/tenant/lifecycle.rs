@@ -10,6 +10,19 @@ pub enum DesiredState {
     Active,
     /// No pod runs, the database is hibernated, all data is kept.
     Suspended,
+    /// The same, because the customer leaves. Until its keys are destroyed or it is deleted, it can be made Active again.
+    Terminated,
+}
+
+/// What else is to become of a tenant that is terminated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Termination {
+    /// Destroys the tenant key when deletion.terminationGrace of the class is over, counted from when this was asked for:
+    /// then NOBODY CAN READ THE DATA ANY MORE, in backups of it neither. Needs desiredState Terminated and
+    /// deletionProtection switched off; taking back any of the three calls it off as long as nothing was destroyed.
+    #[serde(default)]
+    pub destroy_keys: bool,
 }
 
 /// What becomes of the data of a tenant that is deleted.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use freehold_crds::{Release, Tenant, TenantClass, TenantOperationSpec, TenantOperationStatus};
+use freehold_crds::{Release, Span, Tenant, TenantClass, TenantOperationSpec, TenantOperationStatus};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::kind::Kind;
@@ -94,6 +94,8 @@ pub struct Keys {
     pub data: BTreeMap<String, Slot<DataKey>>,
     /// Whether the data keys could not be looked for.
     pub unread: bool,
+    /// Why they were not destroyed when it came to it: found right before.
+    pub held: Option<String>,
 }
 
 /// The tenant key at its provider.
@@ -103,6 +105,10 @@ pub struct TenantKey {
     pub versions: BTreeMap<u32, Timestamp>,
     /// The highest number that was ever given.
     pub last: u32,
+    /// When the last version was destroyed, if none is left.
+    pub destroyed_at: Option<Timestamp>,
+    /// What its provider said of that, if it was asked.
+    pub evidence: Option<String>,
 }
 
 impl TenantKey {
@@ -182,6 +188,8 @@ pub struct Config {
     pub verification: Option<Verification>,
     /// The key service, where there is one.
     pub key_service: Option<KeyService>,
+    /// For how long backups of what holds keys are kept, as the platform states; none when it does not.
+    pub key_backups_kept_for: Option<Span>,
     /// The cluster's StorageClasses; none when they are not known, as offline.
     pub storage_classes: Option<BTreeMap<String, StorageClass>>,
 }
@@ -243,6 +251,7 @@ impl Default for Config {
             hostname_hold: SignedDuration::from_hours(720),
             verification: None,
             key_service: None,
+            key_backups_kept_for: None,
             storage_classes: None,
         }
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Kind {
     Namespace,
+    DestructionRecord,
     HostnameClaim,
     RoleBinding,
     ResourceQuota,
@@ -74,8 +75,9 @@ pub struct Row {
 
 impl Kind {
     /// Every kind, in the order in which it is written.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Namespace,
+        Self::DestructionRecord,
         Self::HostnameClaim,
         Self::RoleBinding,
         Self::ResourceQuota,
@@ -99,6 +101,15 @@ impl Kind {
         use Ending::{Kept, Pruned};
         match self {
             Self::Namespace => row("", "v1", "Namespace", "namespaces", Wave::Namespace, Kept),
+            // Belongs to no namespace, and outlives the tenant.
+            Self::DestructionRecord => row(
+                "freehold.dev",
+                "v1alpha1",
+                "DestructionRecord",
+                "destructionrecords",
+                Wave::Namespace,
+                Kept,
+            ),
             // In the operator's own namespace, and left there as a tombstone.
             Self::HostnameClaim => row(
                 "freehold.dev",
@@ -228,7 +239,13 @@ mod tests {
             .collect();
         assert_eq!(
             kept,
-            [Kind::Namespace, Kind::HostnameClaim, Kind::Volume, Kind::Cluster]
+            [
+                Kind::Namespace,
+                Kind::DestructionRecord,
+                Kind::HostnameClaim,
+                Kind::Volume,
+                Kind::Cluster
+            ]
         );
     }
 }

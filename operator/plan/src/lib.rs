@@ -29,7 +29,7 @@ use std::collections::BTreeSet;
 
 use clock::soon;
 use concern::namespace::{Holder, holder};
-use concern::{Scene, class, deletion, teardown, workload};
+use concern::{Scene, class, deletion, teardown, termination, workload};
 use freehold_crds::{OperationStatus, TenantStatus};
 
 pub use concern::hostnames::is_takeable;
@@ -62,6 +62,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
     let model = Model::read(input, class);
     let mut outcome = concern::namespace::plan(input);
     outcome.add(deletion::plan(input, delay));
+    outcome.add(termination::plan(input, class));
     let status = match (&model, &taken) {
         (Ok(model), _) if concern::namespace::is_blocked(input) => TenantStatus {
             url: Some(model.url.clone()),
@@ -96,7 +97,10 @@ pub fn plan(input: &Input<'_>) -> Plan {
 /// What the status says whatever the spec does.
 fn base(input: &Input<'_>) -> TenantStatus {
     let ours = !matches!(holder(input), Holder::Stranger | Holder::Earlier);
-    let operation = deletion::announced(input).filter(|(_, operation)| !operation.status.phase.is_over());
+    let operation = [termination::destruction(input), deletion::announced(input)]
+        .into_iter()
+        .flatten()
+        .find(|(_, operation)| !operation.status.phase.is_over());
     let operation = operation.or_else(|| concern::keys::under_way(input));
     TenantStatus {
         observed_generation: input.tenant.metadata.generation,
@@ -308,8 +312,13 @@ fn ending(input: &Input<'_>) -> Plan {
     let teardown::Teardown {
         prune,
         finalizer,
-        outcome,
+        mut outcome,
     } = teardown::plan(input);
+    // Whether and how its keys are destroyed, the deletion says now.
+    if let Some(given_up) = termination::give_up(input) {
+        outcome.records.push(given_up);
+        outcome.wake_at(soon(input.now));
+    }
     let Outcome {
         objects,
         keep: _,

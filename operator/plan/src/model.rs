@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use freehold_crds::{
-    CRYPTOPERIOD, ClassDatabase, ClassDeletion, ClassEgress, Component, DELAY, DesiredState, Gateway, Hook,
-    LIFETIME, LimitDefaults, Placement, Quantity, Quota, Resources, Span, Tenant, TenantClassSpec, Tier,
+    CRYPTOPERIOD, ClassDatabase, ClassDeletion, ClassEgress, Component, DELAY, DesiredState, GRACE, Gateway,
+    Hook, LIFETIME, LimitDefaults, Placement, Quantity, Quota, Resources, Span, Tenant, TenantClassSpec, Tier,
 };
 
 use crate::concern::maintenance::{self, Hours};
+use crate::concern::termination;
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::names::{NamespaceName, WorkloadName};
@@ -39,6 +40,7 @@ pub struct Model<'a> {
     pub certificate_lifetime: Duration,
     pub tenant_key_cryptoperiod: Duration,
     pub data_key_cryptoperiod: Duration,
+    pub termination_grace: Duration,
     /// No pod is to run.
     pub suspended: bool,
     /// Whether what restarts pods may be done now; an error when a window can't be read.
@@ -236,7 +238,9 @@ impl<'a> Model<'a> {
                 .ok_or_else(|| Invalid::Lifetime(lifetime.0.clone()))?,
             tenant_key_cryptoperiod: period(&class.keys.tenant_key_cryptoperiod)?,
             data_key_cryptoperiod: period(&class.keys.data_key_cryptoperiod)?,
-            suspended: spec.desired_state == DesiredState::Suspended,
+            termination_grace: termination_grace(Some(class)),
+            // Without its keys nothing can be started any more.
+            suspended: spec.desired_state != DesiredState::Active || termination::is_final(input),
             hours: maintenance::hours(
                 spec.maintenance
                     .as_ref()
@@ -254,6 +258,15 @@ pub fn deletion_delay(class: Option<&TenantClassSpec>) -> Duration {
         |class| class.deletion.delay.clone(),
     );
     delay.within(*DELAY.start(), *DELAY.end()).unwrap_or(*DELAY.end())
+}
+
+/// How long after the destruction of a tenant's keys was asked for it is carried out.
+pub fn termination_grace(class: Option<&TenantClassSpec>) -> Duration {
+    let grace = class.map_or_else(
+        || ClassDeletion::default().termination_grace,
+        |class| class.deletion.termination_grace.clone(),
+    );
+    grace.within(*GRACE.start(), *GRACE.end()).unwrap_or(*GRACE.end())
 }
 
 /// What the tenant asks for lies within what its class allows.

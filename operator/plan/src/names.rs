@@ -83,6 +83,10 @@ name!(
     OperationName
 );
 name!(
+    /// A DestructionRecord.
+    DestructionName
+);
+name!(
     /// A pod that verifies the isolation.
     ProbeName
 );
@@ -141,6 +145,15 @@ impl OperationName {
             "{}-{hash}",
             fit(format!("{tenant}-{act}"), LABEL_MAX - 11)
         ))
+    }
+}
+
+impl DestructionName {
+    /// One for each operation that destroys: `created` tells those apart that have one name because somebody deleted the
+    /// operations before them.
+    pub fn of(tenant: &str, operation: &str, created: &str) -> Self {
+        let hash = &digest(&["destruction", operation, created])[..10];
+        Self(format!("{}-{hash}", fit(tenant.to_owned(), LABEL_MAX - 11)))
     }
 }
 

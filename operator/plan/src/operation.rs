@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::clock::stamp;
-use crate::input::Operation;
+use crate::input::{Input, Operation};
+use crate::model::incarnation;
+use crate::names::OperationName;
 use crate::outcome::Record;
 
 /// The steps of an act.
@@ -33,6 +35,17 @@ pub trait Step: Copy + PartialEq + 'static {
         let at = Self::ALL.iter().position(|(step, _)| *step == self)?;
         Self::ALL.get(at + 1).map(|(step, _)| *step)
     }
+}
+
+/// The first name for an act in this life that is free: somebody may have deleted a record of those before.
+pub fn free_name(input: &Input<'_>, act: &str) -> String {
+    let life = incarnation(input);
+    let tenant = input.tenant.metadata.name.as_deref().unwrap_or_default();
+    let known = &input.observed.operations;
+    let names = (0..=known.len()).map(|number| OperationName::of(tenant, act, &life, number));
+    let mut names = names.map(|name| name.as_str().to_owned());
+    // One more name than there are records: one is free.
+    names.find(|name| !known.contains_key(name)).unwrap_or_default()
 }
 
 /// The write that ends a step with what was done in it, and begins the next; without a next one it has succeeded.
@@ -85,6 +98,7 @@ pub fn cancel((name, operation): (&str, &Operation), now: Timestamp, why: Option
             message: why.to_owned(),
         });
     }
+    status.step = None;
     Record::Advance {
         name: name.to_owned(),
         resource_version: operation.resource_version.clone(),

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use freehold_crds::{Condition, TenantOperationSpec, TenantOperationStatus, TenantStatus};
+use freehold_crds::{
+    Condition, DestructionRecordStatus, TenantOperationSpec, TenantOperationStatus, TenantStatus,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -73,9 +75,13 @@ pub enum Action {
     /// Have CloudNativePG remove an instance with its volumes, if it is not the primary and all others are ready.
     #[serde(rename_all = "camelCase")]
     RetireInstance { namespace: String, instance: String },
+    /// Destroy the tenant key and delete every wrapped data key, as this TenantOperation says. Who carries it out looks up
+    /// right before whether that is so still, and that no pod is left.
+    #[serde(rename_all = "camelCase")]
+    DestroyKeys { operation: String },
 }
 
-/// A write of a TenantOperation.
+/// A write of a TenantOperation, or of what became of one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// A create; one of that name that is there already is this one.
@@ -85,6 +91,12 @@ pub enum Record {
         name: String,
         resource_version: String,
         status: TenantOperationStatus,
+    },
+    /// What became of the keys of a DestructionRecord, only onto this resource version.
+    Destruction {
+        name: String,
+        resource_version: String,
+        status: DestructionRecordStatus,
     },
 }
 

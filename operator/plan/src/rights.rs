@@ -55,6 +55,27 @@ pub fn cluster_wide() -> Vec<Rule> {
         rule("the finalizer", "freehold.dev", &["tenants"], &[], &["patch"]),
         rule("the report", "freehold.dev", &["tenants/status"], &[], &["patch"]),
         rule(
+            "whether keys are to be destroyed still, right before",
+            "freehold.dev",
+            &["tenants"],
+            &[],
+            &["get"],
+        ),
+        rule(
+            "what is left of destroyed keys; never changed, never deleted",
+            "freehold.dev",
+            &["destructionrecords"],
+            &[],
+            &["get", "create"],
+        ),
+        rule(
+            "that they were destroyed",
+            "freehold.dev",
+            &["destructionrecords/status"],
+            &[],
+            &["patch"],
+        ),
+        rule(
             "transitions that people see",
             "events.k8s.io",
             &["events"],
@@ -112,7 +133,12 @@ pub fn in_tenant_namespaces() -> Vec<Rule> {
     let kinds = Kind::ALL.into_iter().filter(|kind| {
         !matches!(
             kind,
-            Kind::Namespace | Kind::HostnameClaim | Kind::RoleBinding | Kind::Pod | Kind::Volume
+            Kind::Namespace
+                | Kind::DestructionRecord
+                | Kind::HostnameClaim
+                | Kind::RoleBinding
+                | Kind::Pod
+                | Kind::Volume
         )
     });
     let verbs = &["get", "create", "patch", "delete"];
@@ -249,7 +275,7 @@ pub fn in_own_namespace() -> Vec<Rule> {
             "freehold.dev",
             &["tenantoperations"],
             &[],
-            &["list", "watch", "create"],
+            &["get", "list", "watch", "create"],
         ),
         rule(
             "how far they are",

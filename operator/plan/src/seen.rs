@@ -42,6 +42,12 @@ pub enum Facts {
         /// None while it is held.
         given_up_at: Option<Timestamp>,
     },
+    Destruction {
+        /// The keys that it is about are no more.
+        destroyed: bool,
+        /// It was called off before anything was destroyed.
+        cancelled: bool,
+    },
     Pod {
         /// All of its containers have ended.
         over: bool,
@@ -152,6 +158,13 @@ fn facts(kind: Kind, object: &Value) -> Facts {
             incarnation: text(object, &["spec", "incarnation"]).unwrap_or_default(),
             given_up_at: text(object, &["spec", "givenUpAt"]).and_then(|at| at.parse().ok()),
         },
+        Kind::DestructionRecord => {
+            let phase = text(object, &["status", "phase"]);
+            Facts::Destruction {
+                destroyed: phase.as_deref() == Some("Destroyed"),
+                cancelled: phase.as_deref() == Some("Cancelled"),
+            }
+        }
         Kind::Pod => Facts::Pod {
             over: matches!(
                 text(object, &["status", "phase"]).as_deref(),

@@ -3,7 +3,9 @@
 //! `Ready`, `Reconciling` and `Stalled` follow kstatus. `Serving` is told from what runs, apart from `UpToDate`: a failed
 //! upgrade whose old version still serves is not an outage.
 
-use crate::concern::{class, gateway, migration, tls, workload};
+use freehold_crds::DesiredState;
+
+use crate::concern::{class, gateway, migration, termination, tls, workload};
 use crate::input::Input;
 use crate::model::Model;
 use crate::outcome::{APPLYING, Finding, Wait};
@@ -18,7 +20,7 @@ pub fn summarise(
     let stalled = waits.iter().find(|wait| wait.stalls);
     // What is waited for without stalling keeps a tenant from being what was asked for, too.
     let wait = stalled.or(waits.first());
-    let ready = ready(model, findings, wait);
+    let ready = ready(input, model, findings, wait);
     let reconciling = if ready.truth == Some(true) || stalled.is_some() {
         Finding::new("Reconciling", false, "Idle", "nothing is under way")
     } else {
@@ -33,13 +35,22 @@ pub fn summarise(
     ]
 }
 
-fn ready(model: Option<&Model<'_>>, findings: &[Finding], wait: Option<&Wait>) -> Finding {
+fn ready(input: &Input<'_>, model: Option<&Model<'_>>, findings: &[Finding], wait: Option<&Wait>) -> Finding {
     let lacking = findings
         .iter()
         .find(|finding| finding.counts && finding.truth != Some(true));
+    let terminated = input.tenant.spec.desired_state == DesiredState::Terminated;
     match (wait, lacking) {
         (Some(wait), _) => Finding::new("Ready", false, wait.reason, wait.message.clone()),
         (None, Some(lacking)) => Finding::new("Ready", false, lacking.reason, lacking.message.clone()),
+        (None, None) if terminated => {
+            let keys = findings
+                .iter()
+                .find(|finding| finding.topic == termination::TOPIC);
+            let keys = keys.map_or("the data is kept", |finding| finding.message.as_str());
+            let message = format!("nothing runs and nobody gets in; {keys}");
+            Finding::new("Ready", true, "Terminated", message)
+        }
         (None, None) if model.is_some_and(|model| model.suspended) => Finding::new(
             "Ready",
             true,
@@ -67,7 +78,15 @@ fn stalls(stalled: Option<&Wait>) -> Finding {
 
 fn serving(input: &Input<'_>, model: Option<&Model<'_>>) -> Finding {
     if model.is_some_and(|model| model.suspended) {
-        return Finding::new("Serving", false, "Suspended", "spec.desiredState is Suspended");
+        let (reason, message) = match input.tenant.spec.desired_state {
+            DesiredState::Active => (
+                "TenantKeyDestroyed",
+                "nothing can be started without the tenant key",
+            ),
+            DesiredState::Suspended => ("Suspended", "spec.desiredState is Suspended"),
+            DesiredState::Terminated => ("Terminated", "spec.desiredState is Terminated"),
+        };
+        return Finding::new("Serving", false, reason, message);
     }
     match (workload::serves(input, model), gateway::routed(input)) {
         (true, true) if tls::is_expired(input) => Finding::new(

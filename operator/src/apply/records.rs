@@ -1,20 +1,24 @@
-//! Records: TenantOperations are written before the effects that they announce. Client required.
+//! Records: TenantOperations are written before the effects that they announce, and what became of keys is told in their
+//! DestructionRecord. Client required.
 //!
 //! Invariant: a step is taken only onto the version that was seen. A leader that slept meanwhile is refused, and does
 //! nothing of what it had planned.
 
-use freehold_crds::{TenantOperation, TenantOperationStatus};
+use freehold_crds::{DestructionRecordStatus, TenantOperation, TenantOperationStatus};
 use freehold_plan::names::FREEHOLD;
-use freehold_plan::{Observed, Plan, Record, tenant_labels};
+use freehold_plan::{Id, Kind, Observed, Plan, Record, tenant_labels};
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Map, Value, json};
 use tracing::info;
 
 use super::{ApplyError, Done, LOOK_AGAIN, Pass};
-use crate::cluster::{Refusal, refusal};
+use crate::cluster::{Refusal, api_of, refusal};
 use crate::reconcile::backoff;
 use crate::store::operations::read;
+
+const OPERATION: &str = "TenantOperation";
+const DESTRUCTION: &str = "DestructionRecord";
 
 /// Writes the records of a plan, and says whether the pass is over: whatever else the plan says follows in the next one,
 /// from what is on record then. An error says that nothing was recorded.
@@ -25,8 +29,16 @@ pub(super) async fn write(
     done: &mut Done,
 ) -> Result<bool, ApplyError> {
     for record in &plan.records {
-        let (verb, name, result) = match record {
-            Record::Create { name, spec } => ("create", name, create(pass, name, spec.clone()).await),
+        let (verb, kind, name, result) = match record {
+            Record::Create { name, spec } => {
+                let created = create(pass, name, spec.clone()).await;
+                (
+                    "create",
+                    OPERATION,
+                    name,
+                    created.map(|created| remember(pass, name, &created)),
+                )
+            }
             Record::Advance {
                 name,
                 resource_version,
@@ -34,15 +46,24 @@ pub(super) async fn write(
             } => {
                 let before = observed.operations.get(name).map(|operation| &operation.status);
                 let advanced = advance(pass, name, resource_version, before, status).await;
-                ("patch", name, advanced)
+                (
+                    "patch",
+                    OPERATION,
+                    name,
+                    advanced.map(|advanced| remember(pass, name, &advanced)),
+                )
+            }
+            Record::Destruction {
+                name,
+                resource_version,
+                status,
+            } => {
+                let told = tell(pass, name, resource_version, status).await;
+                ("patch", DESTRUCTION, name, told)
             }
         };
         match result {
-            Ok(written) => {
-                info!(name, verb, phase = ?written.status.as_ref().map(|status| status.phase), "recorded");
-                if let Some(written) = read(&written) {
-                    pass.store.put_operation(name, written);
-                }
+            Ok(()) => {
                 done.writes += 1;
                 done.again = true;
             }
@@ -54,6 +75,7 @@ pub(super) async fn write(
                 _ => {
                     return Err(ApplyError::Record {
                         verb,
+                        kind,
                         name: name.clone(),
                         source: Box::new(source),
                     });
@@ -77,6 +99,14 @@ fn overtaken(pass: Pass<'_>, name: &str, verb: &'static str, done: &mut Done) {
         wake: Some(pass.now + backoff(&tenant, pass.store.failed(&tenant))),
         ..*done
     };
+}
+
+/// Takes in what was written, without waiting for the watch.
+fn remember(pass: Pass<'_>, name: &str, written: &TenantOperation) {
+    if let Some(written) = read(written) {
+        info!(name, phase = ?written.status.phase, step = written.status.step, "recorded");
+        pass.store.put_operation(name, written);
+    }
 }
 
 fn api(pass: Pass<'_>) -> Api<TenantOperation> {
@@ -119,4 +149,29 @@ async fn advance(
         ..PatchParams::default()
     };
     api(pass).patch_status(name, &params, &Patch::Merge(&patch)).await
+}
+
+/// What became of keys, onto the DestructionRecord that was seen.
+async fn tell(
+    pass: Pass<'_>,
+    name: &str,
+    resource_version: &str,
+    status: &DestructionRecordStatus,
+) -> Result<(), kube::Error> {
+    let id = Id {
+        kind: Kind::DestructionRecord,
+        namespace: String::new(),
+        name: name.to_owned(),
+    };
+    let patch = json!({ "metadata": { "resourceVersion": resource_version }, "status": status });
+    let params = PatchParams {
+        field_manager: Some(FREEHOLD.to_owned()),
+        ..PatchParams::default()
+    };
+    let told = api_of(pass.client, &id)
+        .patch_status(name, &params, &Patch::Merge(&patch))
+        .await?;
+    info!(%id, phase = ?status.phase, "recorded");
+    super::remember(pass, &id, told);
+    Ok(())
 }

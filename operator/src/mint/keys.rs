@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, Secret};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
-use super::{For, MintError, create, failed, forget, is_for, put, secret, secrets};
+use super::{For, MintError, create, destruction, failed, forget, is_for, put, secret, secrets};
 use crate::cluster::Refusal;
 
 /// Tells the wrapped data keys from the other Secrets of a tenant there.
@@ -25,7 +25,7 @@ const KIND: &str = "freehold.dev/data-key";
 const LENGTH: usize = 64;
 
 impl MintError {
-    fn key(verb: &'static str) -> impl FnOnce(KeyError) -> Self {
+    pub(super) fn key(verb: &'static str) -> impl FnOnce(KeyError) -> Self {
         move |source| Self::Key { verb, source }
     }
 }
@@ -36,6 +36,7 @@ pub async fn read(client: &Client, target: For<'_>, before: Keys) -> (Keys, Opti
     let mut keys = match list(client, target).await {
         Ok(data) => Keys {
             data,
+            held: before.held.clone(),
             ..Keys::default()
         },
         Err(error) => {
@@ -47,6 +48,11 @@ pub async fn read(client: &Client, target: For<'_>, before: Keys) -> (Keys, Opti
         }
     };
     keys.tenant = match versions(target).await {
+        Ok(Slot::Present(mut key)) => {
+            // Said once, and the same for ever.
+            key.evidence = before.tenant.present().and_then(|known| known.evidence.clone());
+            Slot::Present(key)
+        }
         Ok(slot) => slot,
         Err(KeyError::Corrupt(_)) => Slot::Broken,
         // The service's health is watched elsewhere: it brings a pass when it answers again.
@@ -144,6 +150,9 @@ pub async fn act(
             }
             *keys = Keys::default();
         }
+        Action::DestroyKeys { operation } => {
+            destruction::destroy(client, service, target, operation, keys).await?;
+        }
         Action::MintAuthority
         | Action::MintEdge { .. }
         | Action::MintOwner { .. }
@@ -154,7 +163,7 @@ pub async fn act(
     Ok(true)
 }
 
-fn name(target: For<'_>) -> Result<KeyName, MintError> {
+pub(super) fn name(target: For<'_>) -> Result<KeyName, MintError> {
     KeyName::of_incarnation(target.incarnation).map_err(MintError::key("name"))
 }
 
@@ -162,7 +171,7 @@ fn context(target: For<'_>, volume: &str) -> Result<Context, MintError> {
     Context::new(target.incarnation, Purpose::Volume, volume).map_err(MintError::key("name a data key of"))
 }
 
-async fn versions(target: For<'_>) -> Result<Slot<TenantKey>, KeyError> {
+pub(super) async fn versions(target: For<'_>) -> Result<Slot<TenantKey>, KeyError> {
     let Some(service) = target.service else {
         return Ok(Slot::Absent);
     };
@@ -181,8 +190,15 @@ async fn versions(target: For<'_>) -> Result<Slot<TenantKey>, KeyError> {
         .iter()
         .filter(|version| version.state == State::Enabled)
         .map(|version| (version.number, version.created_at));
+    let versions: BTreeMap<u32, Timestamp> = usable.collect();
+    let destroyed = listed.iter().filter_map(|version| match version.state {
+        State::Destroyed { at } => Some(at),
+        State::Enabled => None,
+    });
     Ok(Slot::Present(TenantKey {
-        versions: usable.collect(),
+        destroyed_at: destroyed.max().filter(|_| versions.is_empty()),
+        evidence: None,
+        versions,
         last,
     }))
 }
@@ -216,7 +232,10 @@ fn data_key(secret: &Secret, incarnation: &str) -> Slot<DataKey> {
 }
 
 /// The data keys that bear the tenant's name; those of another life of it are not its own.
-async fn list(client: &Client, target: For<'_>) -> Result<BTreeMap<String, Slot<DataKey>>, MintError> {
+pub(super) async fn list(
+    client: &Client,
+    target: For<'_>,
+) -> Result<BTreeMap<String, Slot<DataKey>>, MintError> {
     let selector = format!("{TENANT_LABEL}={},{KIND}", target.name);
     let listed = secrets(client, target.keys_namespace)
         .list(&ListParams::default().labels(&selector))

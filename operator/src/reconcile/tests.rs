@@ -5,6 +5,7 @@
 
 mod adoption;
 mod claims;
+mod destruction;
 mod drift;
 mod endings;
 mod failures;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use freehold_crds::{DeletionOperation, DeletionPolicy, OperationType, Phase, TenantOperationSpec};
 
+use super::termination;
 use crate::clock::soon;
 use crate::input::{Input, Operation};
 use crate::model::incarnation;
-use crate::names::OperationName;
-use crate::operation::cancel;
+use crate::operation::{cancel, free_name};
 use crate::outcome::{Finding, Outcome, Record, Wait};
 
 pub const TOPIC: &str = "Deletable";
@@ -45,6 +45,8 @@ pub fn is_released(input: &Input<'_>, delay: Duration) -> bool {
                 && operation.spec.deletion.as_ref().map(|deletion| deletion.policy)
                     == Some(input.tenant.spec.deletion_policy)
                 && due(operation, delay) <= input.now
+                // One operation runs at a time.
+                && !termination::runs(input)
         }
     })
 }
@@ -71,7 +73,9 @@ pub fn plan(input: &Input<'_>, delay: Duration) -> Outcome {
         }
         Some((name, operation)) => {
             let due = due(operation, delay);
-            if due <= input.now {
+            if termination::runs(input) {
+                waiting("it may be deleted when the destruction of its keys is over".to_owned())
+            } else if due <= input.now {
                 let data = match policy {
                     DeletionPolicy::Retain => "its data is kept",
                     DeletionPolicy::Delete => "ALL ITS DATA GOES WITH IT",
@@ -126,15 +130,8 @@ fn due(operation: &Operation, delay: Duration) -> jiff::Timestamp {
 fn announce(input: &Input<'_>) -> Record {
     let life = incarnation(input);
     let tenant = input.tenant.metadata.name.clone().unwrap_or_default();
-    // The first that is free: somebody may have deleted a record of those before.
-    let known = &input.observed.operations;
-    let names = (0..=known.len()).map(|number| OperationName::of(&tenant, "deletion", &life, number));
-    let name = names
-        .map(|name| name.as_str().to_owned())
-        .find(|name| !known.contains_key(name));
     Record::Create {
-        // One more name than there are records: one is free.
-        name: name.unwrap_or_default(),
+        name: free_name(input, "deletion"),
         spec: TenantOperationSpec {
             tenant,
             tenant_uid: input.tenant.metadata.uid.clone().unwrap_or_default(),

@@ -14,8 +14,8 @@ use freehold_crds::{DataKeyStatus, KeyScope, KeyVersionStatus, KeysStatus, Opera
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
-use super::Scene;
 use super::storage::{self, Verdict, judge};
+use super::{Scene, termination};
 use crate::input::{DataKey, Input, KeyService, Keys, Operation, Slot, TenantKey};
 use crate::kind::Kind;
 use crate::model::incarnation;
@@ -58,6 +58,8 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     let keys = &scene.input.observed.minted.keys;
     record(&scene, &volumes, &log, &mut outcome);
     let trouble = match &keys.tenant {
+        // As it was asked for: none is ever made in its place.
+        _ if termination::is_final(scene.input) => None,
         Slot::Present(key) => with_key(&scene, key, &volumes, &log, &mut outcome),
         Slot::Absent if keys.data.is_empty() && log.volumes.is_empty() && !keys.unread => {
             outcome.actions.push(Action::MakeTenantKey);
@@ -75,8 +77,9 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         )),
         Slot::Unread => None,
     };
-    if service.failure.is_some() {
-        // Nothing would come of it; the service's return brings a pass.
+    if service.failure.is_some() || termination::runs(scene.input) {
+        // Nothing would come of it; the service's return brings a pass. And of keys that are about to be destroyed none
+        // changes.
         outcome.actions.clear();
         outcome.records.clear();
     }
@@ -254,7 +257,9 @@ fn tell(scene: &Scene<'_>, service: &KeyService, trouble: Option<Wait>, outcome:
         return;
     }
     let aside = |truth, reason, message: String| Finding::aside(TOPIC, truth, reason, message);
-    let finding = if let Some(failure) = &service.failure {
+    let finding = if let Some(epitaph) = termination::epitaph(scene.input) {
+        aside(Some(false), "TenantKeyDestroyed", epitaph)
+    } else if let Some(failure) = &service.failure {
         let message = format!(
             "the key service does not answer: {failure}; what runs goes on, no volume can be staged anew"
         );
@@ -367,6 +372,7 @@ pub fn forget(input: &Input<'_>) -> Option<Action> {
         tenant,
         data,
         unread: _,
+        held: _,
     } = &input.observed.minted.keys;
     let there = tenant.present().is_some_and(|key| !key.versions.is_empty());
     (there || !data.is_empty()).then_some(Action::ForgetKeys)

@@ -17,6 +17,7 @@ pub mod quota;
 pub mod settings;
 pub mod storage;
 pub mod teardown;
+pub mod termination;
 pub mod tls;
 pub mod verification;
 pub mod workload;

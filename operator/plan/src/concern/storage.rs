@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use freehold_crds::KeyScope;
+use freehold_crds::{ClassDatabase, KeyScope};
 
 use super::Scene;
 use crate::input::{Config, StorageClass};
@@ -158,8 +158,12 @@ fn own_driver(parameters: &BTreeMap<String, String>, keys_namespace: &str) -> Re
 
 /// Whose key encrypts the database's volumes: none while it can't be told or is refused.
 pub fn scope(scene: &Scene<'_>) -> Option<KeyScope> {
-    let class = scene.model.database.class;
-    match judge(scene.input.config, class.storage_class_name.as_deref()) {
+    scope_of(scene.input.config, scene.model.database.class)
+}
+
+/// The same, of a class.
+pub fn scope_of(config: &Config, class: &ClassDatabase) -> Option<KeyScope> {
+    match judge(config, class.storage_class_name.as_deref()) {
         Verdict::Encrypted { scope, .. } => Some(scope),
         Verdict::Refused { .. } if class.allow_unencrypted => Some(KeyScope::Nobody),
         Verdict::Refused { .. } | Verdict::Unknown => None,

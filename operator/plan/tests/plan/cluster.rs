@@ -33,6 +33,8 @@ pub struct Cluster {
     /// Claims of other tenants on hostnames, by the name of the claim.
     pub others: BTreeMap<String, Value>,
     operations: BTreeMap<String, Operation>,
+    /// The next destruction of keys is cut off when the tenant key is gone and the wrapped data keys are not.
+    pub cut_off: bool,
 }
 
 /// What packets do.
@@ -62,6 +64,7 @@ impl Cluster {
             network: Network::Enforced,
             others: BTreeMap::new(),
             operations: BTreeMap::new(),
+            cut_off: false,
         }
     }
 
@@ -210,6 +213,21 @@ impl Cluster {
                 operation.status = status.clone();
                 operation.resource_version = resource_version;
             }
+            Record::Destruction {
+                name,
+                resource_version: seen,
+                status,
+            } => {
+                let mut objects = self.objects.iter_mut();
+                let (_, body) = objects.find(|(id, _)| id.name == *name).unwrap();
+                assert_eq!(
+                    &body["metadata"]["resourceVersion"], seen,
+                    "an account of another version"
+                );
+                self.log.push(format!("account {:?}", status.phase));
+                body["status"] = serde_json::to_value(status).unwrap();
+                body["metadata"]["resourceVersion"] = resource_version.into();
+            }
         }
     }
 
@@ -239,6 +257,11 @@ impl Cluster {
         if object.id.kind == Kind::HostnameClaim && self.is_contested(object) {
             return false;
         }
+        let is_record = object.id.kind == Kind::DestructionRecord;
+        assert!(
+            !is_record || !self.objects.contains_key(&object.id),
+            "a record is immutable"
+        );
         self.version += 1;
         let mut body = object.body.clone();
         match self.objects.get(&object.id) {
@@ -294,6 +317,7 @@ impl Cluster {
             }
             Action::MintOwner { .. } => self.minted.owner = Slot::Present(()),
             Action::ForgetAuthority => self.minted.authority = Slot::Absent,
+            Action::DestroyKeys { operation } => self.destroy_keys(operation),
             about_keys => self.key(about_keys),
         }
     }
@@ -305,8 +329,11 @@ impl Cluster {
         let current = keys.tenant.present().map(|key| key.last);
         match action {
             Action::MakeTenantKey if current.is_none() => {
-                let versions = [(1, now)].into();
-                keys.tenant = Slot::Present(TenantKey { versions, last: 1 });
+                keys.tenant = Slot::Present(TenantKey {
+                    versions: [(1, now)].into(),
+                    last: 1,
+                    ..TenantKey::default()
+                });
             }
             Action::MakeDataKey { volume } => {
                 let made = DataKey {
@@ -356,6 +383,48 @@ impl Cluster {
             Action::RetireInstance { instance, .. } => self.postgres.mark(instance),
             _ => {}
         }
+    }
+
+    /// What the shell looks up right before it lets the key service destroy a tenant key, and what comes of it.
+    fn destroy_keys(&mut self, operation: &str) {
+        let running = &self.operations[operation].status;
+        assert_eq!(
+            running.step.as_deref(),
+            Some("Destroy"),
+            "a destruction that is not on record"
+        );
+        let mut records = self.objects.iter();
+        let record = records.find(|(id, _)| id.kind == Kind::DestructionRecord);
+        let (_, record) = record.expect("a destruction without a record");
+        let spec = &self.given.tenant.spec;
+        let asked = spec.termination.as_ref().is_some_and(|asked| asked.destroy_keys);
+        let keys = &mut self.minted.keys;
+        let Slot::Present(key) = &mut keys.tenant else {
+            return;
+        };
+        if !key.versions.is_empty() {
+            assert_eq!(
+                record["spec"]["versions"].as_array().unwrap().len(),
+                key.versions.len()
+            );
+            let mut databases = self.objects.iter().filter(|(id, _)| id.kind == Kind::Cluster);
+            assert!(
+                databases.all(|(_, body)| body["status"]["readyInstances"] == 0),
+                "a database runs"
+            );
+            if !asked || spec.deletion_protection {
+                keys.held = Some("it is not asked for any more".into());
+                return;
+            }
+            key.versions.clear();
+            key.destroyed_at = Some(self.given.now);
+        }
+        if std::mem::take(&mut self.cut_off) {
+            return;
+        }
+        key.evidence = Some("removed".into());
+        keys.data.clear();
+        keys.held = None;
     }
 
     /// What is known of keys, for tests that take some away.

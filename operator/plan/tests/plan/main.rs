@@ -21,4 +21,5 @@ mod purity;
 mod reencryption;
 mod show;
 mod simulation;
+mod termination;
 mod windows;

@@ -32,6 +32,9 @@ pub fn show(plan: &Plan, observed: &Observed) -> String {
                 let step = status.step.as_deref().unwrap_or("over");
                 writeln!(text, "record {name}: {:?} {step}", status.phase).unwrap();
             }
+            Record::Destruction { name, status, .. } => {
+                writeln!(text, "account {name}: {:?}", status.phase).unwrap();
+            }
         }
     }
     for action in &plan.actions {

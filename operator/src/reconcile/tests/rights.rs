@@ -103,6 +103,7 @@ async fn every_request_is_covered_by_a_right() {
     let mut asked = life("Delete").await;
     asked.extend(life("Retain").await);
     asked.extend(reencryption().await);
+    asked.extend(super::destruction::life().await);
     for asked in asked {
         let rules = match asked.namespace.as_str() {
             "tenant-acme" => rights::in_tenant_namespaces(),
@@ -142,6 +143,7 @@ async fn every_right_is_used() {
     let mut asked = life("Delete").await;
     asked.extend(life("Retain").await);
     asked.extend(reencryption().await);
+    asked.extend(super::destruction::life().await);
     let roles = [
         (rights::cluster_wide(), None),
         (rights::in_tenant_namespaces(), Some("tenant-acme")),

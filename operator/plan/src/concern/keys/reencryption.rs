@@ -18,8 +18,8 @@ use crate::concern::{Scene, migration};
 use crate::input::{Input, Operation, Slot};
 use crate::kind::Kind;
 use crate::model::incarnation;
-use crate::names::{DATABASE, OperationName};
-use crate::operation::{self, Step as _, advance, cancel};
+use crate::names::DATABASE;
+use crate::operation::{self, Step as _, advance, cancel, free_name};
 use crate::outcome::{Action, Outcome, Record, Wait};
 use crate::seen::Facts;
 
@@ -249,14 +249,7 @@ fn begin(scene: &Scene<'_>, reason: RotationReason, asked: Option<&str>, outcome
     outcome.wake_at(soon(scene.input.now));
     let life = incarnation(scene.input);
     outcome.records.push(Record::Create {
-        name: OperationName::of(
-            scene.model.name,
-            "data-keys",
-            &life,
-            rotations(scene.input).count(),
-        )
-        .as_str()
-        .to_owned(),
+        name: free_name(scene.input, "data-keys"),
         spec: TenantOperationSpec {
             tenant: scene.model.name.to_owned(),
             tenant_uid: scene.model.uid.to_owned(),

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::TOPIC;
 use crate::clock::{jitter, soon};
-use crate::concern::Scene;
+use crate::concern::{Scene, termination};
 use crate::input::{Input, Operation, Slot, TenantKey};
 use crate::model::incarnation;
 use crate::names::OperationName;
@@ -94,6 +94,10 @@ pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outco
     let mut others = scene.input.observed.operations.values();
     if others.any(|other| other.spec.incarnation == life && other.status.phase == Phase::Running) {
         // The end of that one is an event.
+        return;
+    }
+    if termination::is_imminent(scene.input, scene.model.termination_grace) {
+        // Nothing is made that is destroyed at once.
         return;
     }
     let number = usize::try_from(current.0).unwrap_or_default();
