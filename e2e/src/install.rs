@@ -76,6 +76,9 @@ fn charts(lab: &Lab, image: &Image) -> Result<Outcome> {
             &internet,
             "--set",
             &unwrappers,
+            // A platform states for how long it keeps backups of etcd.
+            "--set",
+            "keys.backupsKeptFor=24h",
         ],
     )?;
     trust(lab)?;

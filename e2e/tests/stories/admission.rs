@@ -33,7 +33,7 @@ fn the_table_of_good_and_bad_objects() {
     let lab = lab();
     let begin = Instant::now();
     let administrator = Api::administrator(lab);
-    // Operations and claims are the operator's.
+    // Operations, claims and records are the operator's.
     let operator = Api::named(lab, &operator());
     let mut all = Tally::default();
     let mut count = |what: &str, tally: Tally| {
@@ -43,7 +43,7 @@ fn the_table_of_good_and_bad_objects() {
     for table in [tenants::table(), classes::table(), releases::table()] {
         count(table.kind, table.run(&administrator));
     }
-    for table in [records::operations(), records::claims()] {
+    for table in [records::operations(), records::claims(), records::destructions()] {
         count(table.kind, table.run(&operator));
     }
     count("YAML", text::yaml(lab));

@@ -18,7 +18,7 @@ const TOGETHER: usize = 20;
 const DATABASE: &str = "clusters.postgresql.cnpg.io";
 
 /// The raw disk of a volume, as the storage driver keeps it.
-fn disk(volume: &str) -> PathBuf {
+pub fn disk(volume: &str) -> PathBuf {
     let found = lab()
         .cluster()
         .join("volumes")
@@ -30,7 +30,7 @@ fn disk(volume: &str) -> PathBuf {
 }
 
 /// The PersistentVolumes of a namespace's claims.
-fn volumes(namespace: &str) -> Vec<String> {
+pub fn volumes(namespace: &str) -> Vec<String> {
     let claims = kube::get(lab(), &["-n", namespace, "persistentvolumeclaims"]).unwrap();
     let claims = claims["items"].as_array().unwrap();
     let volume = |claim: &Value| claim["spec"]["volumeName"].as_str().unwrap().to_owned();

@@ -5,6 +5,7 @@
 mod access;
 mod admission;
 mod class;
+mod destruction;
 mod faults;
 mod hostile;
 mod hostnames;

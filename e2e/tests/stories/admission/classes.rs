@@ -33,6 +33,12 @@ pub fn table() -> Table {
             ["721h", "43201m", "9999999h"],
             "deletion.delay must be between 1s and 720h",
         ),
+        spans(
+            "/spec/deletion/terminationGrace",
+            ["1s", "336h", "720h"],
+            ["721h", "43201m", "9999999h"],
+            "deletion.terminationGrace must be between 1s and 720h",
+        ),
         tenants::windows::windows_at("/spec/maintenance/windows"),
         lists(),
     ];

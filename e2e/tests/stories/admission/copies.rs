@@ -18,12 +18,13 @@ const SOON: Duration = Duration::from_secs(30);
 /// The kinds under another group; gone at the end, with their objects.
 pub struct Copies<'a>(pub &'a Api);
 
-pub const KINDS: [(&str, &str); 5] = [
+pub const KINDS: [(&str, &str); 6] = [
     ("Tenant", "tenants"),
     ("TenantClass", "tenantclasses"),
     ("Release", "releases"),
     ("TenantOperation", "tenantoperations"),
     ("HostnameClaim", "hostnameclaims"),
+    ("DestructionRecord", "destructionrecords"),
 ];
 
 /// Without these, at first.
@@ -113,6 +114,7 @@ pub fn base(kind: &str) -> Value {
         "TenantClass" => classes::base(),
         "Release" => releases::base(),
         "TenantOperation" => records::operation(),
+        "DestructionRecord" => records::destruction(),
         _ => records::claim(),
     };
     object["apiVersion"] = json!(format!("{GROUP}/v1alpha1"));

@@ -166,6 +166,43 @@ fn operations_and_claims_are_kept() {
     }
 }
 
+/// Nobody deletes the evidence, the operator neither: what is made here stays in the lab, as everywhere.
+#[test]
+fn records_of_destroyed_keys_are_made_by_the_operator_and_kept_from_everybody() {
+    let administrator = Api::administrator(lab());
+    let operator = Api::named(lab(), &operator());
+    let policy = "freehold-destruction-records";
+    let one = format!("{}/story-admission", records::DESTRUCTIONS);
+    administrator
+        .try_create(records::DESTRUCTIONS, &records::destruction())
+        .refused_by(policy, "made by the operator alone");
+    if api_knows(&administrator, &one) {
+        println!("the record of an earlier run is there still");
+    } else {
+        operator
+            .create(records::DESTRUCTIONS, &records::destruction())
+            .taken();
+    }
+    administrator
+        .try_patch(&one, &json!({"metadata": {"labels": {"mine": "x"}}}))
+        .refused_by(policy, "made by the operator alone");
+    let told = json!({"status": {"phase": "Destroyed"}});
+    administrator
+        .try_patch(&format!("{one}/status"), &told)
+        .refused_by("freehold-status", "by the operator alone");
+    operator.try_patch(&format!("{one}/status"), &told).taken();
+    for user in [&administrator, &operator] {
+        user.try_delete(&one, "").refused_by(policy, "kept for good");
+    }
+    administrator
+        .try_delete(records::DESTRUCTIONS, "")
+        .refused_by(policy, "kept for good");
+}
+
+fn api_knows(api: &Api, path: &str) -> bool {
+    api.send("GET", path, b"").is_taken()
+}
+
 #[test]
 fn the_definitions_are_not_deleted_in_passing() {
     let api = Api::administrator(lab());
@@ -177,6 +214,7 @@ fn the_definitions_are_not_deleted_in_passing() {
         "releases",
         "tenantoperations",
         "hostnameclaims",
+        "destructionrecords",
     ] {
         let one = format!("{path}/{plural}.freehold.dev");
         for user in [&api, &Api::named(lab(), &operator())] {

@@ -24,6 +24,7 @@ pub fn table() -> Table {
         bounds(),
         wrong_types(),
         enumerations(),
+        termination(),
         hostnames::cases(),
         egress::cases(),
         sso::cases(),
@@ -208,7 +209,7 @@ fn enumerations() -> Vec<Case> {
             "/spec/environment",
             &["Development", "Testing", "Staging", "Production"],
         ),
-        ("/spec/desiredState", &["Active", "Suspended"]),
+        ("/spec/desiredState", &["Active", "Suspended", "Terminated"]),
         ("/spec/deletionPolicy", &["Retain", "Delete"]),
         ("/spec/support/consent", &["OnRequest", "Never"]),
     ] {
@@ -221,12 +222,57 @@ fn enumerations() -> Vec<Case> {
             cases.push(refuses(format!("{field}: {word:?}"), one(path, word), &said));
         }
     }
-    cases.push(refuses(
-        "a state that comes later",
-        one("/spec/desiredState", "Terminated"),
-        "Unsupported value",
-    ));
     cases
+}
+
+fn termination() -> Vec<Case> {
+    let asked = |state: &str, destroy: Value| {
+        vec![
+            ("/spec/desiredState", json!(state)),
+            ("/spec/termination/destroyKeys", destroy),
+        ]
+    };
+    let said = "unreadable for ever, and needs desiredState Terminated";
+    vec![
+        takes(
+            "destroyed keys of a terminated tenant",
+            asked("Terminated", json!(true)),
+        ),
+        takes(
+            "kept keys of a terminated tenant",
+            asked("Terminated", json!(false)),
+        ),
+        takes("kept keys of an active tenant", asked("Active", json!(false))),
+        takes(
+            "a termination that asks for nothing",
+            one("/spec/termination", json!({})),
+        ),
+        refuses(
+            "destroyed keys of an active tenant",
+            asked("Active", json!(true)),
+            said,
+        ),
+        refuses(
+            "destroyed keys of a suspended tenant",
+            asked("Suspended", json!(true)),
+            said,
+        ),
+        refuses(
+            "destroyed keys of a tenant that says nothing of its state",
+            one("/spec/termination", json!({"destroyKeys": true})),
+            said,
+        ),
+        refuses(
+            "destroyed keys as a word",
+            asked("Terminated", json!("yes")),
+            "destroyKeys…must be of type boolean",
+        ),
+        refuses(
+            "an unknown field of a termination",
+            one("/spec/termination", json!({"now": true})),
+            "unknown field \"spec.termination.now\"",
+        ),
+    ]
 }
 
 fn groups() -> Vec<Case> {

@@ -65,6 +65,8 @@ fn all() -> Vec<Before> {
         release(),
         operation(),
         claim(),
+        destruction(),
+        terminated(),
     ];
     all.extend(editions());
     all
@@ -344,6 +346,51 @@ fn operation() -> Before {
             ),
             refuses("another tenant", [("/spec/tenant", json!("other"))], fixed),
             refuses("another life", [("/spec/incarnation", json!("x"))], fixed),
+        ],
+    }
+}
+
+fn destruction() -> Before {
+    let fixed = "a DestructionRecord is immutable";
+    Before {
+        kind: "DestructionRecord",
+        old: vec![],
+        then: vec![
+            takes("nothing", []),
+            refuses("another tenant", [("/spec/tenant", json!("other"))], fixed),
+            refuses("no version", [("/spec/versions", json!([]))], fixed),
+            refuses(
+                "backups that are kept for less long",
+                [("/spec/elsewhere/0/keptFor", json!("1h"))],
+                fixed,
+            ),
+        ],
+    }
+}
+
+/// Keys that are to be destroyed, and whoever thinks better of it.
+fn terminated() -> Before {
+    Before {
+        kind: "Tenant",
+        old: vec![
+            ("/spec/desiredState", json!("Terminated")),
+            ("/spec/termination/destroyKeys", json!(true)),
+        ],
+        then: vec![
+            takes(
+                "awake again",
+                [
+                    ("/spec/desiredState", json!("Active")),
+                    ("/spec/termination", absent()),
+                ],
+            ),
+            takes("kept keys", [("/spec/termination/destroyKeys", json!(false))]),
+            takes("protection on", [("/spec/deletionProtection", json!(true))]),
+            refuses(
+                "awake again, with keys that are to be destroyed",
+                [("/spec/desiredState", json!("Active"))],
+                "take termination out to keep the data",
+            ),
         ],
     }
 }
