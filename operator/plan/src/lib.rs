@@ -127,7 +127,10 @@ fn invalid_spec(input: &Input<'_>, invalid: &Invalid, outcome: &mut Outcome) -> 
     outcome.keep.extend(input.observed.objects.keys().cloned());
     outcome
         .objects
-        .retain(|object| input.observed.objects.contains_key(&object.id));
+        // Keys are destroyed whatever else is wrong, and not without a record.
+        .retain(|object| {
+            object.id.kind == Kind::DestructionRecord || input.observed.objects.contains_key(&object.id)
+        });
     let certificate = (holder(input) == Holder::Us).then(|| {
         outcome.add(concern::tls::renew_alone(input));
         concern::tls::status(input)

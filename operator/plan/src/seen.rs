@@ -43,8 +43,10 @@ pub enum Facts {
         given_up_at: Option<Timestamp>,
     },
     Destruction {
-        /// The keys that it is about are no more.
-        destroyed: bool,
+        /// Which life's keys it is about.
+        incarnation: String,
+        /// Since when they are no more.
+        destroyed_at: Option<Timestamp>,
         /// It was called off before anything was destroyed.
         cancelled: bool,
     },
@@ -160,8 +162,10 @@ fn facts(kind: Kind, object: &Value) -> Facts {
         },
         Kind::DestructionRecord => {
             let phase = text(object, &["status", "phase"]);
+            let at = text(object, &["status", "destroyedAt"]).and_then(|at| at.parse().ok());
             Facts::Destruction {
-                destroyed: phase.as_deref() == Some("Destroyed"),
+                incarnation: text(object, &["spec", "incarnation"]).unwrap_or_default(),
+                destroyed_at: at.filter(|_| phase.as_deref() == Some("Destroyed")),
                 cancelled: phase.as_deref() == Some("Cancelled"),
             }
         }

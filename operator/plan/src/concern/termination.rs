@@ -97,23 +97,28 @@ pub fn is_imminent(input: &Input<'_>, grace: Duration) -> bool {
 
 /// Whether keys were destroyed, or may have been: nothing is started any more.
 pub fn is_final(input: &Input<'_>) -> bool {
-    destruction(input).is_some_and(|(_, operation)| match operation.status.phase {
+    let by_operation = destruction(input).is_some_and(|(_, operation)| match operation.status.phase {
         Phase::Succeeded => true,
         Phase::Running => matches!(Step::of(operation), Some(Step::Destroy | Step::Evidence)),
         Phase::Pending | Phase::Cancelled => false,
-    })
+    });
+    by_operation || account::of_the_destroyed(input).is_some()
 }
 
 /// What is left to say of keys that are no more.
 pub fn epitaph(input: &Input<'_>) -> Option<String> {
+    if let Some((record, at)) = account::of_the_destroyed(input) {
+        return Some(format!(
+            "the tenant key was destroyed on {at}, as it was asked for: DestructionRecord {record}"
+        ));
+    }
     let (name, operation) = destruction(input).filter(|_| is_final(input))?;
     let record = account::name(input, (name, operation));
-    match account::destroyed_at(input, operation) {
-        Some(at) => Some(format!(
-            "the tenant key was destroyed on {at}, as it was asked for: DestructionRecord {record}"
-        )),
-        None => Some(format!("the tenant key is being destroyed ({name})")),
-    }
+    let message = match account::destroyed_at(input, operation) {
+        Some(at) => format!("the tenant key was destroyed on {at}: DestructionRecord {record} is to say so"),
+        None => format!("the tenant key is being destroyed ({name})"),
+    };
+    Some(message)
 }
 
 /// An announcement that comes to nothing, because the tenant is taken down.
@@ -129,6 +134,7 @@ pub fn plan(input: &Input<'_>, class: Option<&TenantClassSpec>) -> Outcome {
         return outcome;
     }
     match destruction(input) {
+        None if is_final(input) => tell_end(input, &mut outcome),
         None if is_wished(input.tenant) => announce(input, class, &mut outcome),
         None => {}
         Some(operation) => match operation.1.status.phase {

@@ -77,7 +77,7 @@ prop_compose! {
 }
 
 /// What a plan does, without what it tells and when.
-fn deeds(plan: &Plan) -> String {
+pub fn deeds(plan: &Plan) -> String {
     let Plan {
         objects,
         prune,

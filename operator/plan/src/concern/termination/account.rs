@@ -183,7 +183,13 @@ pub fn told(input: &Input<'_>, operation: Named<'_>, outcome: &mut Outcome) -> O
         });
         return None;
     };
-    if matches!(seen.facts, Facts::Destruction { destroyed: true, .. }) {
+    if matches!(
+        seen.facts,
+        Facts::Destruction {
+            destroyed_at: Some(_),
+            ..
+        }
+    ) {
         return Some(format!("DestructionRecord {name} says that it was destroyed"));
     }
     let at = destroyed_at(input, operation.1);
@@ -229,6 +235,20 @@ fn evidence(input: &Input<'_>, operation: &Operation) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// The record that this life's keys were destroyed, and when: it outlives the operation that did it.
+pub fn of_the_destroyed<'a>(input: &'a Input<'_>) -> Option<(&'a str, Timestamp)> {
+    let life = incarnation(input);
+    let mut objects = input.observed.objects.iter();
+    objects.find_map(|(id, seen)| match &seen.facts {
+        Facts::Destruction {
+            incarnation,
+            destroyed_at: Some(at),
+            ..
+        } if *incarnation == life => Some((id.name.as_str(), *at)),
+        _ => None,
+    })
 }
 
 /// The account of a destruction that was called off, if there is a record.
