@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use freehold_crds::{
     CRYPTOPERIOD, ClassDatabase, ClassDeletion, ClassEgress, Component, DELAY, DesiredState, GRACE, Gateway,
-    Hook, LIFETIME, LimitDefaults, Placement, Quantity, Quota, Resources, Span, Tenant, TenantClassSpec, Tier,
+    Hook, LIFETIME, LimitDefaults, Placement, Quantity, Quota, Resources, Span, Tenant, TenantClassSpec,
+    Tier,
 };
 
 use crate::concern::maintenance::{self, Hours};

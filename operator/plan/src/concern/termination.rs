@@ -17,7 +17,7 @@ use super::namespace::is_blocked;
 use crate::clock::soon;
 use crate::input::{Input, Operation, TenantKey};
 use crate::model::{incarnation, namespace, termination_grace};
-use crate::operation::{advance, cancel, free_name};
+use crate::operation::{self, Step as _, advance, cancel, free_name};
 use crate::outcome::{Action, Finding, Outcome, Record, Wait};
 use crate::seen::Facts;
 use objection::{objection, tenant_key};
@@ -38,31 +38,13 @@ enum Step {
     Evidence,
 }
 
-impl Step {
-    const ALL: [Self; 4] = [Self::Stop, Self::Record, Self::Destroy, Self::Evidence];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Stop => "Stop",
-            Self::Record => "Record",
-            Self::Destroy => "Destroy",
-            Self::Evidence => "Evidence",
-        }
-    }
-
-    fn of(operation: &Operation) -> Option<Self> {
-        let name = operation.status.step.as_deref()?;
-        Self::ALL.into_iter().find(|step| step.as_str() == name)
-    }
-
-    fn next(self) -> Option<Self> {
-        match self {
-            Self::Stop => Some(Self::Record),
-            Self::Record => Some(Self::Destroy),
-            Self::Destroy => Some(Self::Evidence),
-            Self::Evidence => None,
-        }
-    }
+impl operation::Step for Step {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Stop, "Stop"),
+        (Self::Record, "Record"),
+        (Self::Destroy, "Destroy"),
+        (Self::Evidence, "Evidence"),
+    ];
 }
 
 /// A TenantOperation with its name.
@@ -124,7 +106,7 @@ pub fn epitaph(input: &Input<'_>) -> Option<String> {
 /// An announcement that comes to nothing, because the tenant is taken down.
 pub fn give_up(input: &Input<'_>) -> Option<Record> {
     let pending = destruction(input).filter(|(_, operation)| operation.status.phase == Phase::Pending);
-    pending.map(|operation| cancel(operation, input.now))
+    pending.map(|operation| cancel(operation, input.now, None))
 }
 
 /// The condition, the records, and the one act.
@@ -176,6 +158,7 @@ fn announce(input: &Input<'_>, class: Option<&TenantClassSpec>, outcome: &mut Ou
             r#type: OperationType::KeyDestruction,
             deletion: None,
             rotation: None,
+            reencryption: None,
         },
     });
 }
@@ -186,7 +169,7 @@ fn wait_out(input: &Input<'_>, class: Option<&TenantClassSpec>, operation: Named
     let objection = objection(input, class).filter(|_| is_wished(input.tenant));
     let refused = objection.as_ref().is_some_and(|objection| objection.stalls);
     if !is_wished(input.tenant) || refused {
-        outcome.records.push(cancel(operation, input.now));
+        outcome.records.push(cancel(operation, input.now, None));
         outcome.waits.extend(objection);
         return;
     }
@@ -205,7 +188,14 @@ fn wait_out(input: &Input<'_>, class: Option<&TenantClassSpec>, operation: Named
             && operation.spec.r#type != OperationType::Deletion
             && !operation.status.phase.is_over()
     });
-    if let Some((other, _)) = other {
+    if let Some((other, running)) = other {
+        if running.spec.r#type == OperationType::DataKeyRotation {
+            // It waits for the database, which sleeps.
+            let why = "the keys are to be destroyed";
+            outcome
+                .records
+                .push(cancel((other, running), input.now, Some(why)));
+        }
         outcome
             .findings
             .push(waiting(format!("waiting for the end of {other}")));
@@ -238,7 +228,7 @@ fn carry_on(input: &Input<'_>, class: Option<&TenantClassSpec>, operation: Named
     let is_whole = || key.as_ref().is_ok_and(|key| !key.versions.is_empty());
     if withdrawn && (matches!(step, Step::Stop | Step::Record) || (step == Step::Destroy && is_whole())) {
         outcome.records.extend(account::called_off(input, operation));
-        outcome.records.push(cancel(operation, input.now));
+        outcome.records.push(cancel(operation, input.now, None));
         return;
     }
     let done = match step {

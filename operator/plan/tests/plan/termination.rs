@@ -258,6 +258,7 @@ fn a_tenant_whose_keys_were_destroyed_starts_nothing_any_more_and_gets_no_new_ke
         spec.desired_state = state;
         spec.keys = Some(TenantKeys {
             rotate_tenant_key: Some("again".into()),
+            ..TenantKeys::default()
         });
         cluster.log.clear();
         cluster.settle();
@@ -345,11 +346,13 @@ fn an_announced_destruction_holds_no_rotation_up_and_a_rotation_is_finished_befo
     cluster.settle();
     cluster.given.tenant.spec.keys = Some(TenantKeys {
         rotate_tenant_key: Some("meanwhile".into()),
+        ..TenantKeys::default()
     });
     cluster.settle();
     assert_eq!(cluster.keys().tenant.present().unwrap().last, 2);
     cluster.given.tenant.spec.keys = Some(TenantKeys {
         rotate_tenant_key: Some("at the end".into()),
+        ..TenantKeys::default()
     });
     cluster.pass(usize::MAX);
     grace(&mut cluster);
@@ -502,6 +505,7 @@ fn happen(cluster: &mut Cluster, happening: Happening) {
         Happening::Rotate(n) => {
             spec.keys = Some(TenantKeys {
                 rotate_tenant_key: Some(format!("word-{n}")),
+                ..TenantKeys::default()
             });
         }
         Happening::Silence(silent) => {
@@ -553,5 +557,33 @@ proptest! {
         prop_assert_eq!(gone, phase(&cluster) == Some(Phase::Succeeded));
         let writes = cluster.plan().records.iter().any(|record| matches!(record, Record::Destruction { .. }));
         prop_assert!(!writes);
+    }
+}
+
+#[test]
+fn a_move_to_new_data_keys_that_sleeps_does_not_hold_the_destruction() {
+    for passes in 0..6 {
+        let mut cluster = settled();
+        cluster.given.tenant.spec.keys = Some(TenantKeys {
+            rotate_data_keys: Some("now".into()),
+            ..TenantKeys::default()
+        });
+        for _ in 0..passes {
+            cluster.pass(usize::MAX);
+            cluster.tick();
+        }
+        ask(&mut cluster);
+        cluster.settle();
+        grace(&mut cluster);
+        cluster.settle();
+        assert!(
+            is_destroyed(&mut cluster),
+            "after {passes} passes: {}",
+            cluster.log.join("\n")
+        );
+        let mut records = cluster.operations();
+        assert!(records.all(|operation| {
+            operation.spec.r#type == OperationType::Deletion || operation.status.phase.is_over()
+        }));
     }
 }

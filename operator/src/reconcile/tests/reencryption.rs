@@ -91,7 +91,7 @@ impl Shell {
     }
 
     /// Passes and CloudNativePG's turns until something is so.
-    async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    async fn turns_until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         for _ in 0..40 {
             if holds(self) {
                 return;
@@ -112,7 +112,7 @@ async fn the_database_is_told_to_switch_over_and_then_to_remove_what_is_old() {
     let before = shell.instances();
     shell.asks_for_new_data_keys("2027");
     shell
-        .until("the acknowledgement", |shell| {
+        .turns_until("the acknowledgement", |shell| {
             shell.acknowledged().as_deref() == Some("2027")
         })
         .await;
@@ -145,7 +145,7 @@ async fn nothing_is_told_when_it_turns_out_that_the_database_switches_over_alrea
             .map(|operation| operation.status.step.as_deref());
         steps.any(|step| step == Some("SwitchOver"))
     };
-    shell.until("the step", switching).await;
+    shell.turns_until("the step", switching).await;
     // The watch has not told it yet.
     let mut cluster = shell.double.object(DATABASE).unwrap();
     let before = cluster["status"]["currentPrimary"].clone();
@@ -157,7 +157,7 @@ async fn nothing_is_told_when_it_turns_out_that_the_database_switches_over_alrea
     cluster["status"]["targetPrimary"] = before;
     shell.double.plant(DATABASE, cluster);
     shell
-        .until("the switch-over", |shell| shell.acknowledged().is_some())
+        .turns_until("the switch-over", |shell| shell.acknowledged().is_some())
         .await;
 }
 
@@ -173,7 +173,7 @@ async fn no_instance_is_removed_while_another_one_does_not_answer() {
             .map(|operation| operation.status.step.as_deref());
         steps.any(|step| step == Some("Retire"))
     };
-    shell.until("the step", retiring).await;
+    shell.turns_until("the step", retiring).await;
     assert!(old.iter().all(|old| !shell.is_marked(old)));
     // Of the new one the watch has not told yet that it is gone.
     let mut cluster = shell.double.object(DATABASE).unwrap();
@@ -184,6 +184,6 @@ async fn no_instance_is_removed_while_another_one_does_not_answer() {
     assert!(old.iter().all(|old| !shell.is_marked(old)), "one of the last");
     shell.double.plant(DATABASE, known);
     shell
-        .until("the end", |shell| shell.acknowledged().is_some())
+        .turns_until("the end", |shell| shell.acknowledged().is_some())
         .await;
 }

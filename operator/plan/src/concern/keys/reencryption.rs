@@ -8,7 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_crds::{OperationType, Phase, ReencryptionOperation, RotationReason, TenantOperationSpec};
+use freehold_crds::{
+    DesiredState, OperationType, Phase, ReencryptionOperation, RotationReason, TenantOperationSpec,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{TOPIC, Volume, volumes};
@@ -184,6 +186,9 @@ pub fn plan(scene: &Scene<'_>, outcome: &mut Outcome) {
 
 /// Whether the database may be moved now; what it waits for is said.
 fn may_begin(scene: &Scene<'_>, reason: RotationReason, outcome: &mut Outcome) -> bool {
+    if scene.model.tenant.spec.desired_state == DesiredState::Terminated {
+        return false;
+    }
     if scene.model.suspended {
         outcome.waits.push(Wait {
             reason: "DataKeyRotationWaits",

@@ -19,6 +19,7 @@ use crate::kind::Kind;
 use crate::model::{incarnation, namespace};
 use crate::names::DestructionName;
 use crate::object::{Id, Marks, Object};
+use crate::operation::Step as _;
 use crate::outcome::{Outcome, Record, Wait};
 use crate::seen::{Facts, Seen};
 
