@@ -17,8 +17,11 @@ use self::witness::Witness;
 use crate::stage::{MINUTE, Writer, assert_nothing_lost, change, lab, lane, namespace, owner, wait_ready};
 
 const TENANT: &str = "acme";
-/// How many strikes there are at moments that nobody chose.
-const RANDOM: u64 = 4;
+/// How many strikes there are at moments that nobody chose: `FREEHOLD_STRIKES`.
+fn random() -> u64 {
+    let asked = std::env::var("FREEHOLD_STRIKES").ok();
+    asked.map_or(1, |asked| asked.parse().unwrap())
+}
 
 #[test]
 fn a_rotation_goes_on_when_the_key_service_is_killed_at_any_of_its_steps() {
@@ -78,18 +81,17 @@ fn survives(victim: Victim, prefix: &'static str) {
 
 /// As soon as each step is seen, and at random within the time that a rotation takes.
 fn moments() -> Vec<At> {
+    let count = random();
     let random = |n: u64| {
         use std::hash::{BuildHasher, Hasher};
         let random = std::collections::hash_map::RandomState::new()
             .build_hasher()
             .finish();
         // One in each part of the second: kubectl alone takes the first of them.
-        At::After(Duration::from_millis(
-            1000 * n / RANDOM + random % (1000 / RANDOM),
-        ))
+        At::After(Duration::from_millis(1000 * n / count + random % (1000 / count)))
     };
     let aimed = STEPS.iter().map(|step| At::Step(step));
-    aimed.chain((0..RANDOM).map(random)).collect()
+    aimed.chain((0..count).map(random)).collect()
 }
 
 /// Puts the tenant to sleep until its volumes are nobody's, and wakes it together with a rotation and a strike: its volumes

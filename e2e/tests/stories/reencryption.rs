@@ -14,11 +14,11 @@ use crate::stage::{
 /// The longest that a client which tries again may wait.
 const PAUSE: Duration = Duration::from_secs(10);
 
-fn keys(tenant: &str) -> Value {
+pub fn keys(tenant: &str) -> Value {
     kube::get(lab(), &["tenant", tenant]).unwrap()["status"]["keys"].clone()
 }
 
-fn ids(keys: &Value) -> Vec<String> {
+pub fn ids(keys: &Value) -> Vec<String> {
     let ids = keys["dataKeys"].as_array().unwrap().iter();
     ids.map(|key| key["id"].as_str().unwrap().to_owned()).collect()
 }
@@ -80,15 +80,11 @@ fn moves(tenant: &str) -> Vec<String> {
 
 #[test]
 fn the_database_moves_to_volumes_with_new_keys_while_its_users_write() {
-    moves("acme");
-    let pods = kube::get(
-        lab(),
-        &["-n", &namespace("acme"), "pods", "-l", "cnpg.io/cluster=db"],
-    )
-    .unwrap();
-    assert_eq!(pods["items"].as_array().unwrap().len(), 1, "the surge is over");
     let guest = Guest::ready("twins", 2);
     moves(guest.0);
+    let own = namespace(guest.0);
+    let pods = kube::get(lab(), &["-n", &own, "pods", "-l", "cnpg.io/cluster=db"]).unwrap();
+    assert_eq!(pods["items"].as_array().unwrap().len(), 2, "the surge is over");
     let record = ["-n", install::NAMESPACE, "get", "tenantoperations", "-o", "json"];
     let records: Value = serde_json::from_str(&kube::kubectl(lab(), &record).unwrap()).unwrap();
     let records = records["items"].as_array().unwrap().iter();
@@ -153,33 +149,4 @@ fn the_move_is_finished_whoever_is_killed_at_each_of_its_steps() {
         acknowledged.len(),
         longest.as_secs_f64()
     );
-}
-
-#[test]
-fn a_tenant_that_sleeps_gets_its_new_data_keys_when_it_wakes() {
-    let guest = Guest::ready("dozer", 1);
-    let old = ids(&keys(guest.0));
-    change(guest.0, &json!({"desiredState": "Suspended"}));
-    wait_ready(guest.0, 2 * MINUTE);
-    change(guest.0, &json!({"keys": {"rotateDataKeys": "asleep"}}));
-    kube::until("the blocker", MINUTE, || {
-        let tenant = kube::get(lab(), &["tenant", guest.0])?;
-        let blockers = tenant["status"]["blockers"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        let waits = blockers
-            .iter()
-            .any(|blocker| blocker["reason"] == "DataKeyRotationWaits");
-        Ok(waits.then_some(()))
-    })
-    .unwrap();
-    assert_eq!(ids(&keys(guest.0)), old);
-    change(guest.0, &json!({"desiredState": "Active"}));
-    let now = kube::until("the new data keys", 5 * MINUTE, || {
-        let now = keys(guest.0);
-        Ok((now["dataKeysAcknowledged"] == "asleep").then_some(now))
-    })
-    .unwrap();
-    assert!(ids(&now).iter().all(|id| !old.contains(id)));
 }

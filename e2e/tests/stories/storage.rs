@@ -3,6 +3,7 @@
 use freehold_e2e::kube;
 use serde_json::{Value, json};
 
+use crate::reencryption::{ids, keys};
 use crate::stage::{
     Guest, MINUTE, assert_nothing_lost, change, lab, lane, namespace, owner, tenant_manifest, wait_ready,
 };
@@ -38,7 +39,7 @@ fn claims(namespace: &str) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn the_log_gets_a_volume_of_its_own_and_volumes_grow() {
+fn the_log_gets_a_volume_of_its_own_volumes_grow_and_get_new_keys_after_sleep() {
     const GIB: u64 = 1 << 30;
     let guest = Guest::absent("roomy");
     let mut tenant = tenant_manifest(guest.0, 1);
@@ -105,4 +106,29 @@ fn the_log_gets_a_volume_of_its_own_and_volumes_grow() {
     println!("{before:?} bytes became {after:?}; {:?}", claims(&own));
     assert!(after.0 > GIB && after.1 > 2 * GIB, "{after:?}");
     assert_nothing_lost(guest.0, &["before the volume grew".to_owned()]);
+    gets_new_keys_when_it_wakes(guest.0);
+    assert_nothing_lost(guest.0, &["before the volume grew".to_owned()]);
+}
+
+/// A tenant that sleeps waits with its new data keys.
+fn gets_new_keys_when_it_wakes(tenant: &str) {
+    let old = ids(&keys(tenant));
+    change(tenant, &json!({"desiredState": "Suspended"}));
+    wait_ready(tenant, 2 * MINUTE);
+    change(tenant, &json!({"keys": {"rotateDataKeys": "asleep"}}));
+    kube::until("the blocker", MINUTE, || {
+        let object = kube::get(lab(), &["tenant", tenant])?;
+        let blockers = object["status"]["blockers"].as_array().cloned();
+        let mut blockers = blockers.unwrap_or_default().into_iter();
+        Ok(blockers.find(|blocker| blocker["reason"] == "DataKeyRotationWaits"))
+    })
+    .unwrap();
+    assert_eq!(ids(&keys(tenant)), old);
+    change(tenant, &json!({"desiredState": "Active"}));
+    let now = kube::until("the new data keys", 5 * MINUTE, || {
+        let now = keys(tenant);
+        Ok((now["dataKeysAcknowledged"] == "asleep").then_some(now))
+    })
+    .unwrap();
+    assert!(ids(&now).iter().all(|id| !old.contains(id)));
 }
