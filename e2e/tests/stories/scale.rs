@@ -16,9 +16,9 @@ use crate::stage::{MINUTE, lab, tenant_manifest, wait_ready};
 /// those, a finalizer, a few statuses, and what is refused in the moment before a new right is known everywhere.
 const MOST: f64 = 1.25;
 /// The most requests that the rotation of a tenant key may take: five writes of its record, for one volume a read and a
-/// write of the wrapped key, a list of them before the old version is destroyed, the tenant's status at each step, and as
+/// write of the wrapped key, a list of them before the old version is destroyed, the tenant's status at each step, and half as
 /// much again for what was written by somebody else in the meantime.
-const MOST_OF_A_ROTATION: f64 = 11.0;
+const MOST_OF_A_ROTATION: f64 = 14.0;
 /// How long the operator asks for nothing before it counts as rest.
 const REST: Duration = Duration::from_secs(5);
 
