@@ -457,12 +457,12 @@ async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<Minting, ApplyError> {
         .iter()
         .cloned()
         .partition(database::is_about_database);
+    if let Err(not_before) = may {
+        return Ok(Minting::NotBefore(not_before));
+    }
     if !minted.is_empty() {
         // Whatever comes of it, what is known of the Secrets is out of date.
         pass.store.distrust(&name);
-    }
-    if let Err(not_before) = may {
-        return Ok(Minting::NotBefore(not_before));
     }
     for action in &databases {
         database::act(pass.client, action, pass.now).await?;

@@ -72,9 +72,13 @@ pub enum Action {
     /// Have the database's primary be another instance, if nothing else is under way there.
     #[serde(rename_all = "camelCase")]
     SwitchOver { namespace: String, to: String },
-    /// Have CloudNativePG remove an instance with its volumes, if it is not the primary and all others are ready.
+    /// Have CloudNativePG remove an instance with its volumes, if they are these, it is not the primary, and all others are ready.
     #[serde(rename_all = "camelCase")]
-    RetireInstance { namespace: String, instance: String },
+    RetireInstance {
+        namespace: String,
+        instance: String,
+        volumes: Vec<String>,
+    },
     /// Destroy the tenant key and delete every wrapped data key, as this TenantOperation says. Who carries it out looks up
     /// right before whether that is so still, and that no pod is left.
     #[serde(rename_all = "camelCase")]

@@ -5,9 +5,9 @@
 //! is onto the version that was read; nothing is done while a switch-over is under way, and never to the primary.
 
 use freehold_plan::names::{DATABASE, FREEHOLD};
-use freehold_plan::{Action, Id, Kind};
+use freehold_plan::{Action, Facts, Id, Kind};
 use jiff::Timestamp;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -15,11 +15,14 @@ use tracing::info;
 
 use super::ApplyError;
 use crate::cluster::{Refusal, api, refusal};
+use crate::watch::reduce;
 
 /// CloudNativePG removes an instance with this mark together with its volumes, unless it is the primary.
 const UNRECOVERABLE: &str = "alpha.cnpg.io/unrecoverable";
 /// CloudNativePG's mark on the pods of a Cluster.
 const CLUSTER_LABEL: &str = "cnpg.io/cluster";
+/// CloudNativePG's mark on the claims of an instance.
+const INSTANCE_LABEL: &str = "cnpg.io/instanceName";
 
 /// Whether an action is one of these.
 pub(super) fn is_about_database(action: &Action) -> bool {
@@ -33,8 +36,12 @@ pub(super) async fn act(client: &Client, action: &Action, now: Timestamp) -> Res
             let done = switch_over(client, namespace, to, now).await;
             (namespace, Kind::Cluster, DATABASE, done)
         }
-        Action::RetireInstance { namespace, instance } => {
-            let done = retire(client, namespace, instance).await;
+        Action::RetireInstance {
+            namespace,
+            instance,
+            volumes,
+        } => {
+            let done = retire(client, namespace, instance, volumes).await;
             (namespace, Kind::Pod, instance.as_str(), done)
         }
         _ => return Ok(()),
@@ -88,23 +95,36 @@ async fn switch_over(
     Ok(true)
 }
 
-async fn retire(client: &Client, namespace: &str, instance: &str) -> Result<bool, kube::Error> {
+async fn retire(
+    client: &Client,
+    namespace: &str,
+    instance: &str,
+    volumes: &[String],
+) -> Result<bool, kube::Error> {
     let Some(cluster) = api(client, Kind::Cluster, namespace).get_opt(DATABASE).await? else {
         return Ok(false);
     };
     let database = Database::of(&cluster);
     let wanted = cluster.data["spec"]["instances"].as_u64().unwrap_or(u64::MAX);
-    let others = database.healthy().filter(|name| *name != instance).count();
-    // All are there that are asked for, so that one less is what the tenant has at rest.
+    let pods: Api<DynamicObject> = pods(client, namespace);
+    let all = pods
+        .list(&ListParams::default().labels(&format!("{CLUSTER_LABEL}={DATABASE}")))
+        .await?;
+    // The status may not have told yet of a pod that is gone, or going.
+    let stays = |pod: &&DynamicObject| {
+        let name = pod.name_any();
+        pod.metadata.deletion_timestamp.is_none() && name != instance && database.is_healthy(&name)
+    };
+    let others = all.items.iter().filter(stays).count();
+    // One less than is asked for is what the tenant has at rest.
     let enough = u64::try_from(others).is_ok_and(|others| others + 1 >= wanted);
     if !database.is_settled() || database.primary == Some(instance) || !enough {
         return Ok(false);
     }
-    let pods: Api<DynamicObject> = pods(client, namespace);
-    let Some(pod) = pods.get_opt(instance).await? else {
+    let Some(pod) = all.items.iter().find(|pod| pod.name_any() == instance) else {
         return Ok(false);
     };
-    if pod.labels().get(CLUSTER_LABEL).map(String::as_str) != Some(DATABASE) {
+    if !lies_on(client, namespace, instance, volumes).await? {
         return Ok(false);
     }
     let patch = json!({
@@ -117,6 +137,26 @@ async fn retire(client: &Client, namespace: &str, instance: &str) -> Result<bool
     pods.patch_metadata(instance, &params(), &Patch::Merge(&patch))
         .await?;
     Ok(true)
+}
+
+/// Whether an instance lies on these volumes: CloudNativePG gives a name again when its instance is gone.
+async fn lies_on(
+    client: &Client,
+    namespace: &str,
+    instance: &str,
+    volumes: &[String],
+) -> Result<bool, kube::Error> {
+    let claims = api(client, Kind::Volume, namespace)
+        .list(&ListParams::default().labels(&format!("{INSTANCE_LABEL}={instance}")))
+        .await?;
+    let mut found = claims
+        .items
+        .into_iter()
+        .filter_map(|claim| reduce(Kind::Volume, claim));
+    Ok(found.any(|(_, _, seen)| match seen.facts {
+        Facts::Volume { volume, .. } => !seen.ending && volumes.contains(&volume),
+        _ => false,
+    }))
 }
 
 fn pods(client: &Client, namespace: &str) -> Api<DynamicObject> {
@@ -152,12 +192,8 @@ impl<'a> Database<'a> {
         self.primary.is_some() && self.primary == self.target
     }
 
-    fn healthy(&self) -> impl Iterator<Item = &'a str> {
-        let names = self.status["instancesStatus"]["healthy"].as_array();
-        names.into_iter().flatten().filter_map(Value::as_str)
-    }
-
     fn is_healthy(&self, instance: &str) -> bool {
-        self.healthy().any(|name| name == instance)
+        let names = self.status["instancesStatus"]["healthy"].as_array();
+        names.into_iter().flatten().any(|name| name == instance)
     }
 }

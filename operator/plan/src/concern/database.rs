@@ -35,7 +35,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     let surge = reencryption::surge(&scene);
     let cluster = Cluster {
-        spec: spec(&scene, &sizes(&scene, seen, &mut outcome), surge),
+        spec: spec(&scene, &sizes(&scene, &mut outcome), surge),
     };
     let mut marks = scene.marks();
     // A migration that is under way comes to its end first.
@@ -124,14 +124,15 @@ fn finding(seen: Option<&Seen>, suspended: bool, moving: Option<i32>) -> Finding
 }
 
 /// The sizes of an instance's volumes.
-struct Sizes {
-    data: String,
+pub struct Sizes {
+    pub data: String,
     /// Of the write-ahead log's own volume.
-    wal: Option<String>,
+    pub wal: Option<String>,
 }
 
 /// The sizes to ask for: never less than what is there, and a volume that is there stays.
-fn sizes(scene: &Scene<'_>, seen: Option<&Seen>, outcome: &mut Outcome) -> Sizes {
+pub fn sizes(scene: &Scene<'_>, outcome: &mut Outcome) -> Sizes {
+    let seen = scene.seen(Kind::Cluster, DATABASE);
     let there = |path: &str| seen.and_then(|seen| seen.live.pointer(path)?.as_str());
     let mut size = |path: &str, wanted: &str, field: &str| match there(path) {
         Some(there) if Amount::parse(there) > Amount::parse(wanted) => {

@@ -46,7 +46,7 @@ pub fn is_released(input: &Input<'_>, delay: Duration) -> bool {
                     == Some(input.tenant.spec.deletion_policy)
                 && due(operation, delay) <= input.now
                 // One operation runs at a time.
-                && !termination::runs(input)
+                && !termination::holds_deletion(input)
         }
     })
 }
@@ -73,7 +73,7 @@ pub fn plan(input: &Input<'_>, delay: Duration) -> Outcome {
         }
         Some((name, operation)) => {
             let due = due(operation, delay);
-            if termination::runs(input) {
+            if termination::holds_deletion(input) {
                 waiting("it may be deleted when the destruction of its keys is over".to_owned())
             } else if due <= input.now {
                 let data = match policy {

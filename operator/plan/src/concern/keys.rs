@@ -10,7 +10,9 @@ mod rotation;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freehold_crds::{DataKeyStatus, KeyScope, KeyVersionStatus, KeysStatus, OperationType, TenantKeyStatus};
+use freehold_crds::{
+    DataKeyStatus, KeyScope, KeyVersionStatus, KeysStatus, OperationType, Phase, TenantKeyStatus,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
@@ -179,6 +181,15 @@ fn with_key(
 /// The rotation that is under way, of whichever keys.
 pub fn under_way<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
     rotation::under_way(input).or_else(|| reencryption::under_way(input))
+}
+
+/// Whether another operation of this life has to end first. What is only announced, and may be for weeks, holds nobody up.
+fn is_in_the_way(other: &Operation, life: &str) -> bool {
+    let announced = matches!(
+        other.spec.r#type,
+        OperationType::Deletion | OperationType::KeyDestruction
+    ) && other.status.phase == Phase::Pending;
+    other.spec.incarnation == life && !other.status.phase.is_over() && !announced
 }
 
 /// The operations of one type in this life.

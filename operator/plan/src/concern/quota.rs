@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 
-use super::Scene;
 use super::keys::reencryption::surge;
+use super::{Scene, database};
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::outcome::Outcome;
@@ -45,9 +45,9 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
 /// The quota, and room beside it for the database's surge: its pods, and the jobs that fill their volumes.
 fn with_surge(scene: &Scene<'_>, quota: &Quota) -> Quota {
     let mut quota = quota.clone();
-    let database = &scene.model.database;
-    let more = surge(scene).map_or(0, |surge| surge.instances - database.instances);
-    let resources = &database.class.resources;
+    let model = &scene.model.database;
+    let more = surge(scene).map_or(0, |surge| surge.instances - model.instances);
+    let resources = &model.class.resources;
     let defaults = scene.model.limits;
     let cpu = resources
         .cpu_request
@@ -57,12 +57,9 @@ fn with_surge(scene: &Scene<'_>, quota: &Quota) -> Quota {
         .memory_request
         .as_ref()
         .or(defaults.map(|defaults| &defaults.memory_request));
-    let wal = database.wal_storage_size;
-    let storage = wal.map_or_else(
-        || database.storage_size.clone(),
-        |wal| database.storage_size.plus(wal),
-    );
-    let storage = Some(storage);
+    let sizes = database::sizes(scene, &mut Outcome::default());
+    let (data, wal) = (Quantity(sizes.data), sizes.wal.map(Quantity));
+    let storage = Some(wal.map_or_else(|| data.clone(), |wal| data.plus(&wal)));
     for _ in 0..more {
         let room = [
             (&mut quota.cpu, cpu),

@@ -68,6 +68,13 @@ pub fn runs(input: &Input<'_>) -> bool {
     destruction(input).is_some_and(|(_, operation)| operation.status.phase == Phase::Running)
 }
 
+/// Whether a deletion has to wait for its end: not for one that can't come to its end, because the key is not there any more.
+pub fn holds_deletion(input: &Input<'_>) -> bool {
+    let at_destroy = |operation: &Operation| Step::of(operation) == Some(Step::Destroy);
+    let lost = tenant_key(input).is_err_and(|wait| wait.stalls);
+    runs(input) && !(lost && destruction(input).is_some_and(|(_, operation)| at_destroy(operation)))
+}
+
 /// Whether it is under way, or about to be.
 pub fn is_imminent(input: &Input<'_>, grace: Duration) -> bool {
     destruction(input).is_some_and(|(_, operation)| match operation.status.phase {
@@ -103,10 +110,10 @@ pub fn epitaph(input: &Input<'_>) -> Option<String> {
     Some(message)
 }
 
-/// An announcement that comes to nothing, because the tenant is taken down.
+/// One that comes to nothing, because the tenant is taken down.
 pub fn give_up(input: &Input<'_>) -> Option<Record> {
-    let pending = destruction(input).filter(|(_, operation)| operation.status.phase == Phase::Pending);
-    pending.map(|operation| cancel(operation, input.now, None))
+    let open = destruction(input).filter(|(_, operation)| !operation.status.phase.is_over());
+    open.map(|operation| cancel(operation, input.now, None))
 }
 
 /// The condition, the records, and the one act.

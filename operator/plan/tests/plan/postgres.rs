@@ -16,6 +16,7 @@ pub struct Postgres {
     primary: Option<u32>,
     target: Option<u32>,
     marked: BTreeSet<u32>,
+    silent: BTreeSet<u32>,
     /// No more instances find room.
     pub full: bool,
 }
@@ -29,6 +30,11 @@ fn serial(name: &str) -> u32 {
 }
 
 impl Postgres {
+    /// One does not answer any more.
+    pub fn silence(&mut self, instance: &str) {
+        self.silent.insert(serial(instance));
+    }
+
     /// The one with the lowest number takes over.
     pub fn fail_over_to_the_first(&mut self) {
         self.primary = self.instances.first().copied();
@@ -134,6 +140,20 @@ impl Cluster {
         self.objects.insert(id, body);
     }
 
+    /// Somebody else's claim on the tenant's StorageClass.
+    pub fn stray_volume(&mut self) {
+        let body = json!({
+            "metadata": {"uid": "uid-stray", "resourceVersion": "1", "labels": {"freehold.dev/tenant": "acme"}},
+            "spec": {"storageClassName": "encrypted"},
+        });
+        let id = Id {
+            kind: Kind::Volume,
+            namespace: "tenant-acme".to_owned(),
+            name: "dump".to_owned(),
+        };
+        self.objects.insert(id, body);
+    }
+
     /// The instances whose volumes can be staged; those that run already go on.
     fn healthy(&self) -> BTreeSet<u32> {
         let classes = self.given.config.storage_classes.as_ref();
@@ -159,6 +179,7 @@ impl Cluster {
         };
         let instances = self.postgres.instances.iter().copied();
         instances
+            .filter(|serial| !self.postgres.silent.contains(serial))
             .filter(|serial| plain || keyed(&named(*serial)) || ran(&named(*serial)))
             .collect()
     }

@@ -197,11 +197,11 @@ fn a_surge_that_finds_no_room_is_told_and_can_be_taken_back() {
     }
     assert_eq!(rotations(&cluster), [Phase::Running]);
     assert!(ready(&cluster), "what runs goes on");
-    let later = cluster.given.now + SignedDuration::from_mins(11);
+    let later = cluster.given.now + SignedDuration::from_mins(31);
     cluster.sleep_until(later);
     cluster.pass(usize::MAX);
     let blockers = cluster.plan().status.blockers;
-    assert_eq!(blockers[0].reason, "SurgeNotReady", "{blockers:?}");
+    assert_eq!(blockers[0].reason, "DataKeyRotationSlow", "{blockers:?}");
     cluster.given.tenant.spec.keys = None;
     cluster.settle();
     assert_eq!(rotations(&cluster), [Phase::Cancelled]);
@@ -213,6 +213,112 @@ fn a_surge_that_finds_no_room_is_told_and_can_be_taken_back() {
     ask(&mut cluster, "now");
     cluster.settle();
     assert!(rotations(&cluster).contains(&Phase::Succeeded));
+}
+
+#[test]
+fn a_move_that_nobody_asked_for_and_that_finds_no_room_is_given_up_until_a_later_window() {
+    let mut cluster = of_instances(1);
+    cluster.given.config.verification = None;
+    cluster
+        .given
+        .class
+        .as_mut()
+        .unwrap()
+        .spec
+        .keys
+        .data_key_cryptoperiod = "24h".into();
+    cluster.postgres.full = true;
+    let end = cluster.given.now + SignedDuration::from_hours(6 * 24);
+    while let Some(wake) = cluster.plan().wake.filter(|wake| *wake < end) {
+        cluster.sleep_until(wake);
+        cluster.settle();
+        assert!(ready(&cluster), "{:#?}", cluster.given.tenant.status);
+    }
+    let phases = rotations(&cluster);
+    assert!((3..8).contains(&phases.len()), "{phases:?}");
+    assert!(
+        phases.iter().all(|phase| *phase == Phase::Cancelled),
+        "{phases:?}"
+    );
+}
+
+#[test]
+fn no_move_begins_onto_storage_that_does_not_encrypt_with_the_tenants_keys() {
+    let mut cluster = of_instances(1);
+    let plain = freehold_plan::StorageClass {
+        provisioner: "rancher.io/local-path".into(),
+        ..Default::default()
+    };
+    let classes = cluster.given.config.storage_classes.as_mut().unwrap();
+    classes.insert("plain".into(), plain);
+    let class = cluster.given.class.as_mut().unwrap();
+    class.spec.database.storage_class_name = Some("plain".into());
+    // Taken over in a window.
+    cluster.given.now += SignedDuration::from_hours(19);
+    cluster.settle();
+    ask(&mut cluster, "now");
+    cluster.settle();
+    assert_eq!(rotations(&cluster), []);
+    let blockers = cluster.plan().status.blockers;
+    let waits = blockers
+        .iter()
+        .find(|blocker| blocker.reason == "DataKeyRotationWaits");
+    assert!(waits.unwrap().message.contains("would not be encrypted"));
+}
+
+#[test]
+fn a_volume_of_nobodys_instance_brings_no_move() {
+    let mut cluster = of_instances(1);
+    cluster.given.config.verification = None;
+    cluster.stray_volume();
+    cluster.settle();
+    cluster
+        .given
+        .class
+        .as_mut()
+        .unwrap()
+        .spec
+        .keys
+        .data_key_cryptoperiod = "48h".into();
+    let end = cluster.given.now + SignedDuration::from_hours(5 * 24);
+    while let Some(wake) = cluster.plan().wake.filter(|wake| *wake < end) {
+        cluster.sleep_until(wake);
+        cluster.settle();
+    }
+    let moves = rotations(&cluster).len();
+    assert!(
+        (1..=3).contains(&moves),
+        "{moves} moves in five days of a cryptoperiod of two"
+    );
+}
+
+#[test]
+fn an_old_instance_that_does_not_answer_is_the_first_to_go() {
+    let mut cluster = of_instances(3);
+    ask(&mut cluster, "now");
+    for _ in 0..60 {
+        let plan = cluster.plan();
+        let retires = plan
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::RetireInstance { .. }));
+        if retires {
+            cluster.postgres.silence("db-1");
+            cluster.tick();
+            let plan = cluster.plan();
+            let first = plan.actions.iter().find_map(|action| match action {
+                Action::RetireInstance { instance, .. } => Some(instance.as_str()),
+                _ => None,
+            });
+            assert_eq!(first, Some("db-1"));
+            cluster.settle();
+            assert_eq!(rotations(&cluster), [Phase::Succeeded]);
+            return;
+        }
+        cluster.pass(usize::MAX);
+        cluster.tick();
+    }
+    panic!("nothing was ever removed");
 }
 
 #[test]

@@ -587,3 +587,30 @@ fn a_move_to_new_data_keys_that_sleeps_does_not_hold_the_destruction() {
         }));
     }
 }
+
+#[test]
+fn a_tenant_whose_key_is_lost_in_the_middle_of_its_destruction_can_be_deleted() {
+    let mut cluster = due();
+    for _ in 0..40 {
+        cluster.pass(1);
+        cluster.tick();
+        let mut steps = cluster
+            .operations()
+            .filter_map(|operation| operation.status.step.clone());
+        if steps.any(|step| step == "Destroy") {
+            break;
+        }
+    }
+    cluster.keys().tenant = Slot::Absent;
+    cluster.settle();
+    assert!(!is_destroyed(&mut cluster));
+    cluster.release(DeletionPolicy::Delete);
+    cluster.delete();
+    cluster.settle();
+    assert!(cluster.gone, "{}", cluster.log.join("\n"));
+    assert!(
+        cluster
+            .operations()
+            .all(|operation| operation.status.phase.is_over())
+    );
+}

@@ -175,15 +175,42 @@ async fn no_instance_is_removed_while_another_one_does_not_answer() {
     };
     shell.turns_until("the step", retiring).await;
     assert!(old.iter().all(|old| !shell.is_marked(old)));
-    // Of the new one the watch has not told yet that it is gone.
-    let mut cluster = shell.double.object(DATABASE).unwrap();
-    let known = cluster.clone();
-    cluster["status"]["instancesStatus"]["healthy"] = json!(old);
-    shell.double.plant(DATABASE, cluster);
+    // Of the new one neither the watch nor the status has told yet that its pod is gone.
+    let fresh = shell
+        .instances()
+        .into_iter()
+        .find(|name| !old.contains(name))
+        .unwrap();
+    let path = format!("{PODS}{fresh}");
+    let pod = shell.double.object(&path).unwrap();
+    shell.double.raze(&path);
     shell.pass().await;
     assert!(old.iter().all(|old| !shell.is_marked(old)), "one of the last");
-    shell.double.plant(DATABASE, known);
+    shell.double.plant(&path, pod);
     shell
         .turns_until("the end", |shell| shell.acknowledged().is_some())
         .await;
+}
+
+#[tokio::test]
+async fn an_instance_of_the_same_name_on_other_volumes_is_left_alone() {
+    let shell = Shell::on_keyed_volumes().await;
+    let old = shell.instances().remove(0);
+    shell.asks_for_new_data_keys("2027");
+    let retiring = |shell: &Shell| {
+        let operations = shell.context.store.observed("acme", Timestamp::now()).operations;
+        let mut steps = operations
+            .values()
+            .map(|operation| operation.status.step.as_deref());
+        steps.any(|step| step == Some("Retire"))
+    };
+    shell.turns_until("the step", retiring).await;
+    // It was replaced already, and the watch of the claims has yet to tell.
+    let path = format!("{VOLUMES}{old}");
+    let claim = shell.double.object(&path).unwrap();
+    let mut other = claim.clone();
+    other["metadata"]["uid"] = "00000000-0000-4000-8000-0000000000ff".into();
+    shell.double.plant(&path, other);
+    shell.pass().await;
+    assert!(!shell.is_marked(&old));
 }

@@ -9,14 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_crds::{
-    DesiredState, OperationType, Phase, ReencryptionOperation, RotationReason, TenantOperationSpec,
+    DesiredState, KeyScope, OperationType, Phase, ReencryptionOperation, RotationReason, TenantOperationSpec,
 };
 use jiff::{SignedDuration, Timestamp};
 
 use super::{TOPIC, Volume, volumes};
 use crate::clock::{jitter, soon};
 use crate::concern::maintenance::Hours;
-use crate::concern::{Scene, migration};
+use crate::concern::{Scene, migration, storage};
 use crate::input::{Input, Operation, Slot};
 use crate::kind::Kind;
 use crate::model::incarnation;
@@ -25,8 +25,10 @@ use crate::operation::{self, Step as _, advance, cancel, free_name};
 use crate::outcome::{Action, Outcome, Record, Wait};
 use crate::seen::Facts;
 
-/// After this the instance that is added is waited for by name.
-const LATE: SignedDuration = SignedDuration::from_mins(10);
+/// After this what a move waits for is named; one that nobody asked for and that found no room is given up.
+const LATE: SignedDuration = SignedDuration::from_mins(30);
+/// How long after one that was given up the next is begun by a cryptoperiod.
+const AGAIN: SignedDuration = SignedDuration::from_hours(20);
 
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +73,8 @@ pub fn surge(scene: &Scene<'_>) -> Option<Surge> {
     Some(Surge {
         // One that asks for fewer meanwhile gets them afterwards: which of them would go could not be told.
         instances: (usual + 1).max(*there),
-        synchronous: usual == 1 && step != Step::Retire,
+        // Until the last of the old ones is going: it might be promoted.
+        synchronous: usual == 1,
     })
 }
 
@@ -110,7 +113,10 @@ pub fn due(scene: &Scene<'_>) -> Option<Timestamp> {
     let volumes = volumes(scene);
     let keys = scene.input.observed.minted.keys.data.iter();
     let made = keys
-        .filter(|(volume, _)| volumes.get(volume.as_str()).is_some_and(|volume| volume.ours))
+        .filter(|(volume, _)| {
+            let volume = volumes.get(volume.as_str());
+            volume.is_some_and(|volume| volume.ours && volume.instance.is_some())
+        })
         .filter_map(|(_, slot)| Some(slot.present()?.created));
     let period = scene.model.data_key_cryptoperiod;
     let period = SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX);
@@ -159,8 +165,15 @@ fn instances(scene: &Scene<'_>, operation: &Operation) -> Instances {
 
 pub fn plan(scene: &Scene<'_>, outcome: &mut Outcome) {
     if let Some((name, operation)) = under_way(scene.input) {
-        outcome.wake_at(soon(scene.input.now));
         carry_on(scene, (name, operation), outcome);
+        let told =
+            |action: &Action| matches!(action, Action::SwitchOver { .. } | Action::RetireInstance { .. });
+        if !outcome.records.is_empty() || outcome.actions.iter().any(told) {
+            outcome.wake_at(soon(scene.input.now));
+        } else if let Some(begun) = &operation.status.started_at {
+            // From then on it says what it waits for; the rest are events.
+            outcome.wake_at(Some(begun.0 + LATE));
+        }
         return;
     }
     let asked = wish(scene).filter(|asked| {
@@ -173,15 +186,25 @@ pub fn plan(scene: &Scene<'_>, outcome: &mut Outcome) {
     };
     let reason = match asked {
         Some(_) => RotationReason::Requested,
-        None if due <= scene.input.now => RotationReason::Cryptoperiod,
         None => {
-            outcome.wake_at(Some(due));
-            return;
+            let due = given_up(scene).map_or(due, |at| due.max(at + AGAIN));
+            if due > scene.input.now {
+                outcome.wake_at(Some(due));
+                return;
+            }
+            RotationReason::Cryptoperiod
         }
     };
     if may_begin(scene, reason, outcome) {
         begin(scene, reason, asked, outcome);
     }
+}
+
+/// When the last one was given up.
+fn given_up(scene: &Scene<'_>) -> Option<Timestamp> {
+    let over = rotations(scene.input).filter(|(_, operation)| operation.status.phase == Phase::Cancelled);
+    over.filter_map(|(_, operation)| Some(operation.status.finished_at.as_ref()?.0))
+        .max()
 }
 
 /// Whether the database may be moved now; what it waits for is said.
@@ -195,6 +218,16 @@ fn may_begin(scene: &Scene<'_>, reason: RotationReason, outcome: &mut Outcome) -
             message: "the volumes are to be encrypted with new data keys, and the database sleeps".to_owned(),
             unblocked_by: "set desiredState to Active: the volumes are replaced while the database runs"
                 .to_owned(),
+            stalls: false,
+        });
+        return false;
+    }
+    if storage::scope(scene) != Some(KeyScope::Tenant) {
+        outcome.waits.push(Wait {
+            reason: "DataKeyRotationWaits",
+            message: "new data keys are due or asked for, and new volumes would not be encrypted with this tenant's keys"
+                .to_owned(),
+            unblocked_by: "a StorageClass in the TenantClass whose volumes Freehold's driver encrypts".to_owned(),
             stalls: false,
         });
         return false;
@@ -214,20 +247,19 @@ fn may_begin(scene: &Scene<'_>, reason: RotationReason, outcome: &mut Outcome) -
     }
     let life = incarnation(scene.input);
     let mut others = scene.input.observed.operations.values();
-    if others.any(|other| other.spec.incarnation == life && other.status.phase == Phase::Running) {
+    if others.any(|other| super::is_in_the_way(other, &life)) {
         // The end of that one is an event.
         return false;
     }
-    settled(scene).is_some() && !migration::is_under_way(scene)
+    calm(scene).is_some() && is_whole(scene) && !migration::is_under_way(scene)
 }
 
-/// The database's facts, when every instance that is asked for is ready and no switch-over is under way.
-fn settled<'a>(scene: &Scene<'a>) -> Option<(&'a str, &'a BTreeSet<String>)> {
+/// The primary and the instances that answer, while no switch-over is under way.
+fn calm<'a>(scene: &Scene<'a>) -> Option<(&'a str, &'a BTreeSet<String>)> {
     let observed = scene.input.observed;
     let seen = observed.get(Kind::Cluster, scene.model.namespace.as_str(), DATABASE)?;
     match &seen.facts {
         Facts::Database {
-            ready: true,
             current: true,
             hibernated: false,
             primary: Some(primary),
@@ -237,6 +269,12 @@ fn settled<'a>(scene: &Scene<'a>) -> Option<(&'a str, &'a BTreeSet<String>)> {
         } if primary == target => Some((primary, healthy)),
         _ => None,
     }
+}
+
+/// Whether every instance that is asked for is ready.
+fn is_whole(scene: &Scene<'_>) -> bool {
+    let seen = scene.seen(Kind::Cluster, DATABASE);
+    seen.is_some_and(|seen| matches!(seen.facts, Facts::Database { ready: true, .. }))
 }
 
 fn begin(scene: &Scene<'_>, reason: RotationReason, asked: Option<&str>, outcome: &mut Outcome) {
@@ -273,11 +311,6 @@ fn begin(scene: &Scene<'_>, reason: RotationReason, asked: Option<&str>, outcome
 
 fn carry_on(scene: &Scene<'_>, operation: (&str, &Operation), outcome: &mut Outcome) {
     let now = scene.input.now;
-    let Some(step) = Step::of(operation.1).filter(|_| operation.1.status.phase == Phase::Running) else {
-        let record = advance(operation, now, None, Some(Step::Grow.as_str()));
-        outcome.records.push(record);
-        return;
-    };
     if scene.model.suspended {
         outcome.waits.push(Wait {
             reason: "DataKeyRotationWaits",
@@ -288,51 +321,81 @@ fn carry_on(scene: &Scene<'_>, operation: (&str, &Operation), outcome: &mut Outc
         });
         return;
     }
-    if step == Step::Grow && token(operation.1).is_some() && token(operation.1) != wish(scene) {
-        let why = "the word that asked for it was taken back before the database switched over";
+    let Some(step) = Step::of(operation.1).filter(|_| operation.1.status.phase == Phase::Running) else {
+        let record = advance(operation, now, None, Some(Step::Grow.as_str()));
+        outcome.records.push(record);
+        return;
+    };
+    if let Some(why) = hopeless(scene, step, operation.1) {
         outcome.records.push(cancel(operation, now, Some(why)));
         return;
     }
     let found = instances(scene, operation.1);
     let done = match step {
-        Step::Grow => grown(scene, &found).or_else(|| {
-            outcome.waits.extend(late(operation.1, now));
-            None
-        }),
+        Step::Grow => grown(scene, &found),
         Step::SwitchOver => switch_over(scene, &found, outcome),
         Step::Retire => retire(scene, operation.1, &found, outcome),
     };
-    if let Some(done) = done {
-        let next = step.next().map(Step::as_str);
-        let record = advance(operation, now, Some((step.as_str(), done)), next);
-        outcome.records.push(record);
+    let Some(done) = done else {
+        if outcome.waits.is_empty() {
+            outcome.waits.extend(late(operation.1, step, now));
+        }
+        return;
+    };
+    let next = step.next().map(Step::as_str);
+    let record = advance(operation, now, Some((step.as_str(), done)), next);
+    outcome.records.push(record);
+}
+
+/// Why it is given up, which does no harm before the database switches over.
+fn hopeless(scene: &Scene<'_>, step: Step, operation: &Operation) -> Option<&'static str> {
+    if step != Step::Grow {
+        return None;
     }
+    let word = token(operation);
+    if word.is_some() && word != wish(scene) {
+        return Some("the word that asked for it was taken back before the database switched over");
+    }
+    if matches!(storage::scope(scene), Some(KeyScope::Platform | KeyScope::Nobody)) {
+        return Some("new volumes would not be encrypted with this tenant's keys");
+    }
+    (word.is_none() && is_late(operation, scene.input.now))
+        .then_some("no additional instance became ready; it is tried again in a later window")
 }
 
-/// A replica is ready on volumes with new keys.
-fn grown(scene: &Scene<'_>, found: &Instances) -> Option<String> {
-    let (_, healthy) = settled(scene)?;
-    let fresh = found.fresh.intersection(healthy).next()?;
-    Some(format!("{fresh} is a replica on volumes with new keys"))
+fn is_late(operation: &Operation, now: Timestamp) -> bool {
+    let begun = operation.status.started_at.as_ref();
+    begun.is_some_and(|begun| now >= begun.0 + LATE)
 }
 
-/// What takes too long is waited for by name.
-fn late(operation: &Operation, now: Timestamp) -> Option<Wait> {
-    let begun = operation.status.started_at.as_ref()?.0;
-    (now >= begun + LATE).then(|| Wait {
-        reason: "SurgeNotReady",
-        message: format!("the database's additional instance, on volumes with new keys, is not ready since {begun}"),
-        unblocked_by: "room for one more instance on the nodes and in the storage: look at the tenant's pods and claims; or take \
-                       spec.keys.rotateDataKeys back"
-            .to_owned(),
+/// What takes long is waited for by name.
+fn late(operation: &Operation, step: Step, now: Timestamp) -> Option<Wait> {
+    is_late(operation, now).then(|| Wait {
+        reason: "DataKeyRotationSlow",
+        message: format!("{} for more than {} minutes", told(operation), LATE.as_mins()),
+        unblocked_by: match step {
+            Step::Grow => {
+                "room for one more instance on the nodes and in the storage: look at the tenant's pods and claims; or take \
+                 spec.keys.rotateDataKeys back"
+            }
+            Step::SwitchOver | Step::Retire => "instances that are ready: look at the tenant's pods and claims",
+        }
+        .to_owned(),
         stalls: false,
     })
 }
 
+/// A replica is ready on volumes with new keys.
+fn grown(scene: &Scene<'_>, found: &Instances) -> Option<String> {
+    let (_, healthy) = calm(scene).filter(|_| is_whole(scene))?;
+    let fresh = found.fresh.intersection(healthy).next()?;
+    Some(format!("{fresh} is a replica on volumes with new keys"))
+}
+
 /// The primary is one on new volumes; else it is made one.
 fn switch_over(scene: &Scene<'_>, found: &Instances, outcome: &mut Outcome) -> Option<String> {
-    let (primary, healthy) = settled(scene)?;
-    if !found.old.contains(primary) {
+    let (primary, healthy) = calm(scene)?;
+    if !found.old.contains(primary) && !found.leaving.contains(primary) {
         return Some(format!("{primary} is the primary"));
     }
     if let Some(to) = found.fresh.intersection(healthy).next() {
@@ -351,20 +414,22 @@ fn retire(
     found: &Instances,
     outcome: &mut Outcome,
 ) -> Option<String> {
-    let (primary, healthy) = settled(scene)?;
-    let usual = scene.model.database.instances;
-    if found.old.contains(primary) {
+    let (primary, healthy) = calm(scene)?;
+    if found.old.contains(primary) || found.leaving.contains(primary) {
         // It failed over meanwhile.
         switch_over(scene, found, outcome);
         return None;
     }
-    if let Some(instance) = found.old.last() {
-        let rest = healthy.iter().filter(|other| *other != instance).count();
-        if found.leaving.is_empty() && i32::try_from(rest).is_ok_and(|rest| rest >= usual) {
-            outcome.actions.push(Action::RetireInstance {
-                namespace: scene.model.namespace.as_str().to_owned(),
-                instance: instance.clone(),
-            });
+    // One that does not answer goes first.
+    let broken = || found.old.iter().find(|instance| !healthy.contains(*instance));
+    if let Some(instance) = broken().or_else(|| found.old.last()) {
+        // Those that have volumes: of one that is gone the status may not have told yet.
+        let stay = found.fresh.union(&found.old).filter(|other| *other != instance);
+        let rest = stay.filter(|other| healthy.contains(*other)).count();
+        if found.leaving.is_empty()
+            && i32::try_from(rest).is_ok_and(|rest| rest >= scene.model.database.instances)
+        {
+            outcome.actions.push(removal(scene, instance));
         }
         return None;
     }
@@ -374,7 +439,7 @@ fn retire(
         .filter(|volume| keys.contains_key(*volume))
         .collect();
     if !found.leaving.is_empty() || !kept.is_empty() {
-        if found.leaving.is_empty() {
+        if found.leaving.is_empty() && is_late(operation, scene.input.now) {
             outcome.waits.push(held(&kept));
         }
         return None;
@@ -383,6 +448,19 @@ fn retire(
     Some(format!(
         "{count} volumes were replaced; they are gone, and their data keys with them"
     ))
+}
+
+/// The instance with the volumes that are known of it: another one may get its name.
+fn removal(scene: &Scene<'_>, instance: &str) -> Action {
+    let volumes = volumes(scene);
+    let beneath = volumes
+        .iter()
+        .filter(|(_, volume)| volume.instance == Some(instance));
+    Action::RetireInstance {
+        namespace: scene.model.namespace.as_str().to_owned(),
+        instance: instance.to_owned(),
+        volumes: beneath.map(|(name, _)| (*name).to_owned()).collect(),
+    }
 }
 
 fn held(volumes: &[&String]) -> Wait {

@@ -12,9 +12,8 @@ use crate::clock::{jitter, soon};
 use crate::concern::{Scene, termination};
 use crate::input::{Input, Operation, Slot, TenantKey};
 use crate::model::incarnation;
-use crate::names::OperationName;
-use crate::operation::{self, Step as _, advance};
-use crate::outcome::{Action, Outcome, Record};
+use crate::operation::{self, Step as _, advance, free_name};
+use crate::outcome::{Action, Outcome, Record, Wait};
 
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +77,9 @@ pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outco
         return;
     }
     let asked = wish(scene).filter(|asked| {
-        let mut known = rotations(scene.input);
-        !known.any(|(_, operation)| token(operation) == Some(*asked))
+        let mut heard =
+            rotations(scene.input).filter(|(_, operation)| operation.status.phase != Phase::Cancelled);
+        !heard.any(|(_, operation)| token(operation) == Some(*asked))
     });
     let due = due(scene, current);
     let reason = match asked {
@@ -91,22 +91,27 @@ pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outco
         }
     };
     let life = incarnation(scene.input);
-    let mut others = scene.input.observed.operations.values();
-    if others.any(|other| other.spec.incarnation == life && other.status.phase == Phase::Running) {
+    let mut others = scene.input.observed.operations.iter();
+    if let Some((name, _)) = others.find(|(_, other)| super::is_in_the_way(other, &life)) {
         // The end of that one is an event.
+        let namespace = &scene.input.config.operator_namespace;
+        outcome.waits.push(Wait {
+            reason: "TenantKeyRotationWaits",
+            message: format!(
+                "a new version of the tenant key is due or asked for, and waits for the end of {name}"
+            ),
+            unblocked_by: format!("what {name} waits for: kubectl -n {namespace} get tenantoperations"),
+            stalls: false,
+        });
         return;
     }
     if termination::is_imminent(scene.input, scene.model.termination_grace) {
         // Nothing is made that is destroyed at once.
         return;
     }
-    let number = usize::try_from(current.0).unwrap_or_default();
     outcome.wake_at(soon(scene.input.now));
     outcome.records.push(Record::Create {
-        // One for each version: another that wants the same has the same name.
-        name: OperationName::of(scene.model.name, "tenant-key", &life, number)
-            .as_str()
-            .to_owned(),
+        name: free_name(scene.input, "tenant-key"),
         spec: TenantOperationSpec {
             tenant: scene.model.name.to_owned(),
             tenant_uid: scene.model.uid.to_owned(),

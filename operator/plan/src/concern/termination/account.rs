@@ -166,7 +166,7 @@ fn elsewhere(provider: &str, kept_for: Option<&Span>) -> Vec<Elsewhere> {
     all.push(Elsewhere {
         what: "memory of nodes that had the volumes staged".to_owned(),
         kept_for: None,
-        note: "the kernel held the data keys until the volumes were unstaged, which happened before the destruction"
+        note: "a kernel holds a data key until its volume is unstaged, which the kubelet does after the last pod is gone; before the destruction no pod was left"
             .to_owned(),
     });
     all
@@ -263,7 +263,7 @@ pub fn called_off(input: &Input<'_>, operation: Named<'_>) -> Option<Record> {
         resource_version: seen.resource_version.clone(),
         status: DestructionRecordStatus {
             phase: DestructionPhase::Cancelled,
-            evidence: vec!["it was called off before anything was destroyed".to_owned()],
+            evidence: vec!["it was called off, and no destruction had been seen".to_owned()],
             ..DestructionRecordStatus::default()
         },
     })
