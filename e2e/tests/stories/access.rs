@@ -240,7 +240,7 @@ fn everybody_may_do_what_the_table_says_and_nothing_else() {
             "rolebindings.",
             "clusterroles.",
             "events.events.k8s.io",
-            "destructionrecords.",
+            "destructionrecords",
         ];
         assert!(
             !writes || known.iter().any(|of| deed.contains(of)),
