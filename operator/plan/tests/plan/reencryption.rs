@@ -392,3 +392,34 @@ fn there_is_room_for_the_surge_while_it_lasts_and_no_longer() {
     assert!(most.contains(&"22".into()), "{most:?}");
     assert_eq!(pods(&cluster), "20");
 }
+
+#[test]
+fn a_clock_that_is_a_day_off_or_goes_back_loses_no_key_and_leaves_no_rotation_half_done() {
+    for hours in [24, -24, -24 * 30] {
+        for passes in 0..6 {
+            let mut cluster = of_instances(1);
+            let jump = SignedDuration::from_hours(hours);
+            cluster.given.tenant.spec.keys = Some(TenantKeys {
+                rotate_tenant_key: Some("now".into()),
+                rotate_data_keys: Some("now".into()),
+            });
+            for _ in 0..passes {
+                cluster.pass(usize::MAX);
+                cluster.tick();
+            }
+            cluster.given.now += jump;
+            cluster.settle();
+            cluster.given.now -= jump;
+            cluster.settle();
+            assert_eq!(
+                rotations(&cluster),
+                [Phase::Succeeded],
+                "{hours} h after {passes}"
+            );
+            let keys = cluster.keys();
+            assert_eq!(keys.tenant.present().unwrap().last, 2, "{hours} h after {passes}");
+            assert_eq!(keys.data.len(), 1);
+            assert!(ready(&cluster));
+        }
+    }
+}
