@@ -66,6 +66,11 @@ enum Cmd {
         #[arg(long, conflicts_with = "story")]
         offline: bool,
     },
+    /// Measure what takes minutes: pgbench and fio on encrypted and plain volumes
+    Bench {
+        /// Run only the measurements whose name holds this
+        name: Option<String>,
+    },
     /// Show how many lines of the product the unit tests run, and with --with-lab the stories too
     Coverage {
         /// Run stories against an instrumented operator as well
@@ -123,6 +128,7 @@ fn run() -> Result<()> {
         Cmd::Image { name } => up::image(&lab, &name),
         Cmd::Demo => demo::run(&lab),
         Cmd::Test { story, offline } => suite::run(&lab, story.as_deref(), offline),
+        Cmd::Bench { name } => suite::bench(&lab, name.as_deref()),
         Cmd::Coverage { with_lab, fail_under } => coverage::run(&lab, with_lab, fail_under),
         Cmd::Host { dir, nodes } => host::run(&Lab::at(&dir), nodes),
         Cmd::Node { dir, index } => node::run(&dir, NodeId(index)),

@@ -41,7 +41,26 @@ pub fn run(lab: &Lab, story: Option<&str>, only_offline: bool) -> Result<()> {
     Ok(())
 }
 
+/// Measures what takes minutes and proves nothing that a test would: the figures of docs/lab.md that have this command.
+pub fn bench(lab: &Lab, name: Option<&str>) -> Result<()> {
+    preflight::check(lab)?;
+    packages::install(lab)?;
+    packages::install_for_bench(lab)?;
+    println!("== the lab and Freehold in it");
+    drop(demo::prepare(lab)?);
+    let mut command = target(lab, "stories");
+    command.arg("--ignored").args(name);
+    step("bench", &mut command)
+}
+
 fn stories(lab: &Lab, test: &str, story: Option<&str>) -> Result<()> {
+    let mut command = target(lab, test);
+    command.args(story);
+    step(test, &mut command)
+}
+
+/// One after the other, for they share one cluster.
+fn target(lab: &Lab, test: &str) -> Command {
     let mut command = cargo(
         lab,
         &[
@@ -56,8 +75,8 @@ fn stories(lab: &Lab, test: &str, story: Option<&str>) -> Result<()> {
             "--",
         ],
     );
-    command.args(["--test-threads=1", "--nocapture"]).args(story);
-    step(test, &mut command)
+    command.args(["--test-threads=1", "--nocapture"]);
+    command
 }
 
 fn offline(lab: &Lab) -> Result<()> {

@@ -28,8 +28,22 @@ const PACKAGES: &[&str] = &[
     "util-linux",      // namespaces
 ];
 
+/// What measuring needs besides.
+const FOR_BENCH: &[&str] = &[
+    "fio", // volumes
+];
+
 pub fn install(lab: &Lab) -> Result<Outcome> {
-    let missing: Vec<&str> = PACKAGES.iter().copied().filter(|p| !installed(p)).collect();
+    install_all(lab, PACKAGES)
+}
+
+/// What `cargo xtask bench` needs besides the lab's own.
+pub fn install_for_bench(lab: &Lab) -> Result<Outcome> {
+    install_all(lab, FOR_BENCH)
+}
+
+fn install_all(lab: &Lab, wanted: &[&'static str]) -> Result<Outcome> {
+    let missing: Vec<&str> = wanted.iter().copied().filter(|p| !installed(p)).collect();
     if missing.is_empty() {
         return Ok(Outcome::Fresh);
     }

@@ -11,8 +11,8 @@ use crate::stage::{
     Guest, MINUTE, Writer, assert_nothing_lost, change, lab, lane, namespace, owner, wait_ready,
 };
 
-/// The longest that a client which tries again may wait: 10 s is what is promised and measured on a machine that does nothing
-/// else, and much of it is CloudNativePG's and PostgreSQL's; one that is busy gets twice that.
+/// The longest that a client which tries again may wait: 10 s on a machine that does nothing else, twice that on a busy one.
+/// Most of it is CloudNativePG's and PostgreSQL's; docs/adr/0011 says second by second where it goes.
 const PAUSE: Duration = Duration::from_secs(20);
 
 pub fn keys(tenant: &str) -> Value {

@@ -1,9 +1,6 @@
 //! What encryption costs a database: the same PostgreSQL, the same file system, on a volume of each class of the lab's
-//! driver, in turns. Minutes of measuring, so only when asked for:
-//! `cargo test -p freehold-e2e --features lab --test stories -- --ignored --nocapture encrypted_volume`, with
-//! `FREEHOLD_ROUNDS` for more or fewer than five.
-
-use std::process::Command;
+//! driver, in turns. Minutes of measuring, so only when asked for: `cargo xtask bench`, with `FREEHOLD_ROUNDS` for more or
+//! fewer than five.
 
 use freehold_e2e::kube;
 use freehold_e2e::lab::net::NodeId;
@@ -161,7 +158,7 @@ fn cipher() -> String {
 }
 
 #[test]
-#[ignore = "minutes of measuring"]
+#[ignore = "minutes of measuring: cargo xtask bench"]
 fn a_database_on_an_encrypted_volume_does_0_8_of_the_transactions_of_one_that_is_not() {
     let rounds: usize = std::env::var("FREEHOLD_ROUNDS")
         .ok()
@@ -192,15 +189,11 @@ fn a_database_on_an_encrypted_volume_does_0_8_of_the_transactions_of_one_that_is
         "pgbench, median of {rounds} rounds: {ratio:.2} times as many; cipher {}",
         cipher()
     );
-    if shell::capture(Command::new("fio").arg("--version")).is_ok() {
-        for (class, _) in VOLUMES {
-            let (large, small) = disk(&namespace, class);
-            println!(
-                "fio, {class}: {large:.0} MB/s of one file, {small:.0} small writes a second, each with an fsync"
-            );
-        }
-    } else {
-        println!("fio is not installed (apt-get install fio): without its figures");
+    for (class, _) in VOLUMES {
+        let (large, small) = disk(&namespace, class);
+        println!(
+            "fio, {class}: {large:.0} MB/s of one file, {small:.0} small writes a second, each with an fsync"
+        );
     }
     // A kernel without the processor's instructions for AES computes it in C, in constant time: that is the cause then.
     let in_software = ["generic", "fixed-time", "lib"];
