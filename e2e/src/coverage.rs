@@ -25,7 +25,13 @@ const CARGO_LLVM_COV: Tool = Tool {
 /// The version of LLVM in rustc (`rustc -vV`); profiles of one are not read by another. Debian's, because a
 /// toolchain without rustup's component `llvm-tools` has none.
 const LLVM: &str = "22";
-const CRATES: [&str; 4] = ["freehold-crds", "freehold-keys", "freehold-plan", "freehold"];
+const CRATES: [&str; 5] = [
+    "freehold-crds",
+    "freehold-keys",
+    "freehold-pki",
+    "freehold-plan",
+    "freehold",
+];
 /// Where the lines of these crates lie.
 const FOLDERS: [&str; 2] = ["crds/src/", "operator/"];
 /// Files of tests beside the product: `mod tests;`, and the API server in memory.
