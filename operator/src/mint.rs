@@ -4,12 +4,14 @@
 //! or token is never logged, never in an error, never in a plan; an authority that exists is never replaced; a create
 //! that is refused because something is there leaves it as it is.
 
+mod certificate;
 mod destruction;
-mod issue;
 pub mod keys;
+mod token;
 
 use std::collections::BTreeMap;
 
+use freehold_pki::Pair;
 use freehold_plan::names::{
     AuthorityName, EDGE_CERTIFICATE, FREEHOLD, INCARNATION, MANAGED_BY, OWNER_TOKEN, TENANT_LABEL,
 };
@@ -23,7 +25,6 @@ use serde_json::json;
 use tracing::info;
 
 use crate::cluster::{Refusal, refusal};
-pub use issue::IssueError;
 
 /// The tenant for which something is minted.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +57,9 @@ pub enum MintError {
         what: &'static str,
     },
     #[error(transparent)]
-    Issue(#[from] IssueError),
+    Issue(#[from] freehold_pki::Error),
+    #[error("the system gives no randomness")]
+    Randomness,
     #[error("can't look up {what} before keys are destroyed")]
     LookUp {
         what: &'static str,
@@ -76,7 +79,7 @@ impl MintError {
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Api { source, .. } | Self::LookUp { source, .. } => Some(refusal(source)),
-            Self::Broken { .. } | Self::Issue(_) | Self::Key { .. } => None,
+            Self::Broken { .. } | Self::Issue(_) | Self::Randomness | Self::Key { .. } => None,
         }
     }
 }
@@ -108,15 +111,17 @@ pub async fn act(
     for action in actions {
         match action {
             Action::MintAuthority => {
-                let made = issue::authority(target.name, now)?;
+                let made = certificate::authority(target.name, now)?;
                 let name = AuthorityName::of(target.name);
-                let pair = (made.certificate_pem.clone(), made.key_pem.clone());
-                let data = [("tls.crt", made.certificate_pem), ("tls.key", made.key_pem)];
+                let data = [
+                    ("tls.crt", made.certificate_pem.clone()),
+                    ("tls.key", made.key_pem.to_string()),
+                ];
                 let secret = secret(name.as_str(), target, "kubernetes.io/tls", data);
                 match create(client, target.keys_namespace, secret).await? {
                     Some(kept) => {
                         learned.minted.authority = certificate_of(&kept, target.incarnation);
-                        authority_made = Some(pair);
+                        authority_made = Some(made);
                     }
                     None => learned.unsure = true,
                 }
@@ -126,15 +131,15 @@ pub async fn act(
                 dns_names,
                 lifetime_seconds,
             } => {
-                let (certificate, key) = match &authority_made {
-                    Some(pair) => pair.clone(),
+                let authority = match authority_made.clone() {
+                    Some(made) => made,
                     None => authority(client, target).await?,
                 };
-                let made = issue::leaf(target.name, &certificate, &key, dns_names, *lifetime_seconds, now)?;
+                let made = certificate::edge(&authority, dns_names, *lifetime_seconds, now)?;
                 let data = [
                     ("tls.crt", made.certificate_pem),
-                    ("tls.key", made.key_pem),
-                    ("ca.crt", certificate),
+                    ("tls.key", made.key_pem.to_string()),
+                    ("ca.crt", authority.certificate_pem),
                 ];
                 let secret = secret(EDGE_CERTIFICATE, target, "kubernetes.io/tls", data);
                 match create_or_replace(client, namespace, secret, target.incarnation).await? {
@@ -143,7 +148,7 @@ pub async fn act(
                 }
             }
             Action::MintOwner { namespace } => {
-                let data = [("token", issue::token()?)];
+                let data = [("token", token::random()?)];
                 let secret = secret(OWNER_TOKEN, target, "Opaque", data);
                 match create(client, namespace, secret).await? {
                     Some(_) => learned.minted.owner = Slot::Present(()),
@@ -185,7 +190,7 @@ fn certificate_of(secret: &Secret, incarnation: &str) -> Slot<Certificate> {
     }
     let certificate = text(secret, "tls.crt").and_then(|pem| {
         let issuer = text(secret, "ca.crt").unwrap_or_else(|| pem.clone());
-        issue::facts(&pem, &issuer).ok()
+        certificate::facts(pem, &issuer).ok()
     });
     certificate.map_or(Slot::Broken, Slot::Present)
 }
@@ -204,8 +209,8 @@ pub async fn token(
     })
 }
 
-/// The authority's certificate and key. The key leaves this file only into `issue`.
-async fn authority(client: &Client, target: For<'_>) -> Result<(String, String), MintError> {
+/// The authority's certificate and key. The key leaves this file only into `freehold-pki`.
+async fn authority(client: &Client, target: For<'_>) -> Result<Pair, MintError> {
     let (namespace, name) = (target.keys_namespace, AuthorityName::of(target.name));
     let broken = |what| broken(namespace, name.as_str(), what);
     let secret = read(client, namespace, name.as_str())
@@ -214,9 +219,12 @@ async fn authority(client: &Client, target: For<'_>) -> Result<(String, String),
     if !is_for(&secret, target.incarnation) {
         return Err(broken("content: it was made for another tenant"));
     }
-    let certificate = text(&secret, "tls.crt").ok_or_else(|| broken("certificate in tls.crt"))?;
-    let key = text(&secret, "tls.key").ok_or_else(|| broken("key in tls.key"))?;
-    Ok((certificate, key))
+    Ok(Pair {
+        certificate_pem: text(&secret, "tls.crt").ok_or_else(|| broken("certificate in tls.crt"))?,
+        key_pem: text(&secret, "tls.key")
+            .ok_or_else(|| broken("key in tls.key"))?
+            .into(),
+    })
 }
 
 /// Deletes a Secret of the keys namespace, if it was made for this life of the tenant.

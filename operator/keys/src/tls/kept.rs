@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use freehold_pki::Pair;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -10,7 +11,7 @@ use kube::{Client, ResourceExt};
 use tracing::info;
 use zeroize::Zeroizing;
 
-use super::issue::{self, Authority, Leaf};
+use super::issue::{self, Leaf};
 use crate::KeyError;
 use crate::refusal::{Did, failed};
 
@@ -39,7 +40,7 @@ impl fmt::Debug for Keeper {
 
 /// What the Secret holds.
 struct Kept {
-    authority: Authority,
+    authority: Pair,
     leaf: Leaf,
     revision: Option<String>,
 }
@@ -104,7 +105,7 @@ impl Keeper {
             String::from_utf8(bytes).ok()
         };
         let mut read = || {
-            let authority = Authority {
+            let authority = Pair {
                 certificate_pem: text(CA)?,
                 key_pem: Zeroizing::new(text("ca.key")?),
             };
