@@ -41,7 +41,8 @@ pub use operation::{
 pub use quantity::{Amount, Quantity, Resources};
 pub use release::{Component, Hook, Hooks, Release, ReleaseSpec, Tier};
 pub use settings::{
-    RefreshSettings, ReleaseSettings, Settings, SsoSettings, SupportSettings, TenantSettings,
+    DatabaseSettings, RefreshSettings, ReleaseSettings, Settings, SsoSettings, SupportSettings,
+    TenantSettings,
 };
 pub use tenant::{
     Adoption, Blocker, CertificateStatus, ComponentStatus, DataKeyStatus, DeletionPolicy, DesiredState,

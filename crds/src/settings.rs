@@ -20,6 +20,8 @@ pub struct Settings {
     pub release: ReleaseSettings,
     /// Where each component is found inside of the namespace: its name, and its base URL.
     pub services: BTreeMap<String, String>,
+    /// The database.
+    pub database: DatabaseSettings,
     /// Rules for sessions.
     pub session: SessionPolicy,
     /// Rules for passwords.
@@ -64,6 +66,15 @@ pub struct ReleaseSettings {
     pub product: String,
     /// Its version.
     pub version: String,
+}
+
+/// The database, beside the account in `/etc/freehold/database`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseSettings {
+    /// The fully qualified name under which the primary is reached, and which its certificate has: connect with it and
+    /// verify it (`sslmode=verify-full`).
+    pub host: String,
 }
 
 /// The account's one SAML 2.0 configuration.

@@ -6,15 +6,13 @@
 
 mod certificate;
 mod destruction;
+mod issue;
 pub mod keys;
 mod token;
 
 use std::collections::BTreeMap;
 
-use freehold_pki::Pair;
-use freehold_plan::names::{
-    AuthorityName, EDGE_CERTIFICATE, FREEHOLD, INCARNATION, MANAGED_BY, OWNER_TOKEN, TENANT_LABEL,
-};
+use freehold_plan::names::{AuthorityName, FREEHOLD, INCARNATION, MANAGED_BY, OWNER_TOKEN, TENANT_LABEL};
 use freehold_plan::{Action, Certificate, Minted, Slot};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -24,6 +22,7 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 use tracing::info;
 
+use self::issue::Issuer;
 use crate::cluster::{Refusal, refusal};
 
 /// The tenant for which something is minted.
@@ -107,46 +106,15 @@ pub async fn act(
         unsure: false,
         failed: None,
     };
-    let mut authority_made = None;
+    let mut issuer = Issuer {
+        client,
+        target,
+        now,
+        authority: None,
+    };
     for action in actions {
         match action {
-            Action::MintAuthority => {
-                let made = certificate::authority(target.name, now)?;
-                let name = AuthorityName::of(target.name);
-                let data = [
-                    ("tls.crt", made.certificate_pem.clone()),
-                    ("tls.key", made.key_pem.to_string()),
-                ];
-                let secret = secret(name.as_str(), target, "kubernetes.io/tls", data);
-                match create(client, target.keys_namespace, secret).await? {
-                    Some(kept) => {
-                        learned.minted.authority = certificate_of(&kept, target.incarnation);
-                        authority_made = Some(made);
-                    }
-                    None => learned.unsure = true,
-                }
-            }
-            Action::MintEdge {
-                namespace,
-                dns_names,
-                lifetime_seconds,
-            } => {
-                let authority = match authority_made.clone() {
-                    Some(made) => made,
-                    None => authority(client, target).await?,
-                };
-                let made = certificate::edge(&authority, dns_names, *lifetime_seconds, now)?;
-                let data = [
-                    ("tls.crt", made.certificate_pem),
-                    ("tls.key", made.key_pem.to_string()),
-                    ("ca.crt", authority.certificate_pem),
-                ];
-                let secret = secret(EDGE_CERTIFICATE, target, "kubernetes.io/tls", data);
-                match create_or_replace(client, namespace, secret, target.incarnation).await? {
-                    Some(kept) => learned.minted.edge = certificate_of(&kept, target.incarnation),
-                    None => learned.unsure = true,
-                }
-            }
+            _ if issuer.act(action, &mut learned).await? => {}
             Action::MintOwner { namespace } => {
                 let data = [("token", token::random()?)];
                 let secret = secret(OWNER_TOKEN, target, "Opaque", data);
@@ -206,24 +174,6 @@ pub async fn token(
         None => Slot::Absent,
         Some(secret) if is_for(&secret, incarnation) => Slot::Present(()),
         Some(_) => Slot::Foreign,
-    })
-}
-
-/// The authority's certificate and key. The key leaves this file only into `freehold-pki`.
-async fn authority(client: &Client, target: For<'_>) -> Result<Pair, MintError> {
-    let (namespace, name) = (target.keys_namespace, AuthorityName::of(target.name));
-    let broken = |what| broken(namespace, name.as_str(), what);
-    let secret = read(client, namespace, name.as_str())
-        .await?
-        .ok_or_else(|| broken("content: it is gone"))?;
-    if !is_for(&secret, target.incarnation) {
-        return Err(broken("content: it was made for another tenant"));
-    }
-    Ok(Pair {
-        certificate_pem: text(&secret, "tls.crt").ok_or_else(|| broken("certificate in tls.crt"))?,
-        key_pem: text(&secret, "tls.key")
-            .ok_or_else(|| broken("key in tls.key"))?
-            .into(),
     })
 }
 

@@ -2,8 +2,8 @@
 //! and the metadata of minted Secrets is kept and read again once a day.
 
 use freehold_crds::{OperationType, Phase, Tenant};
-use freehold_plan::names::{AuthorityName, EDGE_CERTIFICATE, NamespaceName, OWNER_TOKEN};
-use freehold_plan::{Config, Facts, Input, Minted, Observed, Slot, incarnation};
+use freehold_plan::names::{AuthorityName, NamespaceName, OWNER_TOKEN};
+use freehold_plan::{Config, Facts, Input, Leaf, Minted, Observed, Slot, incarnation};
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, ResourceExt};
 
@@ -121,14 +121,14 @@ pub fn life(tenant: &Tenant, observed: &Observed, config: &Config, now: Timestam
 fn waits_for_a_person(minted: &Minted) -> bool {
     let Minted {
         authority,
-        edge,
+        leaves,
         owner,
         keys,
     } = minted;
     keys.unread
         || matches!(keys.tenant, Slot::Unread | Slot::Broken)
         || matches!(authority, Slot::Foreign | Slot::Broken)
-        || matches!(edge, Slot::Foreign)
+        || leaves.values().any(|leaf| matches!(leaf, Slot::Foreign))
         || matches!(owner, Slot::Foreign)
 }
 
@@ -181,8 +181,13 @@ pub async fn read_minted(
         let namespace = NamespaceName::of(name);
         let namespace = namespace.as_str();
         // The right to read here comes with our own binding, which a first pass hasn't written yet.
-        let edge = denied_is_absent(mint::certificate(client, namespace, EDGE_CERTIFICATE, life).await);
-        minted.edge = known(edge, before.edge, &mut failed);
+        let mut leaves = before.leaves;
+        for leaf in Leaf::ALL {
+            let read = mint::certificate(client, namespace, leaf.secret(), life).await;
+            let before = leaves.remove(&leaf).unwrap_or_default();
+            let slot = known(denied_is_absent(read), before, &mut failed);
+            minted.leaves.insert(leaf, slot);
+        }
         let owner = denied_is_absent(mint::token(client, namespace, OWNER_TOKEN, life).await);
         minted.owner = known(owner, before.owner, &mut failed);
     }

@@ -25,6 +25,12 @@ pub struct Gateway {
     #[serde(default = "https")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
+
+    /// The port on which the gateway listens for plain HTTP: requests there are sent to HTTPS, and nothing else is done with
+    /// them. Without it there is no such listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub http_port: Option<i32>,
 }
 
 fn https() -> i32 {

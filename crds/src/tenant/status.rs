@@ -48,9 +48,13 @@ pub struct TenantStatus {
     )]
     pub blockers: Vec<Blocker>,
 
-    /// The certificate at the gateway.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub certificate: Option<CertificateStatus>,
+    /// The certificates of the gateway, of the tiers and of the database.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 8),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub certificates: Vec<CertificateStatus>,
 
     /// The keys that this tenant's data is encrypted with.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +91,8 @@ pub struct Blocker {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateStatus {
+    /// The Secret in the tenant's namespace that it lies in.
+    pub name: String,
     /// When it ends to be valid.
     pub not_after: Time,
     /// When the next one is made.

@@ -23,9 +23,11 @@ impl Validity {
         if lifetime == 0 {
             return Err(Error::Validity);
         }
+        // The life is from end to end, so that what is issued as long as one before is not longer by the skew each time.
+        let not_before = now - SKEW_SECONDS;
         Ok(Self {
-            not_before: now - SKEW_SECONDS,
-            not_after: now.checked_add(lifetime).ok_or(Error::Validity)?,
+            not_before,
+            not_after: not_before.checked_add(lifetime).ok_or(Error::Validity)?,
         })
     }
 

@@ -8,6 +8,7 @@ use freehold_crds::{Release, Span, Tenant, TenantClass, TenantOperationSpec, Ten
 use jiff::{SignedDuration, Timestamp};
 
 use crate::kind::Kind;
+use crate::leaf::Leaf;
 use crate::object::Id;
 use crate::seen::Seen;
 
@@ -80,9 +81,17 @@ pub struct Stranger {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Minted {
     pub authority: Slot<Certificate>,
-    pub edge: Slot<Certificate>,
+    /// Those that are not there are absent.
+    pub leaves: BTreeMap<Leaf, Slot<Certificate>>,
     pub owner: Slot<()>,
     pub keys: Keys,
+}
+
+impl Minted {
+    /// The place of a certificate.
+    pub fn leaf(&self, leaf: Leaf) -> &Slot<Certificate> {
+        self.leaves.get(&leaf).unwrap_or(&Slot::Absent)
+    }
 }
 
 /// What is known of the keys that the volumes are encrypted with.
@@ -157,12 +166,16 @@ impl<T> Slot<T> {
 pub struct Certificate {
     /// SHA-256 of the DER form, in hexadecimal.
     pub fingerprint: String,
-    /// The fingerprint of the authority's certificate that it was minted under.
-    pub issuer: String,
+    /// The fingerprint of the one of those roots whose key has signed it.
+    pub issuer: Option<String>,
+    /// The fingerprints of the roots that lie beside it, in their order.
+    pub roots: Vec<String>,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
     /// Sorted.
     pub dns_names: Vec<String>,
+    /// Of an authority: the domains that it may issue for, sorted.
+    pub permitted: Vec<String>,
     pub pem: String,
 }
 

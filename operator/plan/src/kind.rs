@@ -20,6 +20,7 @@ pub enum Kind {
     Cluster,
     Service,
     Gateway,
+    BackendTlsPolicy,
     HttpRoute,
     PodDisruptionBudget,
     Deployment,
@@ -75,7 +76,7 @@ pub struct Row {
 
 impl Kind {
     /// Every kind, in the order in which it is written.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Namespace,
         Self::DestructionRecord,
         Self::HostnameClaim,
@@ -89,6 +90,7 @@ impl Kind {
         Self::Cluster,
         Self::Service,
         Self::Gateway,
+        Self::BackendTlsPolicy,
         Self::HttpRoute,
         Self::PodDisruptionBudget,
         Self::Deployment,
@@ -169,6 +171,15 @@ impl Kind {
                 "v1",
                 "Gateway",
                 "gateways",
+                Wave::Exposure,
+                Pruned,
+            ),
+            // Before the route: without it the gateway would speak plain HTTP to the web tier.
+            Self::BackendTlsPolicy => row(
+                "gateway.networking.k8s.io",
+                "v1",
+                "BackendTLSPolicy",
+                "backendtlspolicies",
                 Wave::Exposure,
                 Pruned,
             ),

@@ -15,6 +15,7 @@ mod concern;
 pub mod foreign;
 mod input;
 mod kind;
+mod leaf;
 mod model;
 pub mod names;
 mod object;
@@ -38,6 +39,7 @@ pub use input::{
     PRIVATE, Slot, StorageClass, Stranger, TenantKey, Verification,
 };
 pub use kind::{Ending, Kind, Row, Wave};
+pub use leaf::{Leaf, ShownAs};
 pub use model::{Invalid, Model, incarnation};
 pub use object::{Id, Marks, Object, tenant_labels};
 pub use outcome::{Action, Event, Finalizer, Plan, Record, Write};
@@ -78,7 +80,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
             TenantStatus {
                 url: Some(model.url.clone()),
                 version: workload::serving_version(&scene),
-                certificate: concern::tls::status(input),
+                certificates: concern::tls::status(input),
                 components: workload::components(&scene),
                 keys: concern::keys::status(&scene),
                 ..base(input)
@@ -131,7 +133,7 @@ fn invalid_spec(input: &Input<'_>, invalid: &Invalid, outcome: &mut Outcome) -> 
         .retain(|object| {
             object.id.kind == Kind::DestructionRecord || input.observed.objects.contains_key(&object.id)
         });
-    let certificate = (holder(input) == Holder::Us).then(|| {
+    let certificates = (holder(input) == Holder::Us).then(|| {
         outcome.add(concern::tls::renew_alone(input));
         concern::tls::status(input)
     });
@@ -139,7 +141,7 @@ fn invalid_spec(input: &Input<'_>, invalid: &Invalid, outcome: &mut Outcome) -> 
     TenantStatus {
         url: previous.url,
         version: previous.version,
-        certificate: certificate.flatten(),
+        certificates: certificates.unwrap_or_default(),
         ..base(input)
     }
 }
@@ -218,7 +220,7 @@ fn applying(input: &Input<'_>, outcome: &mut Outcome) {
         let topic = match object.id.kind {
             Kind::Deployment => workload::TOPIC,
             Kind::Cluster => concern::database::TOPIC,
-            Kind::Gateway | Kind::HttpRoute => concern::gateway::TOPIC,
+            Kind::Gateway | Kind::BackendTlsPolicy | Kind::HttpRoute => concern::gateway::TOPIC,
             // Nothing can be served before.
             Kind::HostnameClaim => concern::hostnames::TOPIC,
             _ => continue,

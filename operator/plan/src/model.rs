@@ -34,6 +34,8 @@ pub struct Model<'a> {
     pub database: Database<'a>,
     pub gateway: &'a Gateway,
     pub gateway_port: u16,
+    /// Where the gateway takes plain HTTP, to send it to HTTPS.
+    pub plain_port: Option<u16>,
     pub quota: Option<Quota>,
     pub limits: Option<&'a LimitDefaults>,
     pub placement: &'a Placement,
@@ -230,6 +232,7 @@ impl<'a> Model<'a> {
             },
             gateway: &class.gateway,
             gateway_port,
+            plain_port: class.gateway.http_port.and_then(|port| u16::try_from(port).ok()),
             quota: quota(class.quota.as_ref(), spec.quota.as_ref()),
             limits: class.limits.as_ref(),
             placement: &class.placement,

@@ -37,6 +37,16 @@ fn fit(name: String, max: usize) -> String {
     format!("{}-{suffix}", head.trim_end_matches(['-', '.']))
 }
 
+/// The domain of a namespace's Services.
+pub fn service_domain(namespace: &str) -> String {
+    format!("{namespace}.svc.cluster.local")
+}
+
+/// The fully qualified name of a Service.
+pub fn service_host(service: &str, namespace: &str) -> String {
+    format!("{service}.{}", service_domain(namespace))
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -168,14 +178,26 @@ impl ProbeName {
 pub const DATABASE: &str = "db";
 /// The Secret with the database's application account, made by CloudNativePG.
 pub const DATABASE_ACCOUNT: &str = "db-app";
-/// The Secret with the database's authority, made by CloudNativePG; only its `ca.crt` is ever mounted.
-pub const DATABASE_AUTHORITY: &str = "db-ca";
+/// Its Services: for the primary, for any instance, for replicas.
+pub const DATABASE_SERVICES: [&str; 3] = ["db-r", "db-ro", "db-rw"];
+/// The Service whose connections reach the primary.
+pub const DATABASE_PRIMARY: &str = "db-rw";
+/// The ConfigMap with OpenSSL's configuration for the database.
+pub const OPENSSL: &str = "openssl";
 /// The ConfigMap with what the product must know.
 pub const SETTINGS: &str = "settings";
-/// The ConfigMap with the certificate of the tenant's authority.
+/// The ConfigMap with the certificate of the tenant's authority, and the BackendTLSPolicy that names it.
 pub const AUTHORITY_BUNDLE: &str = "ca";
 /// The Secret with the certificate for the gateway.
 pub const EDGE_CERTIFICATE: &str = "edge-tls";
+/// The Secrets with the certificates of the tiers' pods.
+pub const WEB_CERTIFICATE: &str = "web-tls";
+pub const APPLICATION_CERTIFICATE: &str = "application-tls";
+pub const WORKER_CERTIFICATE: &str = "worker-tls";
+/// The Secret with the certificate that the database's instances show.
+pub const DATABASE_CERTIFICATE: &str = "database-tls";
+/// The Secret with the certificate that replicas show to their primary.
+pub const REPLICATION_CERTIFICATE: &str = "replication-tls";
 /// The Secret with the account owner's one-time token.
 pub const OWNER_TOKEN: &str = "owner";
 /// The ConfigMap with the class as it was last taken over.

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::input::Observed;
+use crate::leaf::Leaf;
 use crate::object::{Id, Object};
 
 /// What is to be done, and what is to be reported.
@@ -36,11 +37,19 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
-    /// Make the tenant's certificate authority.
-    MintAuthority,
-    /// Make a certificate for the gateway, signed by the authority.
+    /// Make the tenant's certificate authority, for these domains and no other.
     #[serde(rename_all = "camelCase")]
-    MintEdge {
+    MintAuthority { permitted: Vec<String> },
+    /// Make the authority's certificate anew for other domains, with the same key.
+    #[serde(rename_all = "camelCase")]
+    ReissueAuthority { permitted: Vec<String> },
+    /// Put what is to be trusted now beside a certificate that stays.
+    #[serde(rename_all = "camelCase")]
+    ShareRoots { leaf: Leaf, namespace: String },
+    /// Make a certificate, signed by the authority.
+    #[serde(rename_all = "camelCase")]
+    MintCertificate {
+        leaf: Leaf,
         namespace: String,
         dns_names: Vec<String>,
         lifetime_seconds: u64,

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use crate::kind::Kind;
+use crate::leaf::Leaf;
 
 /// One rule of a role, with the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,16 @@ pub const ADMINISTRATOR_ROLE: &str = "freehold-customer-administrator";
 /// The ClusterRole of a customer's viewers, bound in their tenant's namespace.
 pub const VIEWER_ROLE: &str = "freehold-customer-viewer";
 
+/// The Secrets in a tenant's namespace that the operator mints, reads and renews: certificates, and the owner's token.
+const MINTED: &[&str] = &[
+    Leaf::Edge.secret(),
+    Leaf::Web.secret(),
+    Leaf::Application.secret(),
+    Leaf::Worker.secret(),
+    Leaf::Database.secret(),
+    Leaf::Replication.secret(),
+    crate::names::OWNER_TOKEN,
+];
 /// The ConfigMap that the key service publishes its authority in.
 pub const KEY_SERVICE_AUTHORITY: &str = "freehold-keys-ca";
 
@@ -175,7 +186,7 @@ pub fn in_tenant_namespaces() -> Vec<Rule> {
         "key material that it mints, by name",
         "",
         &["secrets"],
-        &[crate::names::EDGE_CERTIFICATE, crate::names::OWNER_TOKEN],
+        MINTED,
         &["get", "patch"],
     ));
     rules.push(rule(
@@ -246,7 +257,10 @@ pub fn of_viewers() -> Vec<Rule> {
         see("apps", &["deployments", "replicasets"]),
         see("batch", &["jobs"]),
         see("events.k8s.io", &["events"]),
-        see("gateway.networking.k8s.io", &["gateways", "httproutes"]),
+        see(
+            "gateway.networking.k8s.io",
+            &["backendtlspolicies", "gateways", "httproutes"],
+        ),
         see("networking.k8s.io", &["networkpolicies"]),
         see("policy", &["poddisruptionbudgets"]),
         see("postgresql.cnpg.io", &["clusters"]),

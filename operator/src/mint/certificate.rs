@@ -1,49 +1,65 @@
-//! The tenant's authority and the gateway's certificate, without a client. `freehold-pki` makes them; here is what they
-//! say, and what the plan sees of them.
+//! The tenant's authority and its certificates, without a client. `freehold-pki` makes them; here is what they say, and
+//! what the plan sees of them.
 
 use freehold_pki::{AuthorityRequest, Error, LeafRequest, Pair, Usage};
-use freehold_plan::Certificate;
+use freehold_plan::{Certificate, Leaf, ShownAs};
 use jiff::Timestamp;
 
 /// Ten years: the authority's own rotation comes with a later version.
 const AUTHORITY_SECONDS: u64 = 10 * 365 * 24 * 3600;
 
-/// A new authority.
-pub fn authority(tenant: &str, now: Timestamp) -> Result<Pair, Error> {
+/// A new authority, for these domains and what is below them.
+pub fn authority(tenant: &str, permitted: &[String], now: Timestamp) -> Result<Pair, Error> {
     let request = AuthorityRequest {
         common_name: &format!("Freehold CA of {tenant}"),
-        permitted: &[],
+        permitted,
         lifetime_seconds: AUTHORITY_SECONDS,
     };
     freehold_pki::authority(&request, now)
 }
 
-/// A new certificate for the gateway.
-pub fn edge(
+/// The same authority, for other domains.
+pub fn reissued(authority: &Pair, permitted: &[String], now: Timestamp) -> Result<Pair, Error> {
+    freehold_pki::reissue(authority, permitted, AUTHORITY_SECONDS, now)
+}
+
+/// A new certificate of the tenant.
+pub fn leaf(
     authority: &Pair,
+    leaf: Leaf,
     dns_names: &[String],
     lifetime_seconds: u64,
     now: Timestamp,
 ) -> Result<Pair, Error> {
+    let usage = match leaf.shown_as() {
+        // Nobody looks for a server that has no name.
+        ShownAs::Both if dns_names.is_empty() => Usage::Client,
+        ShownAs::Both => Usage::Both,
+        ShownAs::Server => Usage::Server,
+        ShownAs::Client => Usage::Client,
+    };
     let request = LeafRequest {
-        common_name: "edge",
+        common_name: leaf.common_name(),
         dns_names,
-        usage: Usage::Server,
+        usage,
         lifetime_seconds,
     };
     freehold_pki::leaf(authority, &request, now)
 }
 
-/// What a certificate says about itself. If none of `issuers` signed it, its issuer is empty: the plan takes it for one
-/// that was minted under another authority, and has it minted again.
-pub fn facts(pem: String, issuers: &str) -> Result<Certificate, Error> {
-    let facts = freehold_pki::facts(&pem, issuers)?;
+/// What a certificate says about itself, and which of the roots beside it vouches for it.
+pub fn facts(pem: String, roots: &str) -> Result<Certificate, Error> {
+    let facts = freehold_pki::facts(&pem, roots)?;
+    let roots = freehold_pki::certificates(roots)?;
+    let fingerprint = |root: &String| Ok(freehold_pki::facts(root, root)?.fingerprint);
     Ok(Certificate {
         fingerprint: facts.fingerprint,
-        issuer: facts.issuer.unwrap_or_default(),
+        issuer: facts.issuer,
+        roots: roots.iter().map(fingerprint).collect::<Result<_, Error>>()?,
         not_before: facts.not_before,
         not_after: facts.not_after,
         dns_names: facts.dns_names,
+        permitted: facts.permitted,
         pem,
     })
 }
@@ -53,16 +69,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_edge_that_another_authority_signed_is_not_taken_for_ours() {
+    fn a_certificate_tells_who_signed_it_also_when_that_one_was_issued_anew() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
-        let (ours, other) = (authority("acme", now).unwrap(), authority("acme", now).unwrap());
-        let made = edge(&ours, &["b.example".into(), "a.example".into()], 3600, now).unwrap();
-        let read = |issuers: &Pair| facts(made.certificate_pem.clone(), &issuers.certificate_pem).unwrap();
-        let fingerprint = facts(ours.certificate_pem.clone(), &ours.certificate_pem)
-            .unwrap()
-            .fingerprint;
-        assert_eq!(read(&ours).issuer, fingerprint);
-        assert_eq!(read(&ours).dns_names, ["a.example", "b.example"]);
-        assert_eq!(read(&other).issuer, "");
+        let names = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let ours = authority("acme", &names(&["a.example"]), now).unwrap();
+        let other = authority("acme", &names(&["a.example"]), now).unwrap();
+        let made = leaf(&ours, Leaf::Edge, &names(&["a.example"]), 3600, now).unwrap();
+        let read = |roots: &Pair| facts(made.certificate_pem.clone(), &roots.certificate_pem).unwrap();
+        let of = |root: &Pair| facts(root.certificate_pem.clone(), &root.certificate_pem).unwrap();
+        assert_eq!(read(&ours).issuer, Some(of(&ours).fingerprint));
+        assert_eq!(read(&other).issuer, None);
+        let more = reissued(&ours, &names(&["a.example", "b.example"]), now).unwrap();
+        assert_eq!(read(&more).issuer, Some(of(&more).fingerprint));
+        assert_eq!(read(&more).roots, [of(&more).fingerprint]);
+        assert_eq!(of(&more).permitted, ["a.example", "b.example"]);
+        assert_eq!(more.key_pem, ours.key_pem);
+    }
+
+    #[test]
+    fn nothing_is_issued_outside_of_what_the_authority_is_for() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let ours = authority("acme", &["a.example".to_owned()], now).unwrap();
+        let refused = leaf(
+            &ours,
+            Leaf::Web,
+            &["web.tenant-b.svc.cluster.local".to_owned()],
+            3600,
+            now,
+        );
+        assert!(matches!(refused, Err(Error::Outside(_))));
     }
 }

@@ -153,8 +153,10 @@ pub async fn act(
         Action::DestroyKeys { operation } => {
             destruction::destroy(client, service, target, operation, keys).await?;
         }
-        Action::MintAuthority
-        | Action::MintEdge { .. }
+        Action::MintAuthority { .. }
+        | Action::ReissueAuthority { .. }
+        | Action::MintCertificate { .. }
+        | Action::ShareRoots { .. }
         | Action::MintOwner { .. }
         | Action::ForgetAuthority
         | Action::SwitchOver { .. }

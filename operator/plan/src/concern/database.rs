@@ -1,26 +1,50 @@
 //! The database: one CloudNativePG `Cluster`.
 //!
+//! Every connection to it is encrypted: it shows a certificate of the tenant's authority, replicas show one too, and what comes
+//! in the clear is refused.
+//!
 //! Invariants: with two or more instances an acknowledged write is on a replica before it is acknowledged, and
 //! CloudNativePG promotes the reachable replica that has received most; storage is never asked to shrink.
 
 use freehold_crds::Amount;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ConfigMapProjection, EnvVar, KeyToPath, ProjectedVolumeSource, VolumeProjection,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 
 use super::keys::reencryption::{self, Surge};
 use super::pod::{requirements, tolerations};
-use super::{Scene, migration, storage};
+use super::{Scene, migration, storage, tls};
 use crate::foreign::cloudnative_pg::{
-    Affinity, Bootstrap, Cluster, ClusterSpec, InheritedMetadata, InitDb, Postgresql, PrimaryLease, Probe,
-    Probes, Storage, Synchronous,
+    Affinity, Bootstrap, Certificates, Cluster, ClusterSpec, InheritedMetadata, InitDb, Monitoring,
+    MonitoringTls, Postgresql, PrimaryLease, Probe, Probes, Storage, Synchronous,
 };
 use crate::kind::Kind;
-use crate::names::{DATABASE, HIBERNATION, TENANT_LABEL, TIER_LABEL};
+use crate::names::{
+    DATABASE, DATABASE_CERTIFICATE, HIBERNATION, OPENSSL, REPLICATION_CERTIFICATE, TENANT_LABEL, TIER_LABEL,
+};
 use crate::object::Object;
 use crate::outcome::{APPLYING, Finding, Outcome, Wait};
 use crate::seen::{Facts, Seen};
 
 pub const TOPIC: &str = "DatabaseReady";
 const TIER: &str = "database";
+/// Where CloudNativePG mounts what it is given to mount (`ProjectedVolumeDirectory` of its source).
+const PROJECTED: &str = "/projected";
+const OPENSSL_FILE: &str = "openssl.cnf";
+/// PostgreSQL 17 has no setting for the suites of TLS 1.3, and its OpenSSL would take AES-128 too: the library's own
+/// configuration is what is left. It holds for replicas as clients as well.
+const OPENSSL_CONFIGURATION: &str = "\
+openssl_conf = openssl_init
+[openssl_init]
+ssl_conf = ssl_module
+[ssl_module]
+system_default = tls_default
+[tls_default]
+MinProtocol = TLSv1.2
+Ciphersuites = TLS_AES_256_GCM_SHA384
+CipherString = ECDHE-ECDSA-AES256-GCM-SHA384
+";
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let seen = scene.seen(Kind::Cluster, DATABASE);
@@ -32,7 +56,15 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             ..Outcome::default()
         };
     }
-    let mut outcome = Outcome::default();
+    if seen.is_none() && !tls::database_may_start(&scene) {
+        let message = "the database's certificates are being made";
+        let finding = Finding::new(TOPIC, false, "CertificatesMissing", message);
+        return Outcome {
+            findings: vec![finding],
+            ..Outcome::default()
+        };
+    }
+    let mut outcome = Outcome::of(vec![openssl(&scene)]);
     let surge = reencryption::surge(&scene);
     let cluster = Cluster {
         spec: spec(&scene, &sizes(&scene, &mut outcome), surge),
@@ -210,6 +242,21 @@ fn spec(scene: &Scene<'_>, sizes: &Sizes, surge: Option<Surge>) -> ClusterSpec {
         probes: Probes {
             startup: Probe { period_seconds: 1 },
         },
+        certificates: Certificates {
+            server_ca_secret: DATABASE_CERTIFICATE,
+            server_tls_secret: DATABASE_CERTIFICATE,
+            client_ca_secret: REPLICATION_CERTIFICATE,
+            replication_tls_secret: REPLICATION_CERTIFICATE,
+        },
+        monitoring: Monitoring {
+            tls: MonitoringTls { enabled: true },
+        },
+        env: vec![EnvVar {
+            name: "OPENSSL_CONF".to_owned(),
+            value: Some(format!("{PROJECTED}/{OPENSSL_FILE}")),
+            value_from: None,
+        }],
+        projected_volume_template: projected(),
         // A primary that vanishes together with its network can't give its lease back, and nobody is promoted before it has
         // run out: CloudNativePG's default is 15 s, and was the largest part of the pause. Losing it while the API server is
         // away stops no primary (1.30: a lease that can't be verified is asked for again).
@@ -222,7 +269,36 @@ fn spec(scene: &Scene<'_>, sizes: &Sizes, surge: Option<Surge>) -> ClusterSpec {
     }
 }
 
-fn postgresql(instances: i32, surge: Option<Surge>) -> Option<Postgresql> {
+/// What OpenSSL is told in the database's pods.
+fn openssl(scene: &Scene<'_>) -> Object {
+    let map = ConfigMap {
+        data: Some([(OPENSSL_FILE.to_owned(), OPENSSL_CONFIGURATION.to_owned())].into()),
+        ..ConfigMap::default()
+    };
+    Object::declare(scene.id(Kind::ConfigMap, OPENSSL), scene.marks(), &map)
+}
+
+fn projected() -> ProjectedVolumeSource {
+    let file = KeyToPath {
+        key: OPENSSL_FILE.to_owned(),
+        path: OPENSSL_FILE.to_owned(),
+        mode: None,
+    };
+    ProjectedVolumeSource {
+        default_mode: None,
+        sources: Some(vec![VolumeProjection {
+            config_map: Some(ConfigMapProjection {
+                name: OPENSSL.to_owned(),
+                items: Some(vec![file]),
+                optional: None,
+            }),
+            ..VolumeProjection::default()
+        }]),
+    }
+}
+
+fn postgresql(instances: i32, surge: Option<Surge>) -> Postgresql {
+    const ENCRYPTED_ONLY: &str = "hostnossl all all all reject";
     let synchronous = |data_durability| Synchronous {
         method: "any",
         number: 1,
@@ -231,7 +307,7 @@ fn postgresql(instances: i32, surge: Option<Surge>) -> Option<Postgresql> {
         failover_quorum: false,
     };
     if instances > 1 {
-        return Some(Postgresql {
+        return Postgresql {
             // A failover waits until the replicas have noticed that the primary is gone, and one that vanished with its
             // network never says goodbye: CloudNativePG's default is 5 s. Writes go on when a replica has found the new
             // primary, for which PostgreSQL's default would have it try every 5 s.
@@ -241,12 +317,15 @@ fn postgresql(instances: i32, surge: Option<Surge>) -> Option<Postgresql> {
                 ("wal_sender_timeout", "2s"),
             ]
             .into(),
-            synchronous: synchronous("required"),
-        });
+            pg_hba: vec![ENCRYPTED_ONLY],
+            synchronous: Some(synchronous("required")),
+        };
     }
     // Not `required`: nothing would be acknowledged before the replica is there.
-    surge.filter(|surge| surge.synchronous).map(|_| Postgresql {
+    let moving = surge.filter(|surge| surge.synchronous);
+    Postgresql {
         parameters: [].into(),
-        synchronous: synchronous("preferred"),
-    })
+        pg_hba: vec![ENCRYPTED_ONLY],
+        synchronous: moving.map(|_| synchronous("preferred")),
+    }
 }

@@ -1,13 +1,17 @@
-//! How users get in: one Gateway and one HTTPRoute to the web component.
+//! How users get in: one Gateway, and one HTTPRoute to the web component, whose certificate the gateway verifies.
+//!
+//! Invariant: nothing is served in the clear: what comes by plain HTTP is sent to HTTPS.
 
 use super::{Scene, hostnames};
 use crate::foreign::gateway_api::{
-    AllowedRoutes, Backend, From, Gateway, GatewaySpec, HttpRoute, HttpRouteSpec, Listener, Named, Rule, Tls,
+    AllowedRoutes, Backend, BackendTlsPolicy, BackendTlsPolicySpec, Filter, From, Gateway, GatewaySpec,
+    Header, Headers, HttpRoute, HttpRouteSpec, Listener, Named, Parent, Redirect, Rule, Target, Tls,
+    Validation,
 };
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::model;
-use crate::names::{EDGE_CERTIFICATE, GATEWAY, digest};
+use crate::names::{AUTHORITY_BUNDLE, EDGE_CERTIFICATE, GATEWAY, digest, service_host};
 use crate::object::Object;
 use crate::outcome::{APPLYING, Finding, Outcome};
 use crate::seen::Facts;
@@ -15,6 +19,11 @@ use crate::seen::Facts;
 pub const TOPIC: &str = "RouteReady";
 /// The one route.
 const ROUTE: &str = "web";
+/// The one that sends plain HTTP to HTTPS, and its listener.
+const REDIRECT: &str = "redirect";
+/// How long browsers take nothing but HTTPS from a hostname: a year (RFC 6797; hstspreload.org asks for as much). Only the
+/// hostname itself, for what is below it may be the customer's.
+const HSTS_SECONDS: u32 = 31_536_000;
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let hostnames = hostnames::held(&scene);
@@ -25,49 +34,125 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             ..Outcome::default()
         };
     }
+    let plain = scene.model.plain_port;
+    let secure = hostnames.iter().map(|hostname| listener(&scene, hostname));
     let gateway = Gateway {
         spec: GatewaySpec {
             gateway_class_name: scene.model.gateway.class_name.clone(),
-            listeners: hostnames
-                .iter()
-                .map(|hostname| listener(&scene, hostname))
-                .collect(),
-        },
-    };
-    let backend = Backend {
-        name: scene.model.web.name.as_str().to_owned(),
-        port: scene.model.web_port,
-    };
-    let route = HttpRoute {
-        spec: HttpRouteSpec {
-            parent_refs: vec![Named { name: GATEWAY.into() }],
-            hostnames: hostnames.iter().map(|name| (*name).to_owned()).collect(),
-            rules: vec![Rule {
-                backend_refs: vec![backend],
-            }],
+            listeners: secure.chain(plain.map(plain_listener)).collect(),
         },
     };
     let mut outcome = Outcome::of(vec![
         Object::declare(scene.id(Kind::Gateway, GATEWAY), scene.marks(), &gateway),
-        Object::declare(scene.id(Kind::HttpRoute, ROUTE), scene.marks(), &route),
+        Object::declare(
+            scene.id(Kind::BackendTlsPolicy, ROUTE),
+            scene.marks(),
+            &to_web(&scene),
+        ),
+        Object::declare(
+            scene.id(Kind::HttpRoute, ROUTE),
+            scene.marks(),
+            &route(scene.model.gateway_port, &hostnames, serve(&scene)),
+        ),
     ]);
+    if let Some(port) = plain {
+        let id = scene.id(Kind::HttpRoute, REDIRECT);
+        let route = route(port, &hostnames, redirect(scene.model.gateway_port));
+        outcome.objects.push(Object::declare(id, scene.marks(), &route));
+    }
     outcome.findings.push(finding(&scene));
     outcome
+}
+
+/// What comes for the hostnames at one of the gateway's ports.
+fn route(port: u16, hostnames: &[&str], rule: Rule) -> HttpRoute {
+    HttpRoute {
+        spec: HttpRouteSpec {
+            parent_refs: vec![Parent {
+                name: GATEWAY.into(),
+                port,
+            }],
+            hostnames: hostnames.iter().map(|name| (*name).to_owned()).collect(),
+            rules: vec![rule],
+        },
+    }
+}
+
+fn serve(scene: &Scene<'_>) -> Rule {
+    let header = Header {
+        name: "Strict-Transport-Security",
+        value: format!("max-age={HSTS_SECONDS}"),
+    };
+    Rule {
+        filters: vec![Filter::ResponseHeaderModifier {
+            response_header_modifier: Headers { set: vec![header] },
+        }],
+        backend_refs: vec![Backend {
+            name: scene.model.web.name.as_str().to_owned(),
+            port: scene.model.web_port,
+        }],
+    }
+}
+
+fn redirect(port: u16) -> Rule {
+    Rule {
+        filters: vec![Filter::RequestRedirect {
+            request_redirect: Redirect {
+                scheme: "https",
+                port,
+                status_code: 301,
+            },
+        }],
+        backend_refs: Vec::new(),
+    }
+}
+
+/// The gateway speaks TLS to the web tier, and takes it for that by its certificate.
+fn to_web(scene: &Scene<'_>) -> BackendTlsPolicy {
+    let web = scene.model.web.name.as_str();
+    let target = |kind, name: &str| Target {
+        group: "",
+        kind,
+        name: name.to_owned(),
+    };
+    BackendTlsPolicy {
+        spec: BackendTlsPolicySpec {
+            target_refs: vec![target("Service", web)],
+            validation: Validation {
+                ca_certificate_refs: vec![target("ConfigMap", AUTHORITY_BUNDLE)],
+                hostname: service_host(web, scene.model.namespace.as_str()),
+            },
+        },
+    }
+}
+
+/// One for all hostnames: what it is asked for tells them apart.
+fn plain_listener(port: u16) -> Listener {
+    Listener {
+        name: REDIRECT.to_owned(),
+        hostname: None,
+        port,
+        protocol: "HTTP",
+        tls: None,
+        allowed_routes: AllowedRoutes {
+            namespaces: From { from: "Same" },
+        },
+    }
 }
 
 /// A listener is named after its hostname, so that adding one leaves the others as they are.
 fn listener(scene: &Scene<'_>, hostname: &str) -> Listener {
     Listener {
         name: format!("https-{}", &digest(&[hostname])[..8]),
-        hostname: hostname.to_owned(),
+        hostname: Some(hostname.to_owned()),
         port: scene.model.gateway_port,
         protocol: "HTTPS",
-        tls: Tls {
+        tls: Some(Tls {
             mode: "Terminate",
             certificate_refs: vec![Named {
                 name: EDGE_CERTIFICATE.into(),
             }],
-        },
+        }),
         allowed_routes: AllowedRoutes {
             namespaces: From { from: "Same" },
         },

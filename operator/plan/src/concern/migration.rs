@@ -11,6 +11,7 @@ use super::Scene;
 use super::pod::{self, HOOK, Told};
 use super::workload;
 use crate::kind::Kind;
+use crate::leaf::Leaf;
 use crate::model::Migration;
 use crate::names::{HOOKS, JobName, TENANT_LABEL, TIER_LABEL};
 use crate::object::Object;
@@ -153,6 +154,7 @@ fn job(scene: &Scene<'_>, migration: &Migration<'_>) -> Job {
         HOOKS,
         container,
         Told {
+            leaf: Leaf::Application,
             database: true,
             owner: false,
         },

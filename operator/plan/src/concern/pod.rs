@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 
 use super::settings;
-use crate::names::{DATABASE_ACCOUNT, DATABASE_AUTHORITY, OWNER_TOKEN, SETTINGS};
+use crate::leaf::Leaf;
+use crate::names::{DATABASE_ACCOUNT, OWNER_TOKEN, SETTINGS};
 
 /// Not root, and not a user of the node.
 const USER: i64 = 10001;
@@ -21,6 +22,8 @@ pub const HOOK: &str = "hook";
 /// What a pod is told beside its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
+    /// The certificate that it shows, and whom it trusts.
+    pub leaf: Leaf,
     pub database: bool,
     pub owner: bool,
 }
@@ -175,15 +178,13 @@ fn told_volume(told: Told) -> Volume {
         }),
         ..VolumeProjection::default()
     }];
+    let files = ["ca.crt", "tls.crt", "tls.key"];
+    let files = files.map(|key| item(key, &format!("tls/{key}")));
+    sources.push(secret(told.leaf.secret(), files.into()));
     if told.database {
         let account = ["host", "port", "dbname", "username", "password"];
         let account = account.map(|key| item(key, &format!("database/{key}")));
         sources.push(secret(DATABASE_ACCOUNT, account.into()));
-        // The Secret has the authority's key beside its certificate: only the certificate is handed out.
-        sources.push(secret(
-            DATABASE_AUTHORITY,
-            vec![item("ca.crt", "database-ca/ca.crt")],
-        ));
     }
     if told.owner {
         sources.push(secret(OWNER_TOKEN, vec![item("token", "owner/token")]));

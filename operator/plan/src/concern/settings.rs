@@ -3,14 +3,15 @@
 //! Its form is `freehold_crds::Settings`. Invariant: no secret is in it.
 
 use freehold_crds::{
-    RefreshSettings, ReleaseSettings, Settings, SsoSettings, SupportSettings, TenantSettings,
+    DatabaseSettings, RefreshSettings, ReleaseSettings, Settings, SsoSettings, SupportSettings,
+    TenantSettings,
 };
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::Scene;
 use crate::kind::Kind;
 use crate::model::Model;
-use crate::names::{SETTINGS, digest};
+use crate::names::{DATABASE_PRIMARY, SETTINGS, digest, service_host};
 use crate::object::Object;
 use crate::outcome::Outcome;
 
@@ -21,10 +22,8 @@ pub const FILE: &str = "settings.json";
 pub fn text(model: &Model<'_>) -> String {
     let spec = &model.tenant.spec;
     let services = model.components.iter().filter_map(|part| {
-        let url = format!(
-            "http://{}.{}.svc.cluster.local:{}",
-            part.name, model.namespace, part.port?
-        );
+        let host = service_host(part.name.as_str(), model.namespace.as_str());
+        let url = format!("https://{host}:{}", part.port?);
         Some((part.component.name.clone(), url))
     });
     let settings = Settings {
@@ -44,6 +43,9 @@ pub fn text(model: &Model<'_>) -> String {
             version: model.version.to_string(),
         },
         services: services.collect(),
+        database: DatabaseSettings {
+            host: service_host(DATABASE_PRIMARY, model.namespace.as_str()),
+        },
         session: spec.session.clone(),
         password: spec.password.clone(),
         sso: spec.sso.as_ref().map(|sso| SsoSettings {

@@ -177,7 +177,7 @@ fn effects(input: &Input<'_>, step: Step) -> Teardown {
         ..Teardown::default()
     };
     match step {
-        Step::Routes => kinds(&[Kind::HttpRoute, Kind::Gateway]),
+        Step::Routes => kinds(&[Kind::HttpRoute, Kind::BackendTlsPolicy, Kind::Gateway]),
         Step::Access => {
             let mut step = kinds(&[Kind::RoleBinding]);
             step.prune.retain(|id| id.name != OPERATOR_BINDING);

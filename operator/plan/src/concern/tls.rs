@@ -1,20 +1,26 @@
-//! The tenant's certificate authority, the gateway's certificate, and the account owner's token: what is to be minted,
-//! and when it is renewed.
+//! The tenant's certificate authority, the certificates of both ends of each connection, and the account owner's token:
+//! what is to be minted, and when it is renewed.
 //!
-//! In: metadata of what is there. Out: actions; the shell has the randomness. Invariant: a certificate is judged by
-//! itself, never by a status; renewal is due after two thirds of its life, less a little that is a hash of the uid.
+//! In: metadata of what is there. Out: actions; the shell has the randomness. Invariants: a certificate is judged by
+//! itself, never by a status; renewal is due after two thirds of its life, less a little that is a hash of the uid; what
+//! the holders trust is written before anything that only that vouches for.
 
-use freehold_crds::CertificateStatus;
+use std::collections::BTreeMap;
+
+use freehold_crds::{CertificateStatus, Tier};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Scene, hostnames as claims};
 use crate::clock::jitter;
-use crate::input::{Certificate, Input, Slot};
+use crate::input::{Certificate, Input, Minted, Slot};
 use crate::kind::Kind;
+use crate::leaf::Leaf;
 use crate::model::namespace;
-use crate::names::{AUTHORITY_BUNDLE, AuthorityName, EDGE_CERTIFICATE, OWNER_TOKEN};
+use crate::names::{
+    AUTHORITY_BUNDLE, AuthorityName, DATABASE_SERVICES, OWNER_TOKEN, service_domain, service_host,
+};
 use crate::object::Object;
 use crate::outcome::{Action, Finding, Outcome, Wait};
 
@@ -23,19 +29,16 @@ pub const TOPIC: &str = "CertificateReady";
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     let minted = &scene.input.observed.minted;
-    let namespace = scene.model.namespace.as_str();
-    for (name, taken) in [
+    let leaves = Leaf::ALL.map(|leaf| (leaf.secret(), *minted.leaf(leaf) == Slot::Foreign));
+    let others = [
         (AUTHORITY_BUNDLE, minted.authority == Slot::Foreign),
-        (EDGE_CERTIFICATE, minted.edge == Slot::Foreign),
         (OWNER_TOKEN, minted.owner == Slot::Foreign),
-    ] {
-        if taken {
-            outcome.waits.push(foreign(name));
-        }
-    }
+    ];
+    let taken = leaves.into_iter().chain(others).filter(|(_, taken)| *taken);
+    outcome.waits.extend(taken.map(|(name, _)| foreign(name)));
     if minted.owner == Slot::Absent {
         outcome.actions.push(Action::MintOwner {
-            namespace: namespace.to_owned(),
+            namespace: scene.model.namespace.as_str().to_owned(),
         });
     }
     match &minted.authority {
@@ -48,12 +51,21 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             }
         }
         Slot::Absent => {
-            outcome.actions.push(Action::MintAuthority);
-            outcome.actions.extend(mint_edge(&scene));
+            let permitted = permitted(&scene);
+            outcome.actions.push(Action::MintAuthority { permitted });
+            for leaf in wanted(&scene) {
+                outcome.actions.push(mint(&scene, leaf));
+            }
         }
         Slot::Present(authority) => {
             outcome.objects.push(bundle(&scene, authority));
-            edge(&scene, authority, &mut outcome);
+            if let Some(permitted) = other_names(&scene, authority) {
+                outcome.actions.push(Action::ReissueAuthority { permitted });
+            } else {
+                for leaf in wanted(&scene) {
+                    keep_good(&scene, authority, leaf, &mut outcome);
+                }
+            }
         }
     }
     outcome.findings.push(finding(&scene));
@@ -61,69 +73,96 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     outcome
 }
 
-/// Without a class or a release: a certificate that is there is renewed as it is, with its own names and life.
+/// Without a class or a release: certificates that are there are renewed as they are, with their own names and lives.
 pub fn renew_alone(input: &Input<'_>) -> Outcome {
     let mut outcome = Outcome {
         wake: end(input),
         ..Outcome::default()
     };
     let minted = &input.observed.minted;
-    let (Some(_), Some(edge)) = (minted.authority.present(), minted.edge.present()) else {
+    if minted.authority.present().is_none() {
         return outcome;
-    };
-    let renew_at = renewal(edge, input.tenant.metadata.uid.as_deref().unwrap_or_default());
-    if input.now < renew_at {
-        outcome.wake = Some(renew_at);
-    } else {
-        let life = edge.not_after.duration_since(edge.not_before).as_secs();
-        outcome.actions.push(Action::MintEdge {
+    }
+    for (leaf, certificate) in present(minted) {
+        let renew_at = renewal(certificate, uid(input), leaf);
+        if input.now < renew_at {
+            outcome.wake = [outcome.wake, Some(renew_at)].into_iter().flatten().min();
+            continue;
+        }
+        let life = certificate
+            .not_after
+            .duration_since(certificate.not_before)
+            .as_secs();
+        outcome.actions.push(Action::MintCertificate {
+            leaf,
             namespace: namespace(input.tenant).as_str().to_owned(),
-            dns_names: edge.dns_names.clone(),
+            dns_names: certificate.dns_names.clone(),
             lifetime_seconds: u64::try_from(life).unwrap_or_default(),
         });
     }
     outcome
 }
 
-/// When users begin to be turned away, unless something is done.
+/// The certificates that are there.
+fn present(minted: &Minted) -> impl Iterator<Item = (Leaf, &Certificate)> {
+    let leaves = Leaf::ALL.into_iter();
+    leaves.filter_map(|leaf| Some((leaf, minted.leaf(leaf).present()?)))
+}
+
+fn uid<'a>(input: &'a Input<'_>) -> &'a str {
+    input.tenant.metadata.uid.as_deref().unwrap_or_default()
+}
+
+/// When somebody begins to be turned away, unless something is done.
 fn end(input: &Input<'_>) -> Option<Timestamp> {
-    let edge = input.observed.minted.edge.present()?;
-    Some(edge.not_after).filter(|end| *end > input.now)
+    let ends = present(&input.observed.minted).map(|(_, certificate)| certificate.not_after);
+    ends.filter(|end| *end > input.now).min()
 }
 
 /// Whether the gateway's certificate has expired: clients refuse it.
 pub fn is_expired(input: &Input<'_>) -> bool {
-    let edge = input.observed.minted.edge.present();
+    let edge = input.observed.minted.leaf(Leaf::Edge).present();
     edge.is_some_and(|edge| input.now >= edge.not_after)
 }
 
-fn edge(scene: &Scene<'_>, authority: &Certificate, outcome: &mut Outcome) {
-    let Slot::Present(edge) = &scene.input.observed.minted.edge else {
-        if matches!(scene.input.observed.minted.edge, Slot::Absent | Slot::Broken) {
-            outcome.actions.extend(mint_edge(scene));
-        }
-        return;
+/// Whether the database's own certificates are there: CloudNativePG can't begin without them.
+pub fn database_may_start(scene: &Scene<'_>) -> bool {
+    let minted = &scene.input.observed.minted;
+    let mut leaves = Leaf::ALL.into_iter().filter(|leaf| leaf.is_for_database());
+    leaves.all(|leaf| minted.leaf(leaf).present().is_some())
+}
+
+/// Renews a certificate, or makes it anew, or hands out what its holder is to trust.
+fn keep_good(scene: &Scene<'_>, authority: &Certificate, leaf: Leaf, outcome: &mut Outcome) {
+    let there = match scene.input.observed.minted.leaf(leaf) {
+        Slot::Present(there) => there,
+        Slot::Absent | Slot::Broken => return outcome.actions.push(mint(scene, leaf)),
+        Slot::Foreign | Slot::Unread => return,
     };
-    let renew_at = renewal(edge, scene.model.uid);
-    if is_valid_for(scene, edge, authority) && scene.input.now < renew_at {
-        outcome.wake = Some(renew_at);
+    let renew_at = renewal(there, scene.model.uid, leaf);
+    if there.dns_names != dns_names(scene, leaf) || scene.input.now >= renew_at {
+        outcome.actions.push(mint(scene, leaf));
+    } else if there.roots != [authority.fingerprint.clone()] {
+        // The roots alone: whether one of them has signed what is there is seen then.
+        outcome.actions.push(Action::ShareRoots {
+            leaf,
+            namespace: scene.model.namespace.as_str().to_owned(),
+        });
+    } else if there.issuer.as_ref() != Some(&authority.fingerprint) {
+        outcome.actions.push(mint(scene, leaf));
     } else {
-        outcome.actions.extend(mint_edge(scene));
+        outcome.wake = [outcome.wake, Some(renew_at)].into_iter().flatten().min();
     }
 }
 
-fn is_valid_for(scene: &Scene<'_>, edge: &Certificate, authority: &Certificate) -> bool {
-    edge.dns_names == hostnames(scene) && edge.issuer == authority.fingerprint
-}
-
 /// When a certificate is renewed: two thirds of its life, less up to a twentieth by a hash of the uid.
-pub fn renewal(certificate: &Certificate, uid: &str) -> Timestamp {
+pub fn renewal(certificate: &Certificate, uid: &str, leaf: Leaf) -> Timestamp {
     let life = certificate
         .not_after
         .duration_since(certificate.not_before)
         .as_secs()
         .max(0);
-    let after = SignedDuration::from_secs(life * 2 / 3) - jitter(&[uid], life / 20);
+    let after = SignedDuration::from_secs(life * 2 / 3) - jitter(&[uid, leaf.secret()], life / 20);
     certificate
         .not_before
         .checked_add(after)
@@ -131,45 +170,125 @@ pub fn renewal(certificate: &Certificate, uid: &str) -> Timestamp {
 }
 
 /// For the status.
-pub fn status(input: &Input<'_>) -> Option<CertificateStatus> {
-    let edge = input.observed.minted.edge.present()?;
-    let uid = input.tenant.metadata.uid.as_deref().unwrap_or_default();
-    Some(CertificateStatus {
-        not_after: Time(edge.not_after),
-        renew_at: Time(renewal(edge, uid)),
-        fingerprint: edge.fingerprint.clone(),
-    })
+pub fn status(input: &Input<'_>) -> Vec<CertificateStatus> {
+    let status = |(leaf, certificate): (Leaf, &Certificate)| CertificateStatus {
+        name: leaf.secret().to_owned(),
+        not_after: Time(certificate.not_after),
+        renew_at: Time(renewal(certificate, uid(input), leaf)),
+        fingerprint: certificate.fingerprint.clone(),
+    };
+    present(&input.observed.minted).map(status).collect()
 }
 
 fn finding(scene: &Scene<'_>) -> Finding {
+    let says = |reason: &'static str, message: String| Finding::new(TOPIC, false, reason, message);
     let minted = &scene.input.observed.minted;
-    match (&minted.authority, &minted.edge) {
-        (Slot::Foreign, _) | (_, Slot::Foreign) => Finding::new(
-            TOPIC,
-            false,
-            "SecretNotOurs",
-            "a Secret of another's making stands in the place of ours",
-        ),
-        (Slot::Broken, _) => Finding::new(
-            TOPIC,
-            false,
-            "AuthorityBroken",
-            "the Secret of the tenant's authority has no usable certificate",
-        ),
-        (Slot::Unread, _) | (_, Slot::Unread) => Finding::new(
-            TOPIC,
-            false,
-            "Unread",
-            "the Secrets with the certificates can't be read",
-        ),
-        (Slot::Present(authority), Slot::Present(edge)) if is_valid_for(scene, edge, authority) => {
-            if scene.input.now >= edge.not_after {
-                return Finding::new(TOPIC, false, "Expired", format!("expired at {}", edge.not_after));
-            }
-            Finding::new(TOPIC, true, "Ready", format!("valid until {}", edge.not_after))
-        }
-        _ => Finding::new(TOPIC, false, "Minting", "the certificate is being made"),
+    let leaves: BTreeMap<Leaf, &Slot<Certificate>> = wanted(scene)
+        .into_iter()
+        .map(|leaf| (leaf, minted.leaf(leaf)))
+        .collect();
+    if minted.authority == Slot::Foreign || leaves.values().any(|slot| **slot == Slot::Foreign) {
+        let message = "a Secret of another's making stands in the place of ours";
+        return says("SecretNotOurs", message.to_owned());
     }
+    if minted.authority == Slot::Broken {
+        let message = "the Secret of the tenant's authority has no usable certificate";
+        return says("AuthorityBroken", message.to_owned());
+    }
+    if minted.authority == Slot::Unread || leaves.values().any(|slot| **slot == Slot::Unread) {
+        return says(
+            "Unread",
+            "the Secrets with the certificates can't be read".to_owned(),
+        );
+    }
+    let authority = minted.authority.present();
+    let is_good = |(leaf, slot): (&Leaf, &&Slot<Certificate>)| {
+        let (Some(authority), Some(there)) = (authority, slot.present()) else {
+            return false;
+        };
+        there.dns_names == dns_names(scene, *leaf) && there.issuer.as_ref() == Some(&authority.fingerprint)
+    };
+    if leaves.is_empty() || !leaves.iter().all(is_good) {
+        return says("Minting", "a certificate is being made".to_owned());
+    }
+    let there = leaves
+        .iter()
+        .filter_map(|(leaf, slot)| Some((*leaf, slot.present()?)));
+    let Some((first, certificate)) = there.min_by_key(|(_, certificate)| certificate.not_after) else {
+        return says("Minting", "a certificate is being made".to_owned());
+    };
+    let (name, end) = (first.secret(), certificate.not_after);
+    if scene.input.now >= end {
+        return says("Expired", format!("{name} expired at {end}"));
+    }
+    let message = format!(
+        "{} certificates; {name} is the first to end, at {end}",
+        leaves.len()
+    );
+    Finding::new(TOPIC, true, "Ready", message)
+}
+
+/// The certificates that this tenant needs: none for the gateway while no hostname is ours.
+fn wanted(scene: &Scene<'_>) -> Vec<Leaf> {
+    let workers = scene.model.components.iter();
+    let has_workers = workers.clone().any(|part| part.component.tier == Tier::Worker);
+    let is_wanted = |leaf: &Leaf| match leaf {
+        Leaf::Edge => !hostnames(scene).is_empty(),
+        Leaf::Worker => has_workers,
+        // The release's jobs show that of the application tier.
+        Leaf::Web | Leaf::Application | Leaf::Database | Leaf::Replication => true,
+    };
+    Leaf::ALL.into_iter().filter(is_wanted).collect()
+}
+
+/// The names in a certificate: sorted, and fully qualified, for short ones are none of the authority's subtrees.
+fn dns_names(scene: &Scene<'_>, leaf: Leaf) -> Vec<String> {
+    let namespace = scene.model.namespace.as_str();
+    let of_tier = |tier: Tier| {
+        let parts = scene.model.components.iter();
+        let named = parts.filter(|part| part.component.tier == tier && part.port.is_some());
+        named
+            .map(|part| service_host(part.name.as_str(), namespace))
+            .collect()
+    };
+    let mut names: Vec<String> = match leaf {
+        Leaf::Edge => return hostnames(scene),
+        Leaf::Web => of_tier(Tier::Web),
+        Leaf::Application => of_tier(Tier::Application),
+        Leaf::Worker => of_tier(Tier::Worker),
+        Leaf::Database => DATABASE_SERVICES
+            .iter()
+            .map(|name| service_host(name, namespace))
+            .collect(),
+        Leaf::Replication => Vec::new(),
+    };
+    names.sort();
+    names
+}
+
+/// What the authority may issue for: the tenant's hostnames, and its own Services.
+fn permitted(scene: &Scene<'_>) -> Vec<String> {
+    let mut names = hostnames(scene);
+    names.push(service_domain(scene.model.namespace.as_str()));
+    names.sort();
+    names
+}
+
+/// What the authority is to be issued anew for, with the same key. A hostname that is given up goes after the certificate
+/// that names it: until then everybody would refuse that one.
+fn other_names(scene: &Scene<'_>, authority: &Certificate) -> Option<Vec<String>> {
+    let wanted = permitted(scene);
+    if authority.permitted == wanted {
+        return None;
+    }
+    let lacks = wanted.iter().any(|name| !authority.permitted.contains(name));
+    let edge = scene.input.observed.minted.leaf(Leaf::Edge).present();
+    let is_named = |name: &String| edge.is_some_and(|edge| edge.dns_names.contains(name));
+    let given_up = authority.permitted.iter().filter(|name| !wanted.contains(name));
+    let mut permitted = wanted.clone();
+    permitted.extend(given_up.filter(|name| is_named(name)).cloned());
+    permitted.sort();
+    (lacks || permitted == wanted).then_some(permitted)
 }
 
 fn hostnames(scene: &Scene<'_>) -> Vec<String> {
@@ -179,17 +298,16 @@ fn hostnames(scene: &Scene<'_>) -> Vec<String> {
     names
 }
 
-/// None while no hostname is ours.
-fn mint_edge(scene: &Scene<'_>) -> Option<Action> {
-    let dns_names = hostnames(scene);
-    (!dns_names.is_empty()).then(|| Action::MintEdge {
+fn mint(scene: &Scene<'_>, leaf: Leaf) -> Action {
+    Action::MintCertificate {
+        leaf,
         namespace: scene.model.namespace.as_str().to_owned(),
-        dns_names,
+        dns_names: dns_names(scene, leaf),
         lifetime_seconds: scene.model.certificate_lifetime.as_secs(),
-    })
+    }
 }
 
-/// The authority's certificate for people: `curl --cacert`.
+/// The authority's certificate for people (`curl --cacert`) and for the gateway.
 fn bundle(scene: &Scene<'_>, authority: &Certificate) -> Object {
     let data = [("ca.crt".to_owned(), authority.pem.clone())];
     let map = ConfigMap {

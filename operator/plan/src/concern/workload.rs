@@ -23,6 +23,7 @@ use super::pod::{self, Told, tier_label};
 use super::settings;
 use crate::input::Input;
 use crate::kind::Kind;
+use crate::leaf::Leaf;
 use crate::model::{Model, Part, namespace};
 use crate::names::{AWAKE_REPLICAS, COMPONENT, HOOKS, MANAGED_BY, SETTINGS, TIER_LABEL};
 use crate::object::{Id, Marks, Object};
@@ -250,7 +251,11 @@ pub fn hold_back(scene: &Scene<'_>, outcome: &mut Outcome) {
     }
     let observed = &scene.input.observed.objects;
     let belongs = |id: &Id| match id.kind {
-        Kind::Deployment | Kind::Service | Kind::PodDisruptionBudget | Kind::HttpRoute => true,
+        Kind::Deployment
+        | Kind::Service
+        | Kind::PodDisruptionBudget
+        | Kind::BackendTlsPolicy
+        | Kind::HttpRoute => true,
         // The migration itself runs under one of ours.
         Kind::ServiceAccount => id.name != HOOKS,
         Kind::ConfigMap => id.name == SETTINGS,
@@ -347,6 +352,7 @@ fn service(port: u16, selector: LabelSelector) -> Service {
         port: port.into(),
         target_port: Some(IntOrString::String("http".into())),
         protocol: Some("TCP".into()),
+        app_protocol: Some("https".into()),
         ..ServicePort::default()
     };
     let spec = ServiceSpec {
@@ -429,6 +435,7 @@ fn template(scene: &Scene<'_>, part: &Part<'_>) -> PodTemplateSpec {
         container.startup_probe = Some(probe(&component.liveness_path, 1, 60));
     }
     let told = Told {
+        leaf: Leaf::of(component.tier),
         database: part.uses_database(),
         owner: component.tier == Tier::Application,
     };
@@ -456,6 +463,8 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
             port: IntOrString::String("http".into()),
+            // The kubelet looks at no certificate.
+            scheme: Some("HTTPS".into()),
             ..HTTPGetAction::default()
         }),
         period_seconds: Some(period),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
+use k8s_openapi::api::core::v1::{EnvVar, ProjectedVolumeSource, ResourceRequirements, Toleration};
 use serde::Serialize;
 
 #[derive(Clone, Debug, Serialize)]
@@ -36,10 +36,37 @@ pub struct ClusterSpec {
     /// Seconds.
     pub smart_shutdown_timeout: i32,
     pub probes: Probes,
+    pub certificates: Certificates,
+    pub monitoring: Monitoring,
+    pub env: Vec<EnvVar>,
+    pub projected_volume_template: ProjectedVolumeSource,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub primary_lease: Option<PrimaryLease>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub postgresql: Option<Postgresql>,
+    pub postgresql: Postgresql,
+}
+
+/// Secrets that CloudNativePG takes instead of making its own.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Certificates {
+    #[serde(rename = "serverCASecret")]
+    pub server_ca_secret: &'static str,
+    #[serde(rename = "serverTLSSecret")]
+    pub server_tls_secret: &'static str,
+    #[serde(rename = "clientCASecret")]
+    pub client_ca_secret: &'static str,
+    #[serde(rename = "replicationTLSSecret")]
+    pub replication_tls_secret: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Monitoring {
+    pub tls: MonitoringTls,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct MonitoringTls {
+    pub enabled: bool,
 }
 
 /// How long a primary that vanished keeps the others from being promoted, in seconds.
@@ -105,7 +132,10 @@ pub struct Probe {
 pub struct Postgresql {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<&'static str, &'static str>,
-    pub synchronous: Synchronous,
+    /// Before CloudNativePG's own last line, which takes every connection with a password.
+    pub pg_hba: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub synchronous: Option<Synchronous>,
 }
 
 #[derive(Clone, Debug, Serialize)]

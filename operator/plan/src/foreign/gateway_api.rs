@@ -18,10 +18,12 @@ pub struct GatewaySpec {
 #[serde(rename_all = "camelCase")]
 pub struct Listener {
     pub name: String,
-    pub hostname: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
     pub port: u16,
     pub protocol: &'static str,
-    pub tls: Tls,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     pub allowed_routes: AllowedRoutes,
 }
 
@@ -55,15 +57,79 @@ pub struct HttpRoute {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteSpec {
-    pub parent_refs: Vec<Named>,
+    pub parent_refs: Vec<Parent>,
     pub hostnames: Vec<String>,
     pub rules: Vec<Rule>,
+}
+
+/// A Gateway, or the listeners of it that are on one port.
+#[derive(Clone, Debug, Serialize)]
+pub struct Parent {
+    pub name: String,
+    pub port: u16,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
+    pub filters: Vec<Filter>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub backend_refs: Vec<Backend>,
+}
+
+/// What is done with a request or with its answer.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type")]
+pub enum Filter {
+    #[serde(rename_all = "camelCase")]
+    ResponseHeaderModifier { response_header_modifier: Headers },
+    #[serde(rename_all = "camelCase")]
+    RequestRedirect { request_redirect: Redirect },
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Headers {
+    pub set: Vec<Header>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Header {
+    pub name: &'static str,
+    pub value: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Redirect {
+    pub scheme: &'static str,
+    pub port: u16,
+    pub status_code: u16,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct BackendTlsPolicy {
+    pub spec: BackendTlsPolicySpec,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendTlsPolicySpec {
+    pub target_refs: Vec<Target>,
+    pub validation: Validation,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Target {
+    pub group: &'static str,
+    pub kind: &'static str,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Validation {
+    pub ca_certificate_refs: Vec<Target>,
+    pub hostname: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
