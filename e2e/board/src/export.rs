@@ -3,7 +3,10 @@
 //! One snapshot (repeatable read), streamed row by row. Fields are as they were typed: a spreadsheet that runs formulas
 //! must import them as text.
 
-use crate::database::source::{Purpose, Source};
+use crate::{
+    database::source::{Purpose, Source},
+    settings::Current,
+};
 use anyhow::Context;
 use std::{
     fs::File,
@@ -99,7 +102,9 @@ fn query(what: What) -> (Vec<(&'static str, String)>, &'static str) {
 
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let (columns, from) = query(args.what);
-    let mut client = Source::from_env().connect(Purpose::Export).await?;
+    let mut client = Source::from_env(Current::follow_if_there()?)
+        .connect(Purpose::Export)
+        .await?;
     let out: Box<dyn Write> = match &args.out {
         Some(path) => Box::new(File::create(path).with_context(|| format!("creating {}", path.display()))?),
         None => Box::new(io::stdout().lock()),

@@ -5,6 +5,7 @@
 
 use crate::{
     database::source::{Purpose, Source},
+    settings::Current,
     version::SCHEMA,
 };
 use anyhow::Context;
@@ -47,7 +48,7 @@ pub struct Args {
 }
 
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    let source = Source::from_env();
+    let source = Source::from_env(Current::follow_if_there()?);
     let started = Instant::now();
     let mut last = String::new();
     loop {

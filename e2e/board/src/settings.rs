@@ -52,6 +52,8 @@ pub struct Tenant {
 pub struct Services {
     pub web: String,
     pub api: String,
+    /// The database's host, instead of the one in the database's folder: a name that its certificate bears.
+    pub database: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, PartialEq)]
@@ -121,10 +123,14 @@ impl Tenant {
     }
 }
 
-pub fn path_from_env(variable: &str, default: &str) -> PathBuf {
+pub fn path_from_env(variable: &str, default: impl Into<PathBuf>) -> PathBuf {
     env::var_os(variable)
         .filter(|path| !path.is_empty())
         .map_or_else(|| default.into(), Into::into)
+}
+
+pub fn path() -> PathBuf {
+    path_from_env("FREEHOLD_SETTINGS", "/etc/freehold/settings.json")
 }
 
 pub fn read(path: &Path) -> anyhow::Result<Settings> {
@@ -140,7 +146,7 @@ pub struct Current(Arc<RwLock<Arc<Settings>>>);
 impl Current {
     /// Reads the file, which must be there, and follows its changes. Needs a runtime.
     pub fn follow() -> anyhow::Result<Self> {
-        let path = path_from_env("FREEHOLD_SETTINGS", "/etc/freehold/settings.json");
+        let path = path();
         let current = Self(Arc::new(RwLock::new(Arc::new(read(&path)?))));
         let follower = current.clone();
         tokio::spawn(async move {
@@ -150,6 +156,11 @@ impl Current {
             }
         });
         Ok(current)
+    }
+
+    /// For commands that need no settings, and heed them: `None` when there is no file.
+    pub fn follow_if_there() -> anyhow::Result<Option<Self>> {
+        path().try_exists()?.then(Self::follow).transpose()
     }
 
     pub fn get(&self) -> Arc<Settings> {
@@ -207,7 +218,7 @@ mod tests {
             r#"{"tenant":{"name":"acme","displayName":"Acme Corp","owner":"owner@acme.example","edition":"Standard",
                 "seats":25,"region":"eu-central","environment":"Production"},
                 "url":"https://acme.localhost:8443","release":{"product":"board","version":"1.0.0"},
-                "services":{"web":"http://web.x.svc:8080","api":"http://api.x.svc:8080"},
+                "services":{"web":"https://web.x.svc:8080","api":"https://api.x.svc:8080","database":"db-rw.x.svc"},
                 "session":{"idleMinutes":5,"maxHours":1},"password":{"minLength":16,"lockoutAttempts":5},
                 "sso":{"entityId":"e","endpoint":"https://idp.example.com/sso","signingCertificate":"PEM"},
                 "refresh":{"idleMinutes":0.5}}"#,
@@ -215,6 +226,7 @@ mod tests {
         .unwrap();
         assert_eq!(settings.tenant.title(), "Acme Corp");
         assert_eq!(settings.tenant.seats, Some(25));
+        assert_eq!(settings.services.database.as_deref(), Some("db-rw.x.svc"));
         assert_eq!(settings.password.lockout_attempts, 5);
         assert_eq!(settings.sso.unwrap().endpoint, "https://idp.example.com/sso");
         assert_eq!(

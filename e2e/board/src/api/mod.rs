@@ -57,9 +57,10 @@ type App = Arc<Shared>;
 
 pub async fn run(listen: &Listen) -> anyhow::Result<()> {
     let draining = Draining::default();
+    let settings = Current::follow()?;
     let app = Arc::new(Shared {
-        database: Database::new(Source::from_env()),
-        settings: Current::follow()?,
+        database: Database::new(Source::from_env(Some(settings.clone()))),
+        settings,
         draining: draining.clone(),
         cookie: sessions::Cookie::from_env(),
         owner_token: settings::path_from_env("FREEHOLD_OWNER_TOKEN_FILE", "/etc/freehold/owner/token"),

@@ -1,10 +1,11 @@
-//! In: the Secret that CloudNativePG makes, mounted as files (`FREEHOLD_DATABASE_DIR`), and the server's CA
-//! (`FREEHOLD_DATABASE_CA`). Out: a connection to the primary.
+//! In: the Secret that CloudNativePG makes, mounted as files (`FREEHOLD_DATABASE_DIR`), the settings, which may name
+//! another host, and the roots that the server's certificate may end at (`FREEHOLD_DATABASE_CA`). Out: a connection to the
+//! primary.
 //!
 //! The files may be missing at first and may change: they are read for each connection.
 
 use super::tls::{TlsError, VerifyFull};
-use crate::settings::path_from_env;
+use crate::settings::{Current, path_from_env};
 use std::{env, fs, io, path::PathBuf, time::Duration};
 use tokio_postgres::{Client, Config, NoTls, config::TargetSessionAttrs};
 
@@ -78,14 +79,16 @@ pub struct Source {
     directory: PathBuf,
     authority: PathBuf,
     plain: bool,
+    settings: Option<Current>,
 }
 
 impl Source {
-    pub fn from_env() -> Self {
+    pub fn from_env(settings: Option<Current>) -> Self {
         Self {
             directory: path_from_env("FREEHOLD_DATABASE_DIR", "/etc/freehold/database"),
             authority: path_from_env("FREEHOLD_DATABASE_CA", "/etc/freehold/database-ca/ca.crt"),
             plain: env::var("FREEHOLD_DATABASE_TLS").is_ok_and(|value| value == "disable"),
+            settings,
         }
     }
 
@@ -115,7 +118,7 @@ impl Source {
     }
 
     fn config(&self, purpose: Purpose) -> Result<(Config, String), ConnectError> {
-        let host = self.value("host")?;
+        let host = self.host()?;
         let port = self.value("port")?;
         let mut config = Config::new();
         config
@@ -139,6 +142,16 @@ impl Source {
             .keepalives_interval(KEEPALIVE_INTERVAL)
             .keepalives_retries(KEEPALIVE_RETRIES);
         Ok((config, host))
+    }
+
+    /// The Secret's host may be a short name; the settings give the one that the certificate bears.
+    fn host(&self) -> Result<String, ConnectError> {
+        let settings = self.settings.as_ref().map(Current::get);
+        let named = settings.and_then(|settings| settings.services.database.clone());
+        match named.filter(|host| !host.is_empty()) {
+            Some(host) => Ok(host),
+            None => self.value("host"),
+        }
     }
 
     fn value(&self, name: &str) -> Result<String, ConnectError> {

@@ -1,6 +1,7 @@
 //! The connection to the database is `verify-full`.
 
 use crate::instance::Instance;
+use serde_json::json;
 use std::fs;
 
 fn migrate(instance: &Instance) -> (bool, String) {
@@ -37,4 +38,16 @@ async fn only_the_right_name_under_the_right_ca_is_trusted() {
 
     let encrypted = "pg_stat_ssl s join pg_stat_activity a using (pid) where a.application_name = 'board-api' and not s.ssl";
     assert_eq!(instance.count(encrypted).await, 0);
+}
+
+#[tokio::test]
+async fn the_settings_may_name_another_host() {
+    let instance = Instance::prepare().await;
+    fs::write(instance.directory.join("database/host"), "database.invalid").unwrap();
+    assert!(!migrate(&instance).0);
+    instance.settings(json!({ "services": { "database": "127.0.0.1" } }));
+    let (ok, error) = migrate(&instance);
+    assert!(!ok && error.contains("not valid for name"), "{error}");
+    instance.settings(json!({ "services": { "database": "localhost" } }));
+    assert!(migrate(&instance).0);
 }
