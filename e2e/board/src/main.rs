@@ -11,6 +11,7 @@ mod random;
 mod settings;
 mod shutdown;
 mod smoke;
+mod tls;
 mod upstream;
 mod version;
 mod web;

@@ -3,6 +3,7 @@
 //! Order: `/readyz` turns 503 and answers carry `Connection: close`; the listener stays open for the drain delay, so
 //! that the endpoint is withdrawn everywhere first; then it closes, and requests in flight get up to [`FINISH`].
 
+use crate::tls::{self, Peer};
 use axum::{
     Router,
     extract::{Request, State},
@@ -48,10 +49,16 @@ impl Draining {
     }
 }
 
-pub async fn serve(router: Router, listen: &Listen, draining: Draining) -> anyhow::Result<()> {
+/// Over TLS only, or, when it is disabled, without any.
+pub async fn serve(
+    router: Router,
+    listen: &Listen,
+    draining: Draining,
+    tls: Option<tls::Current>,
+) -> anyhow::Result<()> {
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, listen.port));
     let listener = TcpListener::bind(address).await?;
-    tracing::info!(%address, version = crate::version::VERSION, "listening");
+    tracing::info!(%address, version = crate::version::VERSION, tls = tls.is_some(), "listening");
     let drain = Duration::try_from_secs_f64(listen.drain_seconds)?;
     let (closing, closed) = oneshot::channel();
     let stop = stop_signal()?;
@@ -64,7 +71,17 @@ pub async fn serve(router: Router, listen: &Listen, draining: Draining) -> anyho
         let _ = closing.send(());
     };
     let router = router.layer(middleware::from_fn_with_state(draining, close_when_draining));
-    let server = axum::serve(listener, router).with_graceful_shutdown(trigger);
+    let server = match tls {
+        Some(tls) => axum::serve(
+            tls::Listener::new(listener, tls),
+            router.into_make_service_with_connect_info::<Peer>(),
+        )
+        .with_graceful_shutdown(trigger)
+        .into_future(),
+        None => axum::serve(listener, router)
+            .with_graceful_shutdown(trigger)
+            .into_future(),
+    };
     let cap = async {
         let _ = closed.await;
         tokio::time::sleep(FINISH).await;

@@ -1,12 +1,12 @@
 //! In: each request of the api. Out: a refusal, unless it is a read, or JSON from a page of this host; and with single
-//! sign-on, for whatever takes a password.
+//! sign-on, for whatever takes a password; and with TLS, unless it comes from a tier of this instance.
 //!
 //! Against requests that another site makes a browser send, together with `SameSite=Strict`: a foreign form can't send
 //! JSON, a foreign script can't without a preflight that nobody answers, and a browser names where it comes from.
 //! Programs that send no `Origin` are no browsers.
 
 use super::App;
-use crate::problem::Problem;
+use crate::{problem::Problem, tls::Peer};
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, Method, header},
@@ -29,6 +29,14 @@ pub async fn passwords_allowed(
     match app.settings.get().sso.clone() {
         Some(sso) => Err(Problem::SingleSignOn(sso.endpoint)),
         None => Ok(next.run(request).await),
+    }
+}
+
+/// For all but what probes ask: those have no certificate.
+pub async fn certified(request: Request, next: Next) -> Result<Response, Problem> {
+    match Peer::is_certified(&request) {
+        true => Ok(next.run(request).await),
+        false => Err(Problem::Forbidden("this address needs a client certificate")),
     }
 }
 

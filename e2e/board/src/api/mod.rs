@@ -28,12 +28,13 @@ use crate::{
     probes, settings,
     settings::Current,
     shutdown::{self, Draining, Listen},
+    tls::{self, Clients},
     version::Tier,
 };
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     middleware,
     response::Response,
     routing::{get, patch, post},
@@ -57,6 +58,7 @@ type App = Arc<Shared>;
 
 pub async fn run(listen: &Listen) -> anyhow::Result<()> {
     let draining = Draining::default();
+    let tls = tls::Current::follow(Clients::Asked)?;
     let settings = Current::follow()?;
     let app = Arc::new(Shared {
         database: Database::new(Source::from_env(Some(settings.clone()))),
@@ -68,10 +70,10 @@ pub async fn run(listen: &Listen) -> anyhow::Result<()> {
         readiness: ready::Readiness::default(),
     });
     tokio::spawn(sessions::end_with_single_sign_on(app.clone()));
-    shutdown::serve(router(app), listen, draining).await
+    shutdown::serve(router(app, tls.clone()), listen, draining, tls).await
 }
 
-fn router(app: App) -> Router {
+fn router(app: App, tls: Option<tls::Current>) -> Router {
     let by_password = Router::new()
         .route("/welcome", post(welcome::accept))
         .route("/welcome/check", post(welcome::check))
@@ -105,11 +107,18 @@ fn router(app: App) -> Router {
         .layer(middleware::from_fn(guard::same_origin))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(middleware::map_response(uncached));
-    Router::new()
+    let mut for_tiers = Router::new()
         .nest("/api", api)
-        .merge(probes::routes(Tier::Api))
-        .route("/readyz", get(ready::ready))
         .route("/smoke", post(rehearsal::smoke))
+        .fallback(async || StatusCode::NOT_FOUND);
+    if tls.is_some() {
+        for_tiers = for_tiers.layer(middleware::from_fn(guard::certified));
+    }
+    let for_all = probes::routes(Tier::Api)
+        .merge(tls::well_known::routes(tls))
+        .route("/readyz", get(ready::ready));
+    for_all
+        .merge(for_tiers)
         .layer(middleware::from_fn(access_log::record))
         .with_state(app)
 }

@@ -5,7 +5,10 @@
 //! The files may be missing at first and may change: they are read for each connection.
 
 use super::tls::{TlsError, VerifyFull};
-use crate::settings::{Current, path_from_env};
+use crate::{
+    settings::{Current, path_from_env},
+    tls,
+};
 use std::{env, fs, io, path::PathBuf, time::Duration};
 use tokio_postgres::{Client, Config, NoTls, config::TargetSessionAttrs};
 
@@ -84,9 +87,10 @@ pub struct Source {
 
 impl Source {
     pub fn from_env(settings: Option<Current>) -> Self {
+        let authority = tls::folder().join("ca.crt");
         Self {
             directory: path_from_env("FREEHOLD_DATABASE_DIR", "/etc/freehold/database"),
-            authority: path_from_env("FREEHOLD_DATABASE_CA", "/etc/freehold/database-ca/ca.crt"),
+            authority: path_from_env("FREEHOLD_DATABASE_CA", authority),
             plain: env::var("FREEHOLD_DATABASE_TLS").is_ok_and(|value| value == "disable"),
             settings,
         }

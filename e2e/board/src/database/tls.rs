@@ -1,11 +1,16 @@
-//! In: a PEM file with the CA of the database server. Out: a TLS connector for tokio-postgres with the meaning of
-//! `sslmode=verify-full`: the chain ends at that CA and the certificate names the host.
+//! In: a PEM file with the roots that the database server's certificate may end at. Out: a TLS connector for
+//! tokio-postgres with the meaning of `sslmode=verify-full`: the chain ends at one of them and the certificate names the
+//! host.
 //!
-//! The file is read for each connection, so that a new CA is taken up without a restart.
+//! The file is read for each connection, so that a new root is taken up without a restart.
 
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use crate::tls::{
+    bundle::{self, BundleError},
+    suites,
+};
+use rustls::pki_types::ServerName;
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
@@ -20,13 +25,10 @@ use tokio_rustls::TlsConnector;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
+    #[error("reading the database's CA {path}: {source}")]
+    File { path: PathBuf, source: io::Error },
     #[error("the database's CA {path}: {source}")]
-    Authority {
-        path: PathBuf,
-        source: rustls::pki_types::pem::Error,
-    },
-    #[error("the database's CA {path} holds no usable certificate")]
-    NoAuthority { path: PathBuf },
+    Authority { path: PathBuf, source: BundleError },
     #[error("TLS set-up: {0}")]
     SetUp(#[from] rustls::Error),
 }
@@ -36,21 +38,17 @@ pub struct VerifyFull(TlsConnector);
 
 impl VerifyFull {
     pub fn against(path: &Path) -> Result<Self, TlsError> {
-        let authority = |source| TlsError::Authority {
+        let text = fs::read(path).map_err(|source| TlsError::File {
             path: path.into(),
             source,
-        };
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(path).map_err(authority)? {
-            roots.add(certificate.map_err(authority)?)?;
-        }
-        if roots.is_empty() {
-            return Err(TlsError::NoAuthority { path: path.into() });
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
+        })?;
+        let bundle = bundle::parse(&text).map_err(|source| TlsError::Authority {
+            path: path.into(),
+            source,
+        })?;
+        let config = rustls::ClientConfig::builder_with_provider(suites::provider())
+            .with_protocol_versions(suites::VERSIONS)?
+            .with_root_certificates(bundle.roots)
             .with_no_client_auth();
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }

@@ -1,5 +1,6 @@
 //! In: each response of the web tier. Out: the same with the headers that browsers need to protect its user.
 
+use crate::tls::Peer;
 use axum::{
     extract::Request,
     http::{HeaderName, HeaderValue, header},
@@ -31,10 +32,12 @@ const ALWAYS: [(HeaderName, HeaderValue); 6] = [
 ];
 
 pub async fn secure(request: Request, next: Next) -> Response {
-    let encrypted = request
-        .headers()
-        .get("x-forwarded-proto")
-        .is_some_and(|proto| proto == "https");
+    // Not over plain HTTP (RFC 6797 §7.2), and without includeSubDomains: names below this one aren't the board's.
+    let encrypted = Peer::is_encrypted(&request)
+        || request
+            .headers()
+            .get("x-forwarded-proto")
+            .is_some_and(|proto| proto == "https");
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in &ALWAYS {

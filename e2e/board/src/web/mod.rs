@@ -11,7 +11,8 @@ use crate::{
     access_log, probes,
     settings::Current,
     shutdown::{self, Draining, Listen},
-    upstream::{self, Upstream},
+    tls::{self, Clients},
+    upstream::Upstream,
     version::{Tier, VERSION},
 };
 use axum::{
@@ -29,21 +30,26 @@ struct Web {
     settings: Current,
     upstream: Upstream,
     draining: Draining,
+    tls: Option<tls::Current>,
 }
 
 pub async fn run(listen: &Listen) -> anyhow::Result<()> {
     let draining = Draining::default();
+    // The gateway shows no certificate; that nothing else gets here is the network policy's.
+    let tls = tls::Current::follow(Clients::NotAsked)?;
     let web = Web {
         settings: Current::follow()?,
-        upstream: upstream::client(),
+        upstream: Upstream::new(tls.clone()),
         draining: draining.clone(),
+        tls: tls.clone(),
     };
-    shutdown::serve(router(web), listen, draining).await
+    shutdown::serve(router(web), listen, draining, tls).await
 }
 
 fn router(web: Web) -> Router {
     Router::new()
         .merge(probes::routes(Tier::Web))
+        .merge(tls::well_known::routes(web.tls.clone()))
         .route("/readyz", get(ready))
         .route("/version.json", get(version))
         .route("/api/{*path}", any(proxy::forward))

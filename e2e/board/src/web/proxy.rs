@@ -4,11 +4,14 @@
 //! an `Idempotency-Key`). So a replica that goes away in a rollout is not seen by the user.
 
 use super::Web;
-use crate::{problem::Problem, upstream};
+use crate::{
+    problem::Problem,
+    upstream::{self, AddressError},
+};
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts},
     response::Response,
 };
 use bytes::Bytes;
@@ -37,7 +40,8 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 pub async fn forward(State(web): State<Web>, request: Request) -> Result<Response, Problem> {
     let api = web.settings.get().services.api.clone();
     let (mut parts, body) = request.into_parts();
-    parts.uri = target(&api, &parts.uri)?;
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    parts.uri = web.upstream.address(&api, path)?;
     // The Host stays: the api compares it with the Origin.
     strip(&mut parts.headers);
     let answered = tokio::time::timeout(ANSWER_WITHIN, send(&web, parts, body)).await;
@@ -96,11 +100,15 @@ fn unavailable(error: &hyper_util::client::legacy::Error) -> Problem {
     }
 }
 
-fn target(api: &str, asked: &Uri) -> Result<Uri, Problem> {
-    let path = asked.path_and_query().map_or("/", |path| path.as_str());
-    format!("{}{path}", api.trim_end_matches('/'))
-        .parse()
-        .map_err(|error| Problem::Internal(format!("services.api {api:?}: {error}")))
+/// The settings may be right in a moment; until then nothing is sent.
+impl From<AddressError> for Problem {
+    fn from(error: AddressError) -> Self {
+        let reason = format!("services.api: {error}");
+        match error {
+            AddressError::Malformed { .. } => Self::Internal(reason),
+            AddressError::Scheme { .. } => Self::Unavailable { reason },
+        }
+    }
 }
 
 fn strip(headers: &mut HeaderMap<HeaderValue>) {
@@ -119,15 +127,6 @@ fn strip(headers: &mut HeaderMap<HeaderValue>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_path_and_query_are_kept() {
-        let asked: Uri = "/api/events?limit=5".parse().unwrap();
-        assert_eq!(
-            target("http://api:8080/", &asked).unwrap(),
-            "http://api:8080/api/events?limit=5"
-        );
-    }
 
     #[test]
     fn headers_of_one_connection_are_not_passed_on() {

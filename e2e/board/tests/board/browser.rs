@@ -1,20 +1,23 @@
 //! A client that keeps its session cookie, as a browser does.
 
+use crate::certificates::{client, connector};
 use axum::{
     body::Body,
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use http_body_util::BodyExt;
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use rustls::ClientConfig;
 use serde_json::Value;
 use std::sync::Mutex;
 
 #[derive(Debug)]
 pub struct Browser {
-    client: Client<HttpConnector, Body>,
+    client: Client<HttpsConnector<HttpConnector>, Body>,
     base: String,
     cookie: Mutex<Option<String>>,
 }
@@ -40,9 +43,12 @@ impl Answer {
 
 impl Browser {
     pub fn new(base: &str) -> Self {
-        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self::over_tls(base, client("", None))
+    }
+
+    pub fn over_tls(base: &str, config: ClientConfig) -> Self {
         Self {
-            client,
+            client: Client::builder(TokioExecutor::new()).build(connector(config)),
             base: base.to_owned(),
             cookie: Mutex::new(None),
         }

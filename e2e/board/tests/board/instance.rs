@@ -2,6 +2,7 @@
 
 use crate::{
     browser::Browser,
+    certificates::{Authority, Volume},
     postgres::{self, PASSWORD},
 };
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ pub const OWNER_PASSWORD: &str = "correct horse battery";
 pub struct Instance {
     pub directory: PathBuf,
     pub database: String,
+    volume: Option<Volume>,
     processes: Vec<Process>,
 }
 
@@ -52,6 +54,7 @@ impl Instance {
         let instance = Self {
             directory,
             database,
+            volume: None,
             processes: Vec::new(),
         };
         let port = server.port.to_string();
@@ -67,6 +70,15 @@ impl Instance {
         fs::write(instance.directory.join("ca.crt"), &server.authority).unwrap();
         fs::write(instance.directory.join("token"), format!("{OWNER_TOKEN}\n")).unwrap();
         instance.settings(json!({}));
+        instance
+    }
+
+    /// The same with TLS, by leaves and roots of `root`.
+    pub async fn encrypted(root: &Authority) -> Self {
+        let mut instance = Self::prepare().await;
+        let volume = Volume::at(instance.directory.join("tls"));
+        volume.write(&root.issue(), &[root]);
+        instance.volume = Some(volume);
         instance
     }
 
@@ -99,6 +111,10 @@ impl Instance {
             .env("FREEHOLD_DATABASE_CA", self.directory.join("ca.crt"))
             .env("FREEHOLD_OWNER_TOKEN_FILE", self.directory.join("token"))
             .stdin(Stdio::null());
+        match &self.volume {
+            Some(volume) => command.env("FREEHOLD_TLS_DIR", volume.path()),
+            None => command.env("FREEHOLD_TLS", "disable"),
+        };
         command
     }
 
@@ -140,7 +156,10 @@ impl Instance {
             )
             .spawn()
             .unwrap();
-        let url = format!("http://127.0.0.1:{port}");
+        let url = match &self.volume {
+            Some(_) => format!("https://localhost:{port}"),
+            None => format!("http://127.0.0.1:{port}"),
+        };
         self.processes.push(Process { child, url });
         let browser = self.browser(self.processes.len() - 1);
         let started = Instant::now();
@@ -170,8 +189,16 @@ impl Instance {
         &self.processes[index].url
     }
 
+    /// With TLS it shows and trusts what the instance does.
     pub fn browser(&self, index: usize) -> Browser {
-        Browser::new(self.url(index))
+        match &self.volume {
+            Some(volume) => Browser::over_tls(self.url(index), volume.client()),
+            None => Browser::new(self.url(index)),
+        }
+    }
+
+    pub fn volume(&self) -> &Volume {
+        self.volume.as_ref().expect("this instance has no TLS")
     }
 
     /// A browser of the owner, who has just followed the one-time link.

@@ -12,9 +12,12 @@
 mod accounts;
 mod browser;
 mod cards;
+mod certificates;
+mod encryption;
 mod failover;
 mod instance;
 mod postgres;
+mod rotation;
 mod schema;
 mod shutdown;
 mod sso;

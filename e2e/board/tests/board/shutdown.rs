@@ -1,14 +1,19 @@
 //! SIGTERM under load loses no request.
 
-use crate::instance::{Instance, board};
+use crate::{
+    certificates::Authority,
+    instance::{Instance, board},
+};
 use axum::http::Method;
+use rustls::pki_types::ServerName;
 use serde_json::json;
-use std::{process::Command, time::Duration};
+use std::{process::Command, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::sleep,
 };
+use tokio_rustls::TlsConnector;
 
 fn terminate(instance: &mut Instance, index: usize) {
     let pid = instance.process(index).child.id().to_string();
@@ -73,7 +78,15 @@ async fn sigterm_under_load(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_api_loses_no_card() {
-    let mut instance = Instance::prepare().await;
+    the_api_loses_no_card_of(Instance::prepare().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_loses_no_card_over_tls() {
+    the_api_loses_no_card_of(Instance::encrypted(&Authority::new("root")).await).await;
+}
+
+async fn the_api_loses_no_card_of(mut instance: Instance) {
     instance.migrate();
     let api = instance.spawn("api", &[("DRAIN_SECONDS", "6")]).await;
     let owner = instance.owner().await;
@@ -92,7 +105,15 @@ async fn the_api_loses_no_card() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_web_loses_no_page() {
-    let mut instance = Instance::prepare().await;
+    the_web_loses_no_page_of(Instance::prepare().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_web_loses_no_page_over_tls() {
+    the_web_loses_no_page_of(Instance::encrypted(&Authority::new("root")).await).await;
+}
+
+async fn the_web_loses_no_page_of(mut instance: Instance) {
     let web = instance.spawn("web", &[("DRAIN_SECONDS", "4")]).await;
     sigterm_under_load(&mut instance, web, None, "/", 200).await;
     assert_eq!(exit_code(&mut instance, web).await, Some(0));
@@ -100,11 +121,34 @@ async fn the_web_loses_no_page() {
 
 #[tokio::test]
 async fn a_request_in_flight_is_answered_after_the_listener_has_closed() {
-    let mut instance = Instance::start().await;
+    let instance = Instance::start().await;
+    let slow = connect(&instance).await;
+    is_answered_after_the_listener_has_closed(instance, slow).await;
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_after_the_listener_has_closed_over_tls() {
+    let mut instance = Instance::encrypted(&Authority::new("root")).await;
+    instance.migrate();
+    instance.spawn("api", &[]).await;
+    let connector = TlsConnector::from(Arc::new(instance.volume().client()));
+    let name = ServerName::try_from("localhost").unwrap();
+    let slow = connector.connect(name, connect(&instance).await).await.unwrap();
+    is_answered_after_the_listener_has_closed(instance, slow).await;
+}
+
+async fn connect(instance: &Instance) -> TcpStream {
+    let (_, address) = instance.url(0).split_once("://").unwrap();
+    TcpStream::connect(address).await.unwrap()
+}
+
+async fn is_answered_after_the_listener_has_closed(
+    mut instance: Instance,
+    mut slow: impl AsyncRead + AsyncWrite + Unpin,
+) {
     let owner = instance.owner().await;
     let (_, lane) = board(&owner).await;
-    let address = instance.url(0).strip_prefix("http://").unwrap().to_owned();
-    let mut slow = TcpStream::connect(&address).await.unwrap();
+    let address = instance.url(0).split_once("://").unwrap().1.to_owned();
     let body = r#"{"title":"slow"}"#;
     let head = format!(
         "POST /api/lanes/{lane}/cards HTTP/1.1\r\nhost: {address}\r\ncookie: {}\r\ncontent-type: application/json\r\n\

@@ -1,6 +1,6 @@
 //! The connection to the database is `verify-full`.
 
-use crate::instance::Instance;
+use crate::{certificates::Authority, instance::Instance};
 use serde_json::json;
 use std::fs;
 
@@ -41,8 +41,26 @@ async fn only_the_right_name_under_the_right_ca_is_trusted() {
 }
 
 #[tokio::test]
-async fn the_settings_may_name_another_host() {
-    let instance = Instance::prepare().await;
+async fn the_right_ca_may_be_one_of_several_and_is_in_the_tiers_bundle_by_default() {
+    let root = Authority::new("root");
+    let instance = Instance::encrypted(&root).await;
+    let leaf = root.issue();
+    let databases = fs::read_to_string(instance.directory.join("ca.crt")).unwrap();
+    for (roots, expected) in [(root.pem(), false), (root.pem() + &databases, true)] {
+        instance
+            .volume()
+            .write_files(&leaf.certificate, &leaf.key, &roots);
+        let output = instance
+            .command(&["migrate", "--timeout", "1"])
+            .env_remove("FREEHOLD_DATABASE_CA")
+            .output();
+        assert_eq!(output.unwrap().status.success(), expected);
+    }
+}
+
+#[tokio::test]
+async fn the_settings_may_name_another_host_and_only_aes_256_is_spoken() {
+    let mut instance = Instance::prepare().await;
     fs::write(instance.directory.join("database/host"), "database.invalid").unwrap();
     assert!(!migrate(&instance).0);
     instance.settings(json!({ "services": { "database": "127.0.0.1" } }));
@@ -50,4 +68,13 @@ async fn the_settings_may_name_another_host() {
     assert!(!ok && error.contains("not valid for name"), "{error}");
     instance.settings(json!({ "services": { "database": "localhost" } }));
     assert!(migrate(&instance).0);
+    fs::remove_file(instance.directory.join("database/host")).unwrap();
+
+    let api = instance.spawn("api", &[]).await;
+    instance.browser(api).get("/readyz").await.expect(200);
+    let sessions = "pg_stat_ssl s join pg_stat_activity a using (pid)
+        where a.application_name = 'board-api' and a.datname = current_database()";
+    let strong = format!("{sessions} and s.cipher = 'TLS_AES_256_GCM_SHA384'");
+    assert!(instance.count(&strong).await > 0);
+    assert_eq!(instance.count(&strong).await, instance.count(sessions).await);
 }
