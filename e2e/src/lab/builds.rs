@@ -151,6 +151,12 @@ const ON_DEMAND: &[Program] = &[
         "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity",
         "github.com/kubernetes-csi/csi-test/v5",
     ),
+    go(
+        "zlint",
+        "zlint",
+        "github.com/zmap/zlint/v3/cmd/zlint",
+        "github.com/zmap/zlint/v3",
+    ),
 ];
 
 /// The path of a program that is no part of the cluster; built if it isn't there.

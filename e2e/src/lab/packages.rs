@@ -22,6 +22,7 @@ const PACKAGES: &[&str] = &[
     "libseccomp-dev",  // runc
     "llvm-19",         // Cilium
     "mmdebstrap",      // root file systems of images
+    "openssl",         // tests of certificates
     "pkg-config",      // runc
     "postgresql",      // tests of the sample product
     "softhsm2",        // tests of the key service
