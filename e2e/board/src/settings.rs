@@ -25,6 +25,8 @@ pub struct Settings {
     #[serde(default)]
     pub services: Services,
     #[serde(default)]
+    pub database: Database,
+    #[serde(default)]
     pub session: Session,
     #[serde(default)]
     pub password: Password,
@@ -49,11 +51,16 @@ pub struct Tenant {
 
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 #[serde(default)]
+pub struct Database {
+    /// Takes the place of the one in the database's folder: a name that its certificate bears.
+    pub host: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
+#[serde(default)]
 pub struct Services {
     pub web: String,
     pub api: String,
-    /// The database's host, instead of the one in the database's folder: a name that its certificate bears.
-    pub database: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, PartialEq)]
@@ -218,7 +225,7 @@ mod tests {
             r#"{"tenant":{"name":"acme","displayName":"Acme Corp","owner":"owner@acme.example","edition":"Standard",
                 "seats":25,"region":"eu-central","environment":"Production"},
                 "url":"https://acme.localhost:8443","release":{"product":"board","version":"1.0.0"},
-                "services":{"web":"https://web.x.svc:8080","api":"https://api.x.svc:8080","database":"db-rw.x.svc"},
+                "services":{"web":"https://web.x.svc:8080","api":"https://api.x.svc:8080"},"database":{"host":"db-rw.x.svc"},
                 "session":{"idleMinutes":5,"maxHours":1},"password":{"minLength":16,"lockoutAttempts":5},
                 "sso":{"entityId":"e","endpoint":"https://idp.example.com/sso","signingCertificate":"PEM"},
                 "refresh":{"idleMinutes":0.5}}"#,
@@ -226,7 +233,7 @@ mod tests {
         .unwrap();
         assert_eq!(settings.tenant.title(), "Acme Corp");
         assert_eq!(settings.tenant.seats, Some(25));
-        assert_eq!(settings.services.database.as_deref(), Some("db-rw.x.svc"));
+        assert_eq!(settings.database.host.as_deref(), Some("db-rw.x.svc"));
         assert_eq!(settings.password.lockout_attempts, 5);
         assert_eq!(settings.sso.unwrap().endpoint, "https://idp.example.com/sso");
         assert_eq!(

@@ -25,9 +25,10 @@ pub fn check_common(name: &str) -> Result<(), Error> {
 }
 
 /// One label: where there are no other names OpenSSL takes a common name with a dot in it for a name of a host, and
-/// applies the authority's constraints to it (`NAME_CONSTRAINTS_check_CN`).
+/// applies the authority's constraints to it (`NAME_CONSTRAINTS_check_CN`). Underscores are fine: the name of PostgreSQL's
+/// role for replication has one.
 pub fn check_common_label(name: &str) -> Result<(), Error> {
-    if is_label(name) {
+    if is_label(&name.replace('_', "-")) {
         return Ok(());
     }
     Err(Error::CommonName(name.to_owned()))

@@ -151,7 +151,7 @@ impl Source {
     /// The Secret's host may be a short name; the settings give the one that the certificate bears.
     fn host(&self) -> Result<String, ConnectError> {
         let settings = self.settings.as_ref().map(Current::get);
-        let named = settings.and_then(|settings| settings.services.database.clone());
+        let named = settings.and_then(|settings| settings.database.host.clone());
         match named.filter(|host| !host.is_empty()) {
             Some(host) => Ok(host),
             None => self.value("host"),

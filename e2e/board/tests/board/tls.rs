@@ -63,10 +63,10 @@ async fn the_settings_may_name_another_host_and_only_aes_256_is_spoken() {
     let mut instance = Instance::prepare().await;
     fs::write(instance.directory.join("database/host"), "database.invalid").unwrap();
     assert!(!migrate(&instance).0);
-    instance.settings(json!({ "services": { "database": "127.0.0.1" } }));
+    instance.settings(json!({ "database": { "host": "127.0.0.1" } }));
     let (ok, error) = migrate(&instance);
     assert!(!ok && error.contains("not valid for name"), "{error}");
-    instance.settings(json!({ "services": { "database": "localhost" } }));
+    instance.settings(json!({ "database": { "host": "localhost" } }));
     assert!(migrate(&instance).0);
     fs::remove_file(instance.directory.join("database/host")).unwrap();
 

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Scene, hostnames as claims};
+use super::{Scene, hostnames as claims, workload};
 use crate::clock::jitter;
 use crate::input::{Certificate, Input, Minted, Slot};
 use crate::kind::Kind;
@@ -245,11 +245,8 @@ fn wanted(scene: &Scene<'_>) -> Vec<Leaf> {
 fn dns_names(scene: &Scene<'_>, leaf: Leaf) -> Vec<String> {
     let namespace = scene.model.namespace.as_str();
     let of_tier = |tier: Tier| {
-        let parts = scene.model.components.iter();
-        let named = parts.filter(|part| part.component.tier == tier && part.port.is_some());
-        named
-            .map(|part| service_host(part.name.as_str(), namespace))
-            .collect()
+        let services = workload::services(scene, tier).into_iter();
+        services.map(|name| service_host(&name, namespace)).collect()
     };
     let mut names: Vec<String> = match leaf {
         Leaf::Edge => return hostnames(scene),

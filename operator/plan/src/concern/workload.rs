@@ -329,6 +329,20 @@ pub fn ports(scene: &Scene<'_>, tier: Tier) -> BTreeSet<u16> {
     wanted.chain(of_others).collect()
 }
 
+/// Under which names the pods of a tier answer: those of the release, and those that another version has still.
+pub fn services(scene: &Scene<'_>, tier: Tier) -> BTreeSet<String> {
+    let parts = scene.model.components.iter();
+    let wanted = parts
+        .filter(|part| part.component.tier == tier && part.port.is_some())
+        .map(|part| part.name.as_str());
+    let seen = scene.input.observed.objects.iter();
+    let there = seen.filter(|(id, seen)| {
+        id.kind == Kind::Service && seen.live["metadata"]["labels"][COMPONENT_LABEL] == tier_label(tier)
+    });
+    let names = wanted.chain(there.map(|(id, _)| id.name.as_str()));
+    names.map(str::to_owned).collect()
+}
+
 fn marks(scene: &Scene<'_>, part: &Part<'_>) -> Marks {
     scene
         .marks()

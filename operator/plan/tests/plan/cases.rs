@@ -1,6 +1,6 @@
 //! Cases: given these facts, that is the plan.
 
-use freehold_plan::{Action, Id, Kind, Slot, Stranger};
+use freehold_plan::{Action, Id, Kind, Leaf, Slot, Stranger};
 
 use crate::cluster::Cluster;
 use crate::given::{self, Given, at};
@@ -38,18 +38,22 @@ fn a_new_tenant() {
     create ServiceAccount tenant-acme/web
     create ConfigMap tenant-acme/class
     create ConfigMap tenant-acme/settings
-    create Cluster tenant-acme/db
     create Service tenant-acme/api
     create Service tenant-acme/web
     create Gateway tenant-acme/edge
+    create BackendTLSPolicy tenant-acme/web
     create HTTPRoute tenant-acme/web
     create PodDisruptionBudget tenant-acme/web
     create Deployment tenant-acme/api
     create Deployment tenant-acme/web
     create Job tenant-acme/migrate-1-0-0-955a424b87
     do MintOwner { namespace: "tenant-acme" }
-    do MintAuthority
-    do MintEdge { namespace: "tenant-acme", dns_names: ["acme.example"], lifetime_seconds: 604800 }
+    do MintAuthority { permitted: ["acme.example", "tenant-acme.svc.cluster.local"] }
+    do MintCertificate { leaf: Edge, namespace: "tenant-acme", dns_names: ["acme.example"], lifetime_seconds: 604800 }
+    do MintCertificate { leaf: Web, namespace: "tenant-acme", dns_names: ["web.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
+    do MintCertificate { leaf: Application, namespace: "tenant-acme", dns_names: ["api.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
+    do MintCertificate { leaf: Database, namespace: "tenant-acme", dns_names: ["db-r.tenant-acme.svc.cluster.local", "db-ro.tenant-acme.svc.cluster.local", "db-rw.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
+    do MintCertificate { leaf: Replication, namespace: "tenant-acme", dns_names: [], lifetime_seconds: 604800 }
     Ready=False Creating: the namespace is being created
     Stalled=False Progressing: nothing waits for anybody's deed
     Serving=False NoPods: a tier has no pod that can answer
@@ -93,35 +97,50 @@ fn a_release_that_is_gone_leaves_what_serves_as_it_is() {
     Serving=True Serving: users are served
     UpToDate=False ReleaseNotFound: the Release board-1.0.0 does not exist
     blocked by ReleaseNotFound; create the Release board-1.0.0, or name another in spec.release.name
-    wake 2027-01-19T23:41:04Z
+    wake 2027-01-19T15:53:55Z
     "#);
 }
 
 #[test]
 fn a_certificate_is_renewed_without_a_release_and_without_a_class() {
     let mut given = settled().given;
-    given.now = freehold_plan::plan(&given.input())
-        .status
-        .certificate
-        .unwrap()
-        .renew_at
-        .0;
+    let certificates = freehold_plan::plan(&given.input()).status.certificates;
+    let edge = certificates.iter().find(|one| one.name == "edge-tls").unwrap();
+    let times = certificates.iter().map(|one| one.renew_at.0);
+    let last = times.max().unwrap();
+    assert!(edge.renew_at.0 <= last && edge.not_after.0 > last);
+    given.now = last;
     given.release = None;
     given.class = None;
     let plan = freehold_plan::plan(&given.input());
-    let [
-        Action::MintEdge {
-            dns_names,
-            lifetime_seconds,
-            ..
-        },
-    ] = plan.actions.as_slice()
-    else {
-        panic!("{:?}", plan.actions)
-    };
-    assert_eq!(dns_names, &["acme.example"]);
-    assert_eq!(*lifetime_seconds, 7 * 24 * 3600);
-    assert!(plan.status.certificate.is_some());
+    let renewed: Vec<Leaf> = plan
+        .actions
+        .iter()
+        .map(|action| match action {
+            Action::MintCertificate {
+                leaf,
+                dns_names,
+                lifetime_seconds,
+                ..
+            } => {
+                assert!(*leaf != Leaf::Edge || dns_names == &["acme.example"]);
+                assert_eq!(*lifetime_seconds, 7 * 24 * 3600);
+                *leaf
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        renewed,
+        [
+            Leaf::Edge,
+            Leaf::Web,
+            Leaf::Application,
+            Leaf::Database,
+            Leaf::Replication
+        ]
+    );
+    assert_eq!(plan.status.certificates.len(), 5);
 }
 
 #[test]
@@ -130,7 +149,13 @@ fn nobody_is_served_with_an_expired_certificate() {
     given.config.verification = None;
     given.observed.minted.authority = Slot::Foreign;
     let plan = freehold_plan::plan(&given.input());
-    let end = given.observed.minted.edge.present().unwrap().not_after;
+    let end = given
+        .observed
+        .minted
+        .leaf(Leaf::Edge)
+        .present()
+        .unwrap()
+        .not_after;
     assert_eq!(plan.wake, Some(end), "then it must be said");
     given.now = end;
     let plan = freehold_plan::plan(&given.input());
@@ -278,14 +303,10 @@ fn storage_never_shrinks() {
 fn three_instances_replicate_synchronously() {
     let mut given = given::new("acme");
     given.tenant.spec.database = Some(given::typed(serde_json::json!({"instances": 3})));
-    let plan = freehold_plan::plan(&given.input());
-    let cluster = plan
-        .objects
-        .iter()
-        .find(|object| object.id.kind == Kind::Cluster)
-        .unwrap();
+    let mut cluster = Cluster::new(given);
+    cluster.settle();
     assert_eq!(
-        cluster.body["spec"]["postgresql"]["synchronous"],
+        cluster.body(Kind::Cluster, "db").unwrap()["spec"]["postgresql"]["synchronous"],
         serde_json::json!({"method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": false})
     );
 }
@@ -307,7 +328,8 @@ fn a_component_that_is_no_longer_in_the_release_is_pruned() {
     delete Service tenant-acme/api
     delete Deployment tenant-acme/api
     delete Job tenant-acme/migrate-1-0-0-955a424b87
-    Ready=False RollingOut: waiting for 1.0.0: server not yet created
+    do MintCertificate { leaf: Application, namespace: "tenant-acme", dns_names: ["api.tenant-acme.svc.cluster.local", "server.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
+    Ready=False Minting: a certificate is being made
     Stalled=False Progressing: nothing waits for anybody's deed
     Serving=False NoPods: a tier has no pod that can answer
     UpToDate=False RollingOut: what was asked for is being rolled out
@@ -354,7 +376,7 @@ fn an_authority_of_another_tenant_is_never_used() {
 }
 
 #[test]
-fn only_the_application_tier_gets_the_owners_token_and_the_web_tier_gets_no_secret() {
+fn only_the_application_tier_gets_the_owners_token_and_the_web_tier_gets_its_certificate_alone() {
     let given = given::new("acme");
     let plan = freehold_plan::plan(&given.input());
     let secrets = |name: &str| -> Vec<String> {
@@ -371,8 +393,8 @@ fn only_the_application_tier_gets_the_owners_token_and_the_web_tier_gets_no_secr
             .filter_map(|source| source["secret"]["name"].as_str());
         names.map(str::to_owned).collect()
     };
-    assert_eq!(secrets("web"), Vec::<String>::new());
-    assert_eq!(secrets("api"), ["db-app", "db-ca", "owner"]);
+    assert_eq!(secrets("web"), ["web-tls"]);
+    assert_eq!(secrets("api"), ["application-tls", "db-app", "owner"]);
 }
 
 #[test]
@@ -388,6 +410,9 @@ fn the_settings_file_is_what_the_product_expects() {
     let value: serde_json::Value = serde_json::from_str(text).unwrap();
     insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap(), @r#"
     {
+      "database": {
+        "host": "db-rw.tenant-acme.svc.cluster.local"
+      },
       "password": {
         "lockoutAttempts": 10,
         "minLength": 12
@@ -400,8 +425,8 @@ fn the_settings_file_is_what_the_product_expects() {
         "version": "1.0.0"
       },
       "services": {
-        "api": "http://api.tenant-acme.svc.cluster.local:8081",
-        "web": "http://web.tenant-acme.svc.cluster.local:8080"
+        "api": "https://api.tenant-acme.svc.cluster.local:8081",
+        "web": "https://web.tenant-acme.svc.cluster.local:8080"
       },
       "session": {
         "idleMinutes": 30,

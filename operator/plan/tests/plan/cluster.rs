@@ -289,18 +289,32 @@ impl Cluster {
         let now = self.given.now;
         let certificate = |name: &str, life: i64, dns_names: Vec<String>| Certificate {
             fingerprint: format!("{name}-{now}"),
-            issuer: String::new(),
+            issuer: None,
+            roots: Vec::new(),
             not_before: now,
             not_after: now + SignedDuration::from_secs(life),
             dns_names,
+            permitted: Vec::new(),
             pem: "PEM".into(),
         };
         match action {
-            Action::MintAuthority if self.minted.authority == Slot::Absent => {
-                self.minted.authority = Slot::Present(certificate("ca", 315_360_000, Vec::new()));
+            Action::MintAuthority { permitted } if self.minted.authority == Slot::Absent => {
+                self.minted.authority = Slot::Present(Certificate {
+                    permitted: permitted.clone(),
+                    ..certificate("ca", 315_360_000, Vec::new())
+                });
             }
-            Action::MintAuthority => {}
-            Action::MintEdge {
+            Action::MintAuthority { .. } => {}
+            Action::ReissueAuthority { permitted } => {
+                let there = self.minted.authority.present();
+                assert!(there.is_some(), "an authority that isn't there is issued anew");
+                self.minted.authority = Slot::Present(Certificate {
+                    permitted: permitted.clone(),
+                    ..certificate("ca", 315_360_000, Vec::new())
+                });
+            }
+            Action::MintCertificate {
+                leaf,
                 dns_names,
                 lifetime_seconds,
                 ..
@@ -308,12 +322,35 @@ impl Cluster {
                 let Slot::Present(authority) = &self.minted.authority else {
                     return;
                 };
-                let issuer = authority.fingerprint.clone();
+                let is_within = |name: &String| {
+                    let mut domains = authority.permitted.iter();
+                    domains.any(|domain| name == domain || name.ends_with(&format!(".{domain}")))
+                };
+                assert!(
+                    dns_names.iter().all(is_within),
+                    "{dns_names:?} of {:?}",
+                    authority.permitted
+                );
+                let root = authority.fingerprint.clone();
                 let life = i64::try_from(*lifetime_seconds).unwrap();
-                self.minted.edge = Slot::Present(Certificate {
-                    issuer,
-                    ..certificate("edge", life, dns_names.clone())
-                });
+                let made = Certificate {
+                    issuer: Some(root.clone()),
+                    roots: vec![root],
+                    ..certificate(leaf.secret(), life, dns_names.clone())
+                };
+                self.minted.leaves.insert(*leaf, Slot::Present(made));
+            }
+            // The key is the same whatever the authority's certificate says, so it vouches for what there is.
+            Action::ShareRoots { leaf, .. } => {
+                let root = self
+                    .minted
+                    .authority
+                    .present()
+                    .map(|root| root.fingerprint.clone());
+                if let Some(Slot::Present(there)) = self.minted.leaves.get_mut(leaf) {
+                    there.roots = root.iter().cloned().collect();
+                    there.issuer = root;
+                }
             }
             Action::MintOwner { .. } => self.minted.owner = Slot::Present(()),
             Action::ForgetAuthority => self.minted.authority = Slot::Absent,
@@ -493,7 +530,7 @@ impl Cluster {
         });
 
         if !namespaces.is_empty() {
-            self.minted.edge = Slot::Absent;
+            self.minted.leaves.clear();
             self.minted.owner = Slot::Absent;
         }
     }

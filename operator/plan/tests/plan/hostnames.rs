@@ -1,7 +1,7 @@
 //! One hostname, one tenant.
 
-use freehold_plan::Kind;
 use freehold_plan::names::ClaimName;
+use freehold_plan::{Kind, Leaf};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -46,7 +46,14 @@ fn a_hostname_of_another_tenant_is_not_served_and_the_others_are() {
     cluster.settle();
     assert_eq!(blockers(&cluster), ["HostnameTaken"]);
     assert_eq!(listeners(&cluster), ["acme.example"]);
-    let edge = cluster.given.observed.minted.edge.present().unwrap().clone();
+    let edge = cluster
+        .given
+        .observed
+        .minted
+        .leaf(Leaf::Edge)
+        .present()
+        .unwrap()
+        .clone();
     assert_eq!(edge.dns_names, ["acme.example"]);
     let told = cluster.given.tenant.status.clone().unwrap();
     assert!(

@@ -189,6 +189,7 @@ fn a_tenant_whose_data_is_deleted_ends_in_order() {
     insta::assert_snapshot!(cluster.log.join("\n"), @r#"
     step Running Routes
     delete Gateway tenant-acme/edge
+    delete BackendTLSPolicy tenant-acme/web
     delete HTTPRoute tenant-acme/web
     step Running Access
     step Running Workloads
@@ -231,6 +232,7 @@ fn a_tenant_whose_data_is_kept_leaves_a_sleeping_database_behind_its_policies() 
     insta::assert_snapshot!(cluster.log.join("\n"), @r#"
     step Running Routes
     delete Gateway tenant-acme/edge
+    delete BackendTLSPolicy tenant-acme/web
     delete HTTPRoute tenant-acme/web
     step Running Access
     step Running Workloads

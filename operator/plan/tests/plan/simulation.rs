@@ -1,6 +1,6 @@
 //! Stories in a simulated cluster: the operator is killed after every k-th effect, and comes to the same end.
 
-use freehold_plan::{Id, Kind, Slot};
+use freehold_plan::{Id, Kind, Leaf, Slot};
 
 use crate::cluster::Cluster;
 use crate::given;
@@ -87,10 +87,10 @@ fn certificates_are_renewed_in_time_for_a_year_and_never_expire() {
             break;
         }
         cluster.sleep_until(wake);
-        let before = cluster.given.observed.minted.edge.clone();
+        let before = cluster.given.observed.minted.leaf(Leaf::Edge).clone();
         cluster.settle();
         assert!(ready(&cluster));
-        renewals += usize::from(cluster.given.observed.minted.edge != before);
+        renewals += usize::from(*cluster.given.observed.minted.leaf(Leaf::Edge) != before);
     }
     assert!(
         (70..90).contains(&renewals),
@@ -109,7 +109,7 @@ fn another_hostname_makes_another_certificate() {
         .hostnames
         .push("board.acme.example".into());
     cluster.settle();
-    let Slot::Present(edge) = cluster.given.observed.minted.edge.clone() else {
+    let Slot::Present(edge) = cluster.given.observed.minted.leaf(Leaf::Edge).clone() else {
         panic!("no certificate")
     };
     assert_eq!(edge.dns_names, ["acme.example", "board.acme.example"]);
@@ -245,6 +245,7 @@ fn while_the_schema_is_old_nothing_of_the_old_version_is_touched() {
     insta::assert_snapshot!(cluster.log.join("\n"), @r#"
     apply NetworkPolicy tenant-acme/web
     create ServiceAccount tenant-acme/server
+    MintCertificate { leaf: Application, namespace: "tenant-acme", dns_names: ["server.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
     create Service tenant-acme/server
     create Job tenant-acme/migrate-1-2-0-7b279c380e
     delete Job tenant-acme/migrate-1-0-0-955a424b87

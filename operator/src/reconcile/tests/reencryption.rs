@@ -13,6 +13,8 @@ impl Shell {
         let (operator, _) = service().await;
         let shell = Self::with(encrypting(Config::default())).asking(operator);
         shell.pass().await;
+        // The certificates come before the database.
+        shell.pass().await;
         for _ in 0..6 {
             shell.postgres();
             shell.pass().await;

@@ -51,7 +51,10 @@ async fn another_s_secret_is_looked_at_again_soon_and_what_it_was_is_not_believe
     assert!(again <= now + jiff::SignedDuration::from_secs(30));
     shell.double.raze(EDGE);
     let sight = look(again).await;
-    assert_eq!(sight.observed.minted.edge, freehold_plan::Slot::Absent);
+    assert_eq!(
+        *sight.observed.minted.leaf(freehold_plan::Leaf::Edge),
+        freehold_plan::Slot::Absent
+    );
     assert_eq!(sight.look_again, None);
 }
 
@@ -178,7 +181,9 @@ async fn what_was_minted_and_is_wanted_again_at_once_waits_ever_longer() {
     let store = Store::default();
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     let pause = |times| backoff("acme", times);
-    let wanted = [freehold_plan::Action::MintAuthority];
+    let wanted = [freehold_plan::Action::MintAuthority {
+        permitted: vec!["tenant-acme.svc.cluster.local".to_owned()],
+    }];
     let first = store.may_act("acme", &wanted, now, pause);
     assert_eq!(first, Ok(()));
     let second = store.may_act("acme", &wanted, now, pause).unwrap_err();
