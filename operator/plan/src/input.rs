@@ -101,7 +101,7 @@ pub struct Keys {
     pub tenant: Slot<TenantKey>,
     /// The wrapped data keys, by the volume that each is for.
     pub data: BTreeMap<String, Slot<DataKey>>,
-    /// Whether the data keys could not be looked for.
+    /// Whether one of the two could not be looked at: what was known of it before is here, and nothing may be decided by it.
     pub unread: bool,
     /// Why they were not destroyed when it came to it: found right before.
     pub held: Option<String>,

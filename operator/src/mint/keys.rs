@@ -55,11 +55,15 @@ pub async fn read(client: &Client, target: For<'_>, before: Keys) -> (Keys, Opti
         }
         Ok(slot) => slot,
         Err(KeyError::Corrupt(_)) => Slot::Broken,
-        // The service's health is watched elsewhere: it brings a pass when it answers again.
-        Err(_) => match before.tenant {
-            Slot::Present(key) => Slot::Present(key),
-            _ => Slot::Unread,
-        },
+        // The service's health is watched elsewhere: it brings a pass when it answers again. What was known is shown
+        // meanwhile, and nothing is decided by it: the key may have been rotated or destroyed since.
+        Err(_) => {
+            keys.unread = true;
+            match before.tenant {
+                Slot::Present(key) => Slot::Present(key),
+                _ => Slot::Unread,
+            }
+        }
     };
     (keys, failed)
 }

@@ -61,6 +61,16 @@ pub fn encrypting(config: Config) -> Config {
     }
 }
 
+/// One that nobody listens at.
+pub fn gone() -> Keys {
+    let settings = Settings::new(
+        "https://localhost:1",
+        Source::Text(String::new()),
+        Source::Text(OPERATOR.into()),
+    );
+    Keys::new(settings).unwrap()
+}
+
 impl Shell {
     /// One whose volumes are encrypted, the service's operator and its driver.
     async fn encrypted() -> (Self, Keys, Keys) {
@@ -227,13 +237,7 @@ async fn a_key_outlives_its_claim_while_its_volume_is_there() {
 #[tokio::test]
 async fn without_the_key_service_everything_else_is_made_all_the_same() {
     let (shell, _, _) = Shell::encrypted().await;
-    // Nobody listens there.
-    let gone = Settings::new(
-        "https://localhost:1",
-        Source::Text(String::new()),
-        Source::Text(OPERATOR.into()),
-    );
-    let shell = shell.asking(Keys::new(gone).unwrap());
+    let shell = shell.asking(gone());
     // The service's part of a pass fails, and nothing else.
     for _ in 0..6 {
         let _ = reconcile(shell.tenant(), shell.context.clone()).await;
@@ -244,4 +248,33 @@ async fn without_the_key_service_everything_else_is_made_all_the_same() {
     assert_eq!(shell.condition("Serving"), "True Serving");
     assert!(shell.double.object(EDGE).is_some());
     assert_eq!(shell.condition("KeysCurrent"), "False Unread");
+}
+
+/// What was known of the tenant key is shown still, and nothing is decided by it: nobody can say what became of it.
+#[tokio::test]
+async fn what_was_known_of_the_tenant_key_counts_as_unread_when_the_key_service_can_t_be_asked() {
+    let (shell, operator, _) = Shell::encrypted().await;
+    shell.settle("acme").await;
+    shell.volume(VOLUME);
+    shell.settle("acme").await;
+    let shell = shell.asking(gone());
+    shell.context.store.distrust("acme");
+    shell.asks("acme", |spec| spec["keys"]["rotateTenantKey"] = "now".into());
+    for _ in 0..3 {
+        // Who believes what was known would ask the service for a version, and fail.
+        let _ = reconcile(shell.tenant(), shell.context.clone()).await;
+    }
+    let known = shell.context.store.observed("acme", Timestamp::now()).minted.keys;
+    assert!(known.unread);
+    assert!(known.tenant.present().is_some());
+    assert_eq!(shell.paths_of("tenantoperations"), [] as [&str; 0]);
+    assert_eq!(shell.condition("KeysCurrent"), "False Unread");
+    // It is read again before long, though nothing tells of its return.
+    let trust = shell.context.store.trust("acme").unwrap();
+    assert!(trust.until.duration_since(Timestamp::now()) <= jiff::SignedDuration::from_secs(30));
+    let shell = shell.asking(operator);
+    shell.context.store.distrust("acme");
+    shell.settle("acme").await;
+    shell.settle("acme").await;
+    assert_eq!(shell.condition("KeysCurrent"), "True Current");
 }
