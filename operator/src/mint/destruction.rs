@@ -10,7 +10,7 @@ use freehold_keys::client::Client as Service;
 use freehold_keys::{Destroying, KeyError};
 use freehold_plan::names::NamespaceName;
 use freehold_plan::{Keys, Slot};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use tracing::{info, warn};
@@ -97,19 +97,44 @@ async fn is_on_record(client: &Client, target: For<'_>, operation: &str) -> Resu
     }))
 }
 
-/// Pods that have not ended: each may have a volume staged. One that is being deleted is there until its volumes are not.
+/// Pods that may have a volume open. One that is being deleted is there until its volumes are not.
 async fn pods(client: &Client, target: For<'_>) -> Result<Vec<String>, MintError> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NamespaceName::of(target.name).as_str());
     let listed = pods
         .list(&ListParams::default())
         .await
         .map_err(failed("the tenant's pods"))?;
-    let is_over = |pod: &Pod| {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        matches!(phase, Some("Succeeded" | "Failed"))
-    };
-    let left = listed.iter().filter(|pod| !is_over(pod));
+    let left = listed.iter().filter(|pod| !has_ended(pod));
     Ok(left.take(5).map(ResourceExt::name_any).collect())
+}
+
+/// Whether a pod has ended for good. Its phase alone does not say so: of one whose node is lost the control plane says that
+/// it failed (<https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-garbage-collection>), and what runs
+/// there may run on. So its kubelet must have said of each container that it has ended; one that no kubelet ever had needs
+/// nobody's word.
+fn has_ended(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else {
+        return false;
+    };
+    if !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+        return false;
+    }
+    let (containers, node) = pod
+        .spec
+        .as_ref()
+        .map_or((0, None), |spec| (spec.containers.len(), spec.node_name.as_ref()));
+    let told = status.container_statuses.as_ref().map_or(0, Vec::len);
+    let all = [
+        &status.init_container_statuses,
+        &status.container_statuses,
+        &status.ephemeral_container_statuses,
+    ];
+    let mut all = all.into_iter().flatten().flatten();
+    let over = |status: &ContainerStatus| {
+        let state = status.state.as_ref();
+        state.is_some_and(|state| state.terminated.is_some())
+    };
+    node.is_none() || (told > 0 && told >= containers && all.all(over))
 }
 
 fn failed(what: &'static str) -> impl FnOnce(kube::Error) -> MintError {

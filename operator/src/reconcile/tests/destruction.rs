@@ -333,3 +333,78 @@ async fn a_tenant_whose_keys_were_destroyed_can_be_deleted_and_the_record_stays(
         assert_eq!(shell.record()["status"]["phase"], "Destroyed");
     }
 }
+
+/// Of a pod whose node is lost the control plane says that it failed; its containers may run on.
+#[tokio::test]
+async fn a_pod_counts_as_ended_only_when_each_of_its_containers_is_said_to_have() {
+    let ended = json!({"terminated": {"exitCode": 0}});
+    let runs = json!({"running": {}});
+    let pods = [
+        (
+            "Failed",
+            json!({"containerStatuses": [{"name": "db", "state": runs}]}),
+            false,
+        ),
+        (
+            "Failed",
+            json!({"containerStatuses": [{"name": "db", "state": {"waiting": {}}}]}),
+            false,
+        ),
+        ("Failed", json!({"containerStatuses": [{"name": "db"}]}), false),
+        ("Failed", json!({}), false),
+        (
+            "Failed",
+            json!({
+                "initContainerStatuses": [{"name": "sidecar", "state": runs}],
+                "containerStatuses": [{"name": "db", "state": ended}],
+            }),
+            false,
+        ),
+        (
+            "Failed",
+            json!({"containerStatuses": [{"name": "db", "state": ended}]}),
+            true,
+        ),
+        (
+            "Succeeded",
+            json!({"containerStatuses": [{"name": "db", "state": ended}]}),
+            true,
+        ),
+    ];
+    for (phase, mut status, over) in pods {
+        let (shell, service, _) = Shell::with_volume().await;
+        shell.due().await;
+        shell.until("Destroy").await;
+        status["phase"] = phase.into();
+        let pod = json!({
+            "metadata": {"name": "db-1", "namespace": "tenant-acme"},
+            "spec": {"nodeName": "node-1", "containers": [{"name": "db"}]},
+            "status": status,
+        });
+        shell.double.plant(POD, pod.clone());
+        for _ in 0..3 {
+            shell.pass().await;
+        }
+        assert_eq!(is_whole(&service).await, !over, "{pod}");
+        if !over {
+            shell.double.raze(POD);
+            ends_well(&shell, &service).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failed_pod_that_never_got_a_node_holds_nothing() {
+    let (shell, service, _) = Shell::with_volume().await;
+    shell.due().await;
+    shell.until("Destroy").await;
+    let pod = json!({
+        "metadata": {"name": "db-1", "namespace": "tenant-acme"},
+        "spec": {"containers": [{"name": "db"}]}, "status": {"phase": "Failed"},
+    });
+    shell.double.plant(POD, pod);
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    assert!(!is_whole(&service).await);
+}
