@@ -65,6 +65,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
     let mut outcome = concern::namespace::plan(input);
     outcome.add(deletion::plan(input, delay));
     outcome.add(termination::plan(input, class));
+    outcome.add(concern::keys::give_way(input, class));
     let status = match (&model, &taken) {
         (Ok(model), _) if concern::namespace::is_blocked(input) => TenantStatus {
             url: Some(model.url.clone()),

@@ -11,17 +11,20 @@ mod rotation;
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_crds::{
-    DataKeyStatus, KeyScope, KeyVersionStatus, KeysStatus, OperationType, Phase, TenantKeyStatus,
+    DataKeyStatus, KeyScope, KeyVersionStatus, KeysStatus, OperationType, Phase, TenantClassSpec,
+    TenantKeyStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
 use super::storage::{self, Verdict, judge};
 use super::{Scene, termination};
+use crate::clock::soon;
 use crate::input::{DataKey, Input, KeyService, Keys, Operation, Slot, TenantKey};
 use crate::kind::Kind;
 use crate::model::incarnation;
 use crate::names::KEYS;
+use crate::operation::cancel;
 use crate::outcome::{Action, Finding, Outcome, Wait};
 use crate::seen::Facts;
 
@@ -79,13 +82,40 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         )),
         Slot::Unread => None,
     };
-    if service.failure.is_some() || termination::runs(scene.input) {
+    if service.failure.is_some() || is_over(&scene) {
         // Nothing would come of it; the service's return brings a pass. And of keys that are about to be destroyed none
         // changes.
         outcome.actions.clear();
         outcome.records.clear();
     }
     tell(&scene, service, trouble, &mut outcome);
+    outcome
+}
+
+/// Whether the keys are about to be destroyed: then none changes any more.
+fn is_over(scene: &Scene<'_>) -> bool {
+    termination::is_imminent(scene.input, scene.model.termination_grace)
+}
+
+/// The rotations that are open when the destruction of the keys is due end here, whether they could go on or not: they would
+/// hold it up for as long as they can't. Not a part of `plan`, because keys are destroyed whatever is wrong with the spec; and
+/// `plan` writes none of their records then.
+pub fn give_way(input: &Input<'_>, class: Option<&TenantClassSpec>) -> Outcome {
+    let mut outcome = Outcome::default();
+    if !termination::is_due(input, class) {
+        return outcome;
+    }
+    let why = "the keys are to be destroyed";
+    let rotations = [OperationType::TenantKeyRotation, OperationType::DataKeyRotation]
+        .into_iter()
+        .flat_map(|of| operations(input, of));
+    let open = rotations.filter(|(_, operation)| !operation.status.phase.is_over());
+    outcome.records = open
+        .map(|operation| cancel(operation, input.now, Some(why)))
+        .collect();
+    if !outcome.records.is_empty() {
+        outcome.wake_at(soon(input.now));
+    }
     outcome
 }
 
@@ -169,7 +199,7 @@ fn with_key(
             });
         }
     }
-    if trouble.is_none() {
+    if trouble.is_none() && !is_over(scene) {
         rotation::plan(scene, key, (current, created), outcome);
         if outcome.records.is_empty() {
             reencryption::plan(scene, outcome);

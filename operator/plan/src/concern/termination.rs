@@ -63,8 +63,8 @@ pub fn destruction<'a>(input: &'a Input<'_>) -> Option<Named<'a>> {
         .map(|(name, operation)| (name.as_str(), operation))
 }
 
-/// Whether it is under way: nobody else changes the keys then.
-pub fn runs(input: &Input<'_>) -> bool {
+/// Whether it is under way.
+fn runs(input: &Input<'_>) -> bool {
     destruction(input).is_some_and(|(_, operation)| operation.status.phase == Phase::Running)
 }
 
@@ -75,7 +75,19 @@ pub fn holds_deletion(input: &Input<'_>) -> bool {
     runs(input) && !(lost && destruction(input).is_some_and(|(_, operation)| at_destroy(operation)))
 }
 
-/// Whether it is under way, or about to be.
+/// Whether its time has come and nothing stands against it: other acts on the keys are given up then, by who began them.
+pub fn is_due(input: &Input<'_>, class: Option<&TenantClassSpec>) -> bool {
+    let due = |operation: &Operation| {
+        operation.status.phase == Phase::Pending
+            && account::due(operation, termination_grace(class)) <= input.now
+    };
+    !is_blocked(input)
+        && is_wished(input.tenant)
+        && destruction(input).is_some_and(|(_, operation)| due(operation))
+        && objection(input, class).is_none()
+}
+
+/// Whether it is under way, or about to be: nobody else changes the keys then.
 pub fn is_imminent(input: &Input<'_>, grace: Duration) -> bool {
     destruction(input).is_some_and(|(_, operation)| match operation.status.phase {
         Phase::Pending => account::due(operation, grace) <= input.now,
@@ -195,14 +207,8 @@ fn wait_out(input: &Input<'_>, class: Option<&TenantClassSpec>, operation: Named
             && operation.spec.r#type != OperationType::Deletion
             && !operation.status.phase.is_over()
     });
-    if let Some((other, running)) = other {
-        if running.spec.r#type == OperationType::DataKeyRotation {
-            // It waits for the database, which sleeps.
-            let why = "the keys are to be destroyed";
-            outcome
-                .records
-                .push(cancel((other, running), input.now, Some(why)));
-        }
+    if let Some((other, _)) = other {
+        // A rotation gives way, see [`is_due`].
         outcome
             .findings
             .push(waiting(format!("waiting for the end of {other}")));

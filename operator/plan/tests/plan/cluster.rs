@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::given::Given;
 use crate::postgres::Postgres;
+use crate::properties::written_twice;
 
 /// What is in the cluster, and how far its controllers are.
 #[derive(Clone, Debug)]
@@ -129,7 +130,9 @@ impl Cluster {
 
     pub fn plan(&mut self) -> Plan {
         self.observe();
-        freehold_plan::plan(&self.given.input())
+        let plan = freehold_plan::plan(&self.given.input());
+        assert_eq!(written_twice(&plan), Vec::<String>::new(), "two writers");
+        plan
     }
 
     /// One pass of the shell. Stops after `crash_after` effects, as a killed process would. Gives how many there were.

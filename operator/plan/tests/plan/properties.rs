@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use freehold_plan::names::{AuthorityName, ClaimName, JobName, NamespaceName, WorkloadName};
-use freehold_plan::{Ending, Kind, Plan, plan};
+use freehold_plan::{Ending, Kind, Plan, Record, plan};
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::json;
@@ -92,8 +92,24 @@ pub fn deeds(plan: &Plan) -> String {
     format!("{objects:?} {prune:?} {actions:?} {records:?} {finalizer:?}")
 }
 
+/// The operations and accounts that a plan writes more than once: one concern writes each, or the second write would be onto
+/// a version that is gone by then. Every simulated pass is held to this, too.
+pub fn written_twice(plan: &Plan) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let names = plan.records.iter().map(|record| match record {
+        Record::Create { name, .. } | Record::Advance { name, .. } => format!("TenantOperation {name}"),
+        Record::Destruction { name, .. } => format!("DestructionRecord {name}"),
+    });
+    names.filter(|name| !seen.insert(name.clone())).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn no_operation_is_written_twice_by_one_plan(given in anything()) {
+        prop_assert_eq!(written_twice(&plan(&given.input())), Vec::<String>::new());
+    }
 
     #[test]
     fn the_same_facts_give_the_same_plan(given in anything()) {

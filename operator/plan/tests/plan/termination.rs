@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use freehold_crds::{DeletionPolicy, DesiredState, OperationType, Phase, TenantKeys, Termination};
+use freehold_crds::{
+    DeletionPolicy, DesiredState, OperationType, Phase, TenantKeys, TenantOperationStatus, Termination,
+};
 use freehold_plan::{Kind, Record, Slot, StorageClass};
 use jiff::SignedDuration;
 use proptest::prelude::*;
@@ -340,7 +342,7 @@ fn while_the_key_service_is_silent_nothing_is_destroyed_and_then_it_goes_on() {
 }
 
 #[test]
-fn an_announced_destruction_holds_no_rotation_up_and_a_rotation_is_finished_before_it() {
+fn an_announced_destruction_holds_no_rotation_up_and_one_that_is_open_gives_way_when_it_is_due() {
     let mut cluster = settled();
     ask(&mut cluster);
     cluster.settle();
@@ -366,7 +368,7 @@ fn an_announced_destruction_holds_no_rotation_up_and_a_rotation_is_finished_befo
         assert!(running <= 1, "two at once:\n{}", cluster.log.join("\n"));
     }
     cluster.settle();
-    assert_eq!(cluster.keys().tenant.present().unwrap().last, 3);
+    assert_eq!(cluster.keys().tenant.present().unwrap().last, 2);
     assert!(is_destroyed(&mut cluster));
     silent(&mut cluster);
 }
@@ -467,6 +469,7 @@ enum Happening {
     Protection(bool),
     Wake,
     Rotate(u8),
+    LoseDataKey,
     Silence(bool),
     CutOff,
     LoseStatus,
@@ -481,7 +484,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => prop::bool::weighted(0.8).prop_map(Happening::DestroyKeys),
         2 => prop::bool::weighted(0.2).prop_map(Happening::Protection),
         1 => Just(Happening::Wake),
-        1 => any::<u8>().prop_map(Happening::Rotate),
+        2 => any::<u8>().prop_map(Happening::Rotate),
+        1 => Just(Happening::LoseDataKey),
         1 => prop::bool::weighted(0.2).prop_map(Happening::Silence),
         1 => Just(Happening::CutOff),
         1 => Just(Happening::LoseStatus),
@@ -508,6 +512,7 @@ fn happen(cluster: &mut Cluster, happening: Happening) {
                 ..TenantKeys::default()
             });
         }
+        Happening::LoseDataKey => lose_data_key(cluster),
         Happening::Silence(silent) => {
             let service = cluster.given.config.key_service.as_mut().unwrap();
             service.failure = silent.then(|| "no answer".into());
@@ -586,6 +591,89 @@ fn a_move_to_new_data_keys_that_sleeps_does_not_hold_the_destruction() {
             operation.spec.r#type == OperationType::Deletion || operation.status.phase.is_over()
         }));
     }
+}
+
+/// Where a rotation of the tenant key stands when it can't go on.
+fn stuck(passes: usize) -> Cluster {
+    let mut cluster = settled();
+    cluster.given.tenant.spec.keys = Some(TenantKeys {
+        rotate_tenant_key: Some("now".into()),
+        ..TenantKeys::default()
+    });
+    for _ in 0..passes {
+        cluster.pass(1);
+    }
+    lose_data_key(&mut cluster);
+    cluster.settle();
+    cluster
+}
+
+/// Somebody deletes the Secret of a volume's key.
+fn lose_data_key(cluster: &mut Cluster) {
+    cluster.keys().data.pop_first();
+}
+
+#[test]
+fn a_rotation_of_the_tenant_key_that_can_t_go_on_does_not_hold_the_destruction() {
+    for passes in 1..8 {
+        let mut cluster = stuck(passes);
+        assert!(says(&mut cluster, "KeysCurrent").starts_with("False VolumeKeyLost"));
+        ask(&mut cluster);
+        cluster.settle();
+        grace(&mut cluster);
+        cluster.settle();
+        let log = cluster.log.join("\n");
+        assert!(is_destroyed(&mut cluster), "after {passes} passes: {log}");
+        for rotation in rotations(&cluster) {
+            assert_eq!(rotation.phase, Phase::Cancelled, "after {passes} passes");
+            let why = &rotation.evidence.last().unwrap().message;
+            assert_eq!(why, "the keys are to be destroyed");
+        }
+        silent(&mut cluster);
+    }
+}
+
+fn rotations(cluster: &Cluster) -> Vec<TenantOperationStatus> {
+    let rotations = cluster
+        .operations()
+        .filter(|o| o.spec.r#type == OperationType::TenantKeyRotation);
+    rotations.map(|operation| operation.status.clone()).collect()
+}
+
+/// There is no model then, and no concern that needs one is asked.
+#[test]
+fn nor_does_a_rotation_of_a_tenant_whose_release_is_gone() {
+    let mut cluster = stuck(3);
+    ask(&mut cluster);
+    cluster.settle();
+    cluster.given.release = None;
+    grace(&mut cluster);
+    cluster.settle();
+    assert!(is_destroyed(&mut cluster), "{}", cluster.log.join("\n"));
+    silent(&mut cluster);
+}
+
+#[test]
+fn a_rotation_goes_on_as_long_as_the_destruction_is_not_due_or_something_stands_against_it() {
+    let mut cluster = stuck(3);
+    let open = |cluster: &Cluster| {
+        rotations(cluster)
+            .iter()
+            .any(|rotation| !rotation.phase.is_over())
+    };
+    ask(&mut cluster);
+    cluster.settle();
+    assert!(open(&cluster), "in the grace");
+    withdraw(&mut cluster);
+    grace(&mut cluster);
+    cluster.settle();
+    assert!(open(&cluster), "called off");
+    ask(&mut cluster);
+    cluster.given.tenant.spec.deletion_protection = true;
+    cluster.settle();
+    grace(&mut cluster);
+    cluster.settle();
+    assert!(open(&cluster), "protected");
 }
 
 #[test]

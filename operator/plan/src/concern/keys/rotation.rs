@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::TOPIC;
 use crate::clock::{jitter, soon};
-use crate::concern::{Scene, termination};
+use crate::concern::Scene;
 use crate::input::{Input, Operation, Slot, TenantKey};
 use crate::model::incarnation;
 use crate::operation::{self, Step as _, advance, free_name};
@@ -103,10 +103,6 @@ pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outco
             unblocked_by: format!("what {name} waits for: kubectl -n {namespace} get tenantoperations"),
             stalls: false,
         });
-        return;
-    }
-    if termination::is_imminent(scene.input, scene.model.termination_grace) {
-        // Nothing is made that is destroyed at once.
         return;
     }
     outcome.wake_at(soon(scene.input.now));
