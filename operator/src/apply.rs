@@ -438,15 +438,19 @@ enum Minting {
     NotBefore(Timestamp),
 }
 
-async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<Minting, ApplyError> {
-    let name = pass.tenant.name_any();
-    let target = mint::For {
-        name: &name,
+fn target<'a>(pass: Pass<'a>, name: &'a str) -> mint::For<'a> {
+    mint::For {
+        name,
         incarnation: pass.incarnation,
         keys_namespace: &pass.config.keys_namespace,
         operator_namespace: &pass.config.operator_namespace,
         service: pass.service,
-    };
+    }
+}
+
+async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<Minting, ApplyError> {
+    let name = pass.tenant.name_any();
+    let target = target(pass, &name);
     let pause = |times| backoff(&name, times);
     let may = pass.store.may_act(&name, &plan.actions, pass.now, pause);
     if plan.actions.is_empty() {

@@ -109,6 +109,9 @@ pub enum Record {
     Destruction {
         name: String,
         resource_version: String,
+        /// Who writes it asks the key service right before whether a version of the tenant key is left, and writes nothing
+        /// otherwise.
+        only_if_whole: bool,
         status: DestructionRecordStatus,
     },
 }

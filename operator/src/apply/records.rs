@@ -1,8 +1,9 @@
 //! Records: TenantOperations are written before the effects that they announce, and what became of keys is told in their
 //! DestructionRecord. Client required.
 //!
-//! Invariant: a step is taken only onto the version that was seen. A leader that slept meanwhile is refused, and does
-//! nothing of what it had planned.
+//! Invariants: a step is taken only onto the version that was seen. A leader that slept meanwhile is refused, and does
+//! nothing of what it had planned. That a destruction was called off is written only when the key service has just said that
+//! the key is there.
 
 use freehold_crds::{DestructionRecordStatus, TenantOperation, TenantOperationStatus};
 use freehold_plan::names::FREEHOLD;
@@ -14,6 +15,7 @@ use tracing::info;
 
 use super::{ApplyError, Done, LOOK_AGAIN, Pass};
 use crate::cluster::{Refusal, api_of, refusal};
+use crate::mint;
 use crate::reconcile::backoff;
 use crate::store::operations::read;
 
@@ -56,8 +58,14 @@ pub(super) async fn write(
             Record::Destruction {
                 name,
                 resource_version,
+                only_if_whole,
                 status,
             } => {
+                if *only_if_whole && !is_whole(pass).await? {
+                    // What the plan went by was read before that: the next pass reads it anew.
+                    done.again = true;
+                    return Ok(true);
+                }
                 let told = tell(pass, name, resource_version, status).await;
                 ("patch", DESTRUCTION, name, told)
             }
@@ -149,6 +157,16 @@ async fn advance(
         ..PatchParams::default()
     };
     api(pass).patch_status(name, &params, &Patch::Merge(&patch)).await
+}
+
+/// Whether a version of the tenant key is left, by the key service at this moment.
+async fn is_whole(pass: Pass<'_>) -> Result<bool, ApplyError> {
+    let name = pass.tenant.name_any();
+    let whole = mint::keys::is_whole(super::target(pass, &name)).await;
+    if !matches!(whole, Ok(true)) {
+        pass.store.distrust(&name);
+    }
+    Ok(whole?)
 }
 
 /// What became of keys, onto the DestructionRecord that was seen.

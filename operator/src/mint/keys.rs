@@ -177,6 +177,12 @@ fn context(target: For<'_>, volume: &str) -> Result<Context, MintError> {
     Context::new(target.incarnation, Purpose::Volume, volume).map_err(MintError::key("name a data key of"))
 }
 
+/// Whether a version of the tenant key is left that can be used.
+pub async fn is_whole(target: For<'_>) -> Result<bool, MintError> {
+    let key = versions(target).await.map_err(MintError::key("read"))?;
+    Ok(key.present().is_some_and(|key| !key.versions.is_empty()))
+}
+
 pub(super) async fn versions(target: For<'_>) -> Result<Slot<TenantKey>, KeyError> {
     let Some(service) = target.service else {
         return Ok(Slot::Absent);

@@ -4,7 +4,8 @@
 //! `KeysDestroyed`, and one action for the shell. Invariants: never without the explicit field, nor while the tenant is
 //! protected, nor where other keys than the tenant's own encrypt its data; the grace counts from the record's own creation,
 //! which the API server dated; the DestructionRecord stands before the destruction; once something was destroyed there is no
-//! way back, and until then there always is; no key is made in the place of one that was destroyed.
+//! way back, and until then there always is; that nothing was destroyed is said only when no call that would do it can be under
+//! way any more; no key is made in the place of one that was destroyed.
 
 mod account;
 mod objection;
@@ -12,6 +13,7 @@ mod objection;
 use std::time::Duration;
 
 use freehold_crds::{DesiredState, OperationType, Phase, Tenant, TenantClassSpec, TenantOperationSpec};
+use jiff::{SignedDuration, Timestamp};
 
 use super::namespace::is_blocked;
 use crate::clock::soon;
@@ -24,6 +26,9 @@ use objection::{objection, tenant_key};
 
 pub const TOPIC: &str = "KeysDestroyed";
 const ACT: &str = "key-destruction";
+/// After this no call to the key service can be under way any more that was begun before: its client waits for 5 s, its
+/// server no longer, and a pass takes a minute at most.
+const SETTLES: SignedDuration = SignedDuration::from_mins(2);
 
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +41,14 @@ enum Step {
     Destroy,
     /// The DestructionRecord says that it was.
     Evidence,
+    /// Not on the way: a word was taken back when the provider may have been asked already.
+    CallOff,
 }
 
 impl operation::Step for Step {
     const ALL: &'static [(Self, &'static str)] = &[
+        // First, so that it comes after none.
+        (Self::CallOff, "CallOff"),
         (Self::Stop, "Stop"),
         (Self::Record, "Record"),
         (Self::Destroy, "Destroy"),
@@ -70,9 +79,9 @@ fn runs(input: &Input<'_>) -> bool {
 
 /// Whether a deletion has to wait for its end: not for one that can't come to its end, because the key is not there any more.
 pub fn holds_deletion(input: &Input<'_>) -> bool {
-    let at_destroy = |operation: &Operation| Step::of(operation) == Some(Step::Destroy);
+    let asked = |operation: &Operation| matches!(Step::of(operation), Some(Step::Destroy | Step::CallOff));
     let lost = tenant_key(input).is_err_and(|wait| wait.stalls);
-    runs(input) && !(lost && destruction(input).is_some_and(|(_, operation)| at_destroy(operation)))
+    runs(input) && !(lost && destruction(input).is_some_and(|(_, operation)| asked(operation)))
 }
 
 /// Whether its time has come and nothing stands against it: other acts on the keys are given up then, by who began them.
@@ -100,7 +109,10 @@ pub fn is_imminent(input: &Input<'_>, grace: Duration) -> bool {
 pub fn is_final(input: &Input<'_>) -> bool {
     let by_operation = destruction(input).is_some_and(|(_, operation)| match operation.status.phase {
         Phase::Succeeded => true,
-        Phase::Running => matches!(Step::of(operation), Some(Step::Destroy | Step::Evidence)),
+        Phase::Running => {
+            let step = Step::of(operation);
+            matches!(step, Some(Step::Destroy | Step::Evidence | Step::CallOff))
+        }
         Phase::Pending | Phase::Cancelled => false,
     });
     by_operation || account::of_the_destroyed(input).is_some()
@@ -117,9 +129,16 @@ pub fn epitaph(input: &Input<'_>) -> Option<String> {
     let record = account::name(input, (name, operation));
     let message = match account::destroyed_at(input, operation) {
         Some(at) => format!("the tenant key was destroyed on {at}: DestructionRecord {record} is to say so"),
-        None => format!("the tenant key is being destroyed ({name})"),
+        None => words(name, operation),
     };
     Some(message)
+}
+
+fn words(name: &str, operation: &Operation) -> String {
+    match Step::of(operation) {
+        Some(Step::CallOff) => format!("the destruction of the tenant key is being called off ({name})"),
+        _ => format!("the tenant key is being destroyed ({name})"),
+    }
 }
 
 /// One that comes to nothing, because the tenant is taken down.
@@ -136,6 +155,7 @@ pub fn plan(input: &Input<'_>, class: Option<&TenantClassSpec>) -> Outcome {
     }
     match destruction(input) {
         None if is_final(input) => tell_end(input, &mut outcome),
+        None if corrects(input, &mut outcome) => {}
         None if is_wished(input.tenant) => announce(input, class, &mut outcome),
         None => {}
         Some(operation) => match operation.1.status.phase {
@@ -149,6 +169,14 @@ pub fn plan(input: &Input<'_>, class: Option<&TenantClassSpec>) -> Outcome {
         outcome.wake_at(soon(input.now));
     }
     outcome
+}
+
+/// What was called off may have happened all the same.
+fn corrects(input: &Input<'_>, outcome: &mut Outcome) -> bool {
+    let key = tenant_key(input).ok().filter(|key| key.versions.is_empty());
+    let record = key.and_then(|key| account::corrected(input, key));
+    outcome.records.extend(record);
+    !outcome.records.is_empty()
 }
 
 fn is_wished(tenant: &Tenant) -> bool {
@@ -238,15 +266,31 @@ fn carry_on(input: &Input<'_>, class: Option<&TenantClassSpec>, operation: Named
     let withdrawn = !is_wished(input.tenant) || input.tenant.spec.deletion_protection;
     let key = tenant_key(input);
     // As long as a version is left, nothing was destroyed: the tenant key goes first, and as a whole.
-    let is_whole = || key.as_ref().is_ok_and(|key| !key.versions.is_empty());
-    if withdrawn && (matches!(step, Step::Stop | Step::Record) || (step == Step::Destroy && is_whole())) {
-        outcome.records.extend(account::called_off(input, operation));
-        outcome.records.push(cancel(operation, input.now, None));
-        return;
+    let is_gone = || key.as_ref().is_ok_and(|key| key.versions.is_empty());
+    match step {
+        Step::Stop | Step::Record if withdrawn => {
+            outcome
+                .records
+                .extend(account::called_off(input, operation, false));
+            outcome.records.push(cancel(operation, input.now, None));
+            return;
+        }
+        Step::Destroy if withdrawn && !is_gone() => {
+            // Nobody asks the provider from this step on; who did before may not have been heard yet.
+            let step = Step::CallOff.as_str();
+            let why = "it was called off when the key service may have been asked already".to_owned();
+            outcome.records.extend(account::unknown(input, operation));
+            let record = advance(operation, input.now, Some((step, why)), Some(step));
+            outcome.records.push(record);
+            return;
+        }
+        Step::CallOff => return call_off(input, operation, key, outcome),
+        _ => {}
     }
     let done = match step {
         Step::Stop => stopped(input, outcome),
         Step::Evidence => account::told(input, operation, outcome),
+        Step::CallOff => None,
         Step::Record | Step::Destroy => match key {
             Ok(key) if step == Step::Record => {
                 let grace = termination_grace(class);
@@ -265,8 +309,46 @@ fn carry_on(input: &Input<'_>, class: Option<&TenantClassSpec>, operation: Named
         outcome.records.push(advance(operation, input.now, over, next));
     }
     let message = outcome.waits.first().map(|wait| wait.message.clone());
-    let message = message.unwrap_or_else(|| format!("the tenant key is being destroyed ({name})"));
+    let message = message.unwrap_or_else(|| words(name, running));
     outcome.findings.push(under_way(message));
+}
+
+/// Over when the key service says, after everything that was asked before must have come to its end, what is left.
+fn call_off(input: &Input<'_>, operation: Named<'_>, key: Result<&TenantKey, Wait>, outcome: &mut Outcome) {
+    let (name, running) = operation;
+    let mut message = words(name, running);
+    let settled = settled(running);
+    match key {
+        // It was heard: there is no way back.
+        Ok(key) if key.versions.is_empty() => {
+            let step = Some(Step::Destroy.as_str());
+            outcome.records.push(advance(operation, input.now, None, step));
+        }
+        Ok(_) if settled <= input.now => {
+            outcome
+                .records
+                .extend(account::called_off(input, operation, true));
+            outcome.records.push(cancel(operation, input.now, None));
+        }
+        Ok(_) => {
+            outcome.wake_at(Some(settled));
+            message = format!("{message}: whether it was heard already is known at {settled}");
+        }
+        Err(wait) => {
+            message.clone_from(&wait.message);
+            outcome.waits.push(wait);
+        }
+    }
+    outcome
+        .findings
+        .push(Finding::new(TOPIC, false, "CallingOff", message));
+}
+
+/// When everything has come to its end that was asked of the key service before the destruction was called off.
+fn settled(operation: &Operation) -> Timestamp {
+    let mut evidence = operation.status.evidence.iter().rev();
+    let since = evidence.find(|evidence| evidence.step == Step::CallOff.as_str());
+    since.map_or(operation.created, |since| since.at.0) + SETTLES
 }
 
 /// What of the tenant runs: no volume may be staged anywhere, or a kernel has its key.

@@ -36,6 +36,9 @@ pub struct Cluster {
     operations: BTreeMap<String, Operation>,
     /// The next destruction of keys is cut off when the tenant key is gone and the wrapped data keys are not.
     pub cut_off: bool,
+    /// The next destruction of keys has no answer, and is heard when it `lands`.
+    pub late: bool,
+    under_way: bool,
 }
 
 /// What packets do.
@@ -66,6 +69,8 @@ impl Cluster {
             others: BTreeMap::new(),
             operations: BTreeMap::new(),
             cut_off: false,
+            late: false,
+            under_way: false,
         }
     }
 
@@ -152,6 +157,12 @@ impl Cluster {
             self.log.push("finalizer added".into());
         }
         for record in &plan.records {
+            if let Record::Destruction { only_if_whole, .. } = record
+                && *only_if_whole
+                && !self.key_is_whole()
+            {
+                return;
+            }
             if budget.spend() {
                 self.record(record);
             }
@@ -219,6 +230,7 @@ impl Cluster {
             Record::Destruction {
                 name,
                 resource_version: seen,
+                only_if_whole: _,
                 status,
             } => {
                 let mut objects = self.objects.iter_mut();
@@ -232,6 +244,11 @@ impl Cluster {
                 body["metadata"]["resourceVersion"] = resource_version.into();
             }
         }
+    }
+
+    fn key_is_whole(&self) -> bool {
+        let key = self.minted.keys.tenant.present();
+        key.is_some_and(|key| !key.versions.is_empty())
     }
 
     /// Whether another's claim stands where ours should.
@@ -434,7 +451,8 @@ impl Cluster {
             "a destruction that is not on record"
         );
         let mut records = self.objects.iter();
-        let record = records.find(|(id, _)| id.kind == Kind::DestructionRecord);
+        let record = records
+            .find(|(id, body)| id.kind == Kind::DestructionRecord && body["spec"]["operation"] == operation);
         let (_, record) = record.expect("a destruction without a record");
         let spec = &self.given.tenant.spec;
         let asked = spec.termination.as_ref().is_some_and(|asked| asked.destroy_keys);
@@ -456,6 +474,10 @@ impl Cluster {
                 keys.held = Some("it is not asked for any more".into());
                 return;
             }
+            if std::mem::take(&mut self.late) {
+                self.under_way = true;
+                return;
+            }
             key.versions.clear();
             key.destroyed_at = Some(self.given.now);
         }
@@ -465,6 +487,18 @@ impl Cluster {
         key.evidence = Some("removed".into());
         keys.data.clear();
         keys.held = None;
+    }
+
+    /// The key service hears a call that was late.
+    pub fn lands(&mut self) {
+        let now = self.given.now;
+        if std::mem::take(&mut self.under_way)
+            && let Slot::Present(key) = &mut self.minted.keys.tenant
+            && !key.versions.is_empty()
+        {
+            key.versions.clear();
+            key.destroyed_at = Some(now);
+        }
     }
 
     /// What is known of keys, for tests that take some away.

@@ -1,6 +1,6 @@
 //! The destruction of a tenant's keys, by the real key service: looked up right before, on record, once.
 
-use freehold_keys::{KeyError, KeyName, State};
+use freehold_keys::{Destroying, KeyError, KeyName, State};
 
 use super::*;
 
@@ -65,6 +65,21 @@ impl Shell {
         self.settle("acme").await;
         assert_eq!(self.destruction()["status"]["phase"], Value::Null);
         self.grace();
+    }
+
+    /// A destruction was called off long ago.
+    fn settled(&self) {
+        for path in self.paths_of("tenantoperations") {
+            let mut operation = self.double.object(&path).unwrap();
+            let evidence = operation.pointer_mut("/status/evidence");
+            for told in evidence.and_then(Value::as_array_mut).into_iter().flatten() {
+                if told["step"] == "CallOff" {
+                    told["at"] = "2020-01-01T00:00:00Z".into();
+                }
+            }
+            self.double.plant(&path, operation);
+            self.operation_watched(&path);
+        }
     }
 
     /// Passes until a step stands on record; gives what was asked meanwhile.
@@ -184,6 +199,11 @@ async fn a_word_taken_back_in_the_grace_or_before_the_last_step_keeps_the_keys()
             shell.pass().await;
             shell.controllers();
         }
+        shell.settled();
+        for _ in 0..6 {
+            shell.pass().await;
+            shell.controllers();
+        }
         assert!(is_whole(&service).await, "at {step}");
         assert!(shell.double.object(&secret(&volume)).is_some());
         assert_eq!(shell.destruction()["status"]["phase"], "Cancelled", "at {step}");
@@ -240,6 +260,51 @@ async fn what_the_destruction_depends_on_is_looked_up_right_before() {
         back(&shell);
         ends_well(&shell, &service).await;
     }
+}
+
+/// The store believes what it read before the call landed; the key service is asked before "called off" is written.
+#[tokio::test]
+async fn a_call_that_lands_while_it_is_called_off_is_found_before_the_record_says_so() {
+    let (shell, service, volume) = Shell::with_volume().await;
+    shell.due().await;
+    shell.until("Destroy").await;
+    withdraw(&shell);
+    shell.until("CallOff").await;
+    let name = KeyName::of_incarnation(LIFE).unwrap();
+    service.destroy(&name, Destroying::All).await.unwrap();
+    shell.settled();
+    for _ in 0..10 {
+        shell.pass().await;
+        shell.controllers();
+    }
+    assert_eq!(shell.record()["status"]["phase"], "Destroyed");
+    assert_eq!(shell.destruction()["status"]["phase"], "Succeeded");
+    assert!(shell.double.object(&secret(&volume)).is_none());
+    assert_eq!(shell.told("KeysDestroyed"), "True Destroyed");
+}
+
+#[tokio::test]
+async fn nothing_is_said_to_be_called_off_while_the_key_service_can_t_be_asked() {
+    let (shell, service, _) = Shell::with_volume().await;
+    shell.due().await;
+    shell.until("Destroy").await;
+    withdraw(&shell);
+    shell.until("CallOff").await;
+    shell.settled();
+    let shell = shell.asking(super::keys::gone());
+    for _ in 0..4 {
+        let _ = reconcile(shell.tenant(), shell.context.clone()).await;
+        shell.controllers();
+    }
+    assert_eq!(shell.record()["status"]["phase"], "Pending");
+    assert_eq!(shell.destruction()["status"]["step"], "CallOff");
+    let shell = shell.asking(service);
+    shell.context.store.distrust("acme");
+    for _ in 0..6 {
+        shell.pass().await;
+        shell.controllers();
+    }
+    assert_eq!(shell.record()["status"]["phase"], "Cancelled");
 }
 
 /// It is tried again, ever later.

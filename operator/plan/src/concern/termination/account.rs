@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use freehold_crds::{
     DestroyedDataKey, DestroyedVersion, DestructionPhase, DestructionRecordSpec, DestructionRecordStatus,
-    Elsewhere, Span,
+    Elsewhere, Phase, Span,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::{Named, Step};
+use crate::clock::stamp;
 use crate::input::{Input, Operation, Slot, TenantKey};
 use crate::kind::Kind;
 use crate::model::{incarnation, namespace};
@@ -197,6 +198,7 @@ pub fn told(input: &Input<'_>, operation: Named<'_>, outcome: &mut Outcome) -> O
     outcome.records.push(Record::Destruction {
         name,
         resource_version: seen.resource_version.clone(),
+        only_if_whole: false,
         status: DestructionRecordStatus {
             phase: DestructionPhase::Destroyed,
             destroyed_at: at.map(Time),
@@ -238,22 +240,39 @@ fn evidence(input: &Input<'_>, operation: &Operation) -> Vec<String> {
     lines
 }
 
-/// The record that this life's keys were destroyed, and when: it outlives the operation that did it.
+/// The record that this life's keys were destroyed, and when: it outlives the operation that did it. Not one that had been
+/// called off: what runs by then goes on for as long as it can, for nothing that is stopped could be started again.
 pub fn of_the_destroyed<'a>(input: &'a Input<'_>) -> Option<(&'a str, Timestamp)> {
-    let life = incarnation(input);
-    let mut objects = input.observed.objects.iter();
-    objects.find_map(|(id, seen)| match &seen.facts {
+    let mut records = of_this_life(input);
+    records.find_map(|(name, seen)| match &seen.facts {
         Facts::Destruction {
-            incarnation,
             destroyed_at: Some(at),
             ..
-        } if *incarnation == life => Some((id.name.as_str(), *at)),
+        } if !was_called_off(input, seen) => Some((name, *at)),
         _ => None,
     })
 }
 
-/// The account of a destruction that was called off, if there is a record.
-pub fn called_off(input: &Input<'_>, operation: Named<'_>) -> Option<Record> {
+fn of_this_life<'a>(input: &'a Input<'_>) -> impl Iterator<Item = (&'a str, &'a Seen)> {
+    let life = incarnation(input);
+    let objects = input.observed.objects.iter();
+    objects
+        .filter(move |(_, seen)| match &seen.facts {
+            Facts::Destruction { incarnation, .. } => *incarnation == life,
+            _ => false,
+        })
+        .map(|(id, seen)| (id.name.as_str(), seen))
+}
+
+fn was_called_off(input: &Input<'_>, seen: &Seen) -> bool {
+    let operation = seen.live["spec"]["operation"].as_str().unwrap_or_default();
+    let operation = input.observed.operations.get(operation);
+    operation.is_some_and(|operation| operation.status.phase == Phase::Cancelled)
+}
+
+/// The account of a destruction that was called off, if there is a record. `asked` when the provider may have been asked
+/// already: then it is told only if a version is left right before.
+pub fn called_off(input: &Input<'_>, operation: Named<'_>, asked: bool) -> Option<Record> {
     let seen = seen(input, operation)?;
     if matches!(seen.facts, Facts::Destruction { cancelled: true, .. }) {
         return None;
@@ -261,10 +280,70 @@ pub fn called_off(input: &Input<'_>, operation: Named<'_>) -> Option<Record> {
     Some(Record::Destruction {
         name: name(input, operation),
         resource_version: seen.resource_version.clone(),
+        only_if_whole: asked,
         status: DestructionRecordStatus {
             phase: DestructionPhase::Cancelled,
             evidence: vec!["it was called off, and no destruction had been seen".to_owned()],
             ..DestructionRecordStatus::default()
+        },
+    })
+}
+
+/// The account of one that was called off when the provider may have been asked already.
+pub fn unknown(input: &Input<'_>, operation: Named<'_>) -> Option<Record> {
+    let seen = seen(input, operation)?;
+    let evidence = format!(
+        "{} it was called off when the key service may have been asked already: whether the tenant key was destroyed is not \
+         known; look again in some minutes",
+        stamp(input.now)
+    );
+    Some(Record::Destruction {
+        name: name(input, operation),
+        resource_version: seen.resource_version.clone(),
+        only_if_whole: false,
+        status: DestructionRecordStatus {
+            evidence: vec![evidence],
+            ..DestructionRecordStatus::default()
+        },
+    })
+}
+
+/// The account of one that was called off, of a key of which the provider says by now that it was destroyed.
+pub fn corrected(input: &Input<'_>, key: &TenantKey) -> Option<Record> {
+    let at = key.destroyed_at?;
+    let told = |seen: &Seen| {
+        matches!(
+            &seen.facts,
+            Facts::Destruction {
+                destroyed_at: Some(_),
+                ..
+            }
+        )
+    };
+    if of_this_life(input).any(|(_, seen)| told(seen)) {
+        return None;
+    }
+    let cancelled = of_this_life(input)
+        .filter(|(_, seen)| matches!(seen.facts, Facts::Destruction { cancelled: true, .. }));
+    let asked_at = |seen: &Seen| -> Option<Timestamp> {
+        let at = seen.live["spec"]["requestedAt"].as_str()?;
+        at.parse().ok()
+    };
+    let (name, seen) = cancelled.max_by_key(|(_, seen)| asked_at(seen))?;
+    let evidence = format!(
+        "it was called off, and the tenant key was destroyed all the same, by a call that was late or by somebody else: at {at} \
+         by the provider, which lists {} versions, all of them destroyed",
+        key.last
+    );
+    Some(Record::Destruction {
+        name: name.to_owned(),
+        resource_version: seen.resource_version.clone(),
+        only_if_whole: false,
+        status: DestructionRecordStatus {
+            phase: DestructionPhase::Destroyed,
+            destroyed_at: Some(Time(at)),
+            elsewhere_until: until(seen, at).map(Time),
+            evidence: vec![evidence],
         },
     })
 }
