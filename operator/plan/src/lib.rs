@@ -61,7 +61,8 @@ pub fn plan(input: &Input<'_>) -> Plan {
     if deletion::is_released(input, delay) {
         return ending(input);
     }
-    let model = Model::read(input, class);
+    let known = taken.as_ref().map_or(Ok(()), class::Taken::known);
+    let model = known.and_then(|()| Model::read(input, class));
     let mut outcome = concern::namespace::plan(input);
     outcome.add(deletion::plan(input, delay));
     outcome.add(termination::plan(input, class));

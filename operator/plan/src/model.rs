@@ -14,7 +14,7 @@ use crate::concern::maintenance::{self, Hours};
 use crate::concern::termination;
 use crate::input::Input;
 use crate::kind::Kind;
-use crate::names::{NamespaceName, WorkloadName};
+use crate::names::{CLASS, NamespaceName, WorkloadName};
 use crate::seen::Facts;
 
 /// A tenant as it is to be.
@@ -89,6 +89,14 @@ pub struct Database<'a> {
 pub enum Invalid {
     #[error("the TenantClass {0} does not exist")]
     ClassNotFound(String),
+    #[error(
+        "the class as it was taken over can't be read (ConfigMap {namespace}/{CLASS}: {why}), so nothing is changed; {when}"
+    )]
+    ClassCopy {
+        namespace: String,
+        why: String,
+        when: String,
+    },
     #[error("the Release {0} does not exist")]
     ReleaseNotFound(String),
     #[error("the Release {release} has no strict semantic version: {error}")]
@@ -118,6 +126,7 @@ impl Invalid {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::ClassNotFound(_) => "ClassNotFound",
+            Self::ClassCopy { .. } => "ClassCopyDamaged",
             Self::ReleaseNotFound(_) => "ReleaseNotFound",
             Self::Version { .. } | Self::Web(_) | Self::Port { .. } | Self::Hook(_) => "InvalidRelease",
             Self::Lifetime(_) | Self::Cryptoperiod(_) => "InvalidClass",
@@ -131,6 +140,10 @@ impl Invalid {
     pub fn unblocked_by(&self) -> String {
         match self {
             Self::ClassNotFound(name) => format!("create the TenantClass {name}"),
+            Self::ClassCopy { namespace, .. } => format!(
+                "put back what was in the ConfigMap {namespace}/{CLASS}; or delete it, by which the class as it is now is taken \
+                 over at once"
+            ),
             Self::ReleaseNotFound(name) => {
                 format!("create the Release {name}, or name another in spec.release.name")
             }

@@ -2,9 +2,13 @@
 //!
 //! In: the class as it is, and the copy of it that stands in the tenant's namespace. Out: the class that holds for the
 //! tenant, and the differences in words. Invariant: a change of a class reaches a tenant in that tenant's window, or with
-//! its first installation; a class that is gone leaves the copy in force.
+//! its first installation; a class that is gone leaves the copy in force; a copy that can't be read is none of these, and
+//! nothing changes until a window opens, or until somebody puts it back or deletes it.
 
-use freehold_crds::TenantClassSpec;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use freehold_crds::{DELAY, GRACE, Span, TenantClassSpec};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
@@ -14,7 +18,7 @@ use super::maintenance::{self, Hours};
 use super::namespace::{Holder, holder};
 use crate::input::Input;
 use crate::kind::Kind;
-use crate::model::{self, namespace};
+use crate::model::{self, Invalid, namespace};
 use crate::names::{CLASS, DATABASE};
 use crate::object::Object;
 use crate::outcome::{Finding, Outcome, Wait};
@@ -32,6 +36,8 @@ pub struct Taken {
     written: Option<String>,
     /// What the class says now and the tenant has not taken over yet, in words, and why not yet.
     drift: Option<(Vec<String>, String)>,
+    /// Why it is not known what holds: then `spec` serves for nothing but its graces, which are the longest.
+    unknown: Option<Invalid>,
     /// When that changes.
     pub wake: Option<Timestamp>,
 }
@@ -43,21 +49,30 @@ impl Taken {
             spec: now.clone(),
             written: None,
             drift: None,
+            unknown: None,
             wake,
         }
+    }
+
+    /// Whether it is known at all what holds.
+    pub fn known(&self) -> Result<(), Invalid> {
+        self.unknown.clone().map_or(Ok(()), Err)
     }
 }
 
 /// Decides which class holds: the copy, or the one that it is taken over from.
 pub fn taken(input: &Input<'_>) -> Option<Taken> {
     let now = input.class.map(|class| &class.spec);
-    let Some((written, copy)) = copy(input) else {
-        return now.map(|now| Taken::anew(now, None));
+    let (written, copy) = match copy(input) {
+        None => return now.map(|now| Taken::anew(now, None)),
+        Some(Err(why)) => return now.map(|now| damaged(input, now, &why)),
+        Some(Ok(copy)) => copy,
     };
     let in_force = Taken {
         spec: copy,
         written: Some(written),
         drift: None,
+        unknown: None,
         wake: None,
     };
     let Some(now) = now.filter(|now| **now != in_force.spec) else {
@@ -71,33 +86,66 @@ pub fn taken(input: &Input<'_>) -> Option<Taken> {
             ..in_force
         });
     }
+    match opening(input, now) {
+        // As long as the copy is the old one.
+        Ok(until) => Some(Taken::anew(now, until)),
+        Err((why, wake)) => Some(Taken {
+            drift: Some((differences, why)),
+            wake,
+            ..in_force
+        }),
+    }
+}
+
+/// Whether the class as it is now may be taken over, and until when; else why not yet, and when that changes.
+fn opening(
+    input: &Input<'_>,
+    now: &TenantClassSpec,
+) -> Result<Option<Timestamp>, (String, Option<Timestamp>)> {
     // Where there is no database yet, nothing can be disturbed, and what keeps it from being made may be what was mended.
     let database = input
         .observed
         .get(Kind::Cluster, namespace(input.tenant).as_str(), DATABASE);
     if database.is_none() {
-        return Some(Taken::anew(now, None));
+        return Ok(None);
     }
     // The class's windows as they are now: a mistake in the old ones could never be mended otherwise.
     let own = input.tenant.spec.maintenance.as_ref();
     let windows = own.map_or(&now.maintenance.windows, |own| &own.windows);
-    let hours = maintenance::hours(windows, input.now);
-    let why = match &hours {
-        Ok(Hours::Open { until }) => {
-            // As long as the copy is the old one.
-            return Some(Taken::anew(now, Some(*until)));
-        }
+    match maintenance::hours(windows, input.now) {
+        Ok(Hours::Open { until }) => Ok(Some(until)),
         Ok(Hours::Shut { until: Some(until) }) => {
-            format!("it is taken over when the window opens at {until}")
+            let why = format!("it is taken over when the window opens at {until}");
+            Err((why, Some(until)))
         }
-        Ok(Hours::Shut { until: None }) => "no window for it opens in the next years".to_owned(),
-        Err(why) => format!("no window can be read: {why}"),
+        Ok(Hours::Shut { until: None }) => Err(("no window for it opens in the next years".to_owned(), None)),
+        Err(why) => Err((format!("no window can be read: {why}"), None)),
+    }
+}
+
+/// What held can't be read any more. It is not what the class says now, which may disturb the tenant, so that has to wait for a
+/// window like any other change; what runs stays as it is meanwhile.
+fn damaged(input: &Input<'_>, now: &TenantClassSpec, why: &str) -> Taken {
+    let (when, wake) = match (model::allowed(input.tenant, now), opening(input, now)) {
+        (Ok(()), Ok(until)) => return Taken::anew(now, until),
+        (Ok(()), Err(waits)) => waits,
+        (Err(why), _) => (format!("it does not fit this tenant: {why}"), None),
     };
-    Some(Taken {
-        drift: Some((differences, why)),
-        wake: hours.ok().and_then(Hours::until),
-        ..in_force
-    })
+    let mut spec = now.clone();
+    let longest = |range: &RangeInclusive<Duration>| Span(format!("{}s", range.end().as_secs()));
+    spec.deletion.delay = longest(&DELAY);
+    spec.deletion.termination_grace = longest(&GRACE);
+    Taken {
+        spec,
+        written: None,
+        drift: None,
+        unknown: Some(Invalid::ClassCopy {
+            namespace: namespace(input.tenant).as_str().to_owned(),
+            why: why.to_owned(),
+            when: format!("as for the class as it is now, {when}"),
+        }),
+        wake,
+    }
 }
 
 /// The copy, the finding about it, and the wait for a class that is gone.
@@ -144,15 +192,21 @@ pub fn plan(scene: Scene<'_>, taken: &Taken) -> Outcome {
     outcome
 }
 
-/// The copy in the tenant's namespace, as it is written and as it reads.
-fn copy(input: &Input<'_>) -> Option<(String, TenantClassSpec)> {
+/// The copy in the tenant's namespace, as it is written and as it reads; an error when it does not.
+fn copy(input: &Input<'_>) -> Option<Result<(String, TenantClassSpec), String>> {
     if !matches!(holder(input), Holder::Us | Holder::Adoptable) {
         return None;
     }
     let namespace = namespace(input.tenant);
     let seen = input.observed.get(Kind::ConfigMap, namespace.as_str(), CLASS)?;
-    let written = seen.live["data"][KEY].as_str()?;
-    Some((written.to_owned(), serde_json::from_str(written).ok()?))
+    let Some(written) = seen.live["data"][KEY].as_str() else {
+        return Some(Err(format!("it has no {KEY}")));
+    };
+    let read = serde_json::from_str(written);
+    Some(
+        read.map(|spec| (written.to_owned(), spec))
+            .map_err(|error| error.to_string()),
+    )
 }
 
 /// What differs, as `path: before -> after`.

@@ -1,7 +1,9 @@
 //! A class's change reaches a tenant in that tenant's window; and what a class doesn't allow is refused.
 
 use freehold_crds::{Maintenance, Window};
-use freehold_plan::Kind;
+use freehold_plan::names::CLASS;
+use freehold_plan::{Id, Kind};
+use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::cluster::Cluster;
@@ -83,6 +85,102 @@ fn a_class_that_is_gone_stays_in_force_and_drift_is_repaired_all_the_same() {
     assert!(says(&cluster, "Stalled").starts_with("True ClassNotFound"));
     assert!(says(&cluster, "Serving").starts_with("True"));
     silent(&mut cluster);
+}
+
+/// One whose class changed, and whose copy of it was damaged by hand.
+fn damaged() -> Cluster {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    let class = &mut cluster.given.class.as_mut().unwrap().spec;
+    class.quota.as_mut().unwrap().pods = Some(30);
+    class.deletion.delay = "1s".into();
+    set_copy(&mut cluster, &json!({"spec.json": "{"}));
+    cluster.log.clear();
+    cluster.settle();
+    cluster
+}
+
+fn set_copy(cluster: &mut Cluster, data: &serde_json::Value) -> serde_json::Value {
+    let id = copy(cluster);
+    let body = cluster.objects.get_mut(&id).unwrap();
+    std::mem::replace(&mut body["data"], data.clone())
+}
+
+fn copy(cluster: &Cluster) -> Id {
+    let mut ids = cluster.ids();
+    let found = ids.find(|id| id.kind == Kind::ConfigMap && id.name == CLASS);
+    found.unwrap().clone()
+}
+
+#[test]
+fn a_damaged_copy_lets_no_change_of_the_class_through_before_the_window() {
+    let mut cluster = damaged();
+    assert_eq!(cluster.log, Vec::<String>::new());
+    assert_eq!(pods(&cluster), 20);
+    assert!(says(&cluster, "Serving").starts_with("True"));
+    insta::assert_snapshot!(says(&cluster, "Ready"), @"False ClassCopyDamaged: the class as it was taken over can't be read (ConfigMap tenant-acme/class: EOF while parsing an object at line 1 column 1), so nothing is changed; as for the class as it is now, it is taken over when the window opens at 2027-01-16T02:00:00Z");
+    insta::assert_snapshot!(says(&cluster, "Stalled"), @"True ClassCopyDamaged: unblocked by: put back what was in the ConfigMap tenant-acme/class; or delete it, by which the class as it is now is taken over at once");
+    silent(&mut cluster);
+    cluster.given.now = "2027-01-16T02:00:00Z".parse().unwrap();
+    assert!(cluster.plan().wake > Some(cluster.given.now));
+    cluster.settle();
+    assert_eq!(pods(&cluster), 30);
+    assert!(says(&cluster, "UpToDate").starts_with("True"));
+    silent(&mut cluster);
+}
+
+#[test]
+fn a_damaged_copy_that_is_put_back_is_in_force_again() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    let kept = set_copy(&mut cluster, &json!({"other": "key"}));
+    cluster.settle();
+    assert!(says(&cluster, "Ready").starts_with("False ClassCopyDamaged"));
+    cluster
+        .given
+        .class
+        .as_mut()
+        .unwrap()
+        .spec
+        .quota
+        .as_mut()
+        .unwrap()
+        .pods = Some(30);
+    set_copy(&mut cluster, &kept);
+    cluster.settle();
+    assert_eq!(pods(&cluster), 20);
+    assert!(says(&cluster, "UpToDate").starts_with("False ClassDrift"));
+}
+
+/// The explicit word.
+#[test]
+fn a_damaged_copy_that_is_deleted_is_made_anew_from_the_class_as_it_is() {
+    let mut cluster = damaged();
+    let id = copy(&cluster);
+    cluster.lose(&id);
+    cluster.settle();
+    assert_eq!(pods(&cluster), 30);
+    assert!(says(&cluster, "UpToDate").starts_with("True"));
+    silent(&mut cluster);
+}
+
+/// What was in force can't be read, so the longest counts that any class may say.
+#[test]
+fn while_the_copy_is_damaged_no_shorter_grace_of_the_class_counts() {
+    let mut cluster = damaged();
+    cluster.given.tenant.spec.deletion_protection = false;
+    cluster.settle();
+    cluster.given.now += SignedDuration::from_hours(1);
+    cluster.delete();
+    cluster.settle();
+    assert!(!cluster.gone && ready_to_serve(&cluster));
+    cluster.given.now = "2027-01-16T02:00:00Z".parse().unwrap();
+    cluster.settle();
+    assert!(cluster.gone, "{:#?}", cluster.given.tenant.status);
+}
+
+fn ready_to_serve(cluster: &Cluster) -> bool {
+    says(cluster, "Serving").starts_with("True")
 }
 
 #[test]
