@@ -589,6 +589,15 @@ impl Cluster {
         panic!("no rest after 50 rounds:\n{}", self.log.join("\n"));
     }
 
+    /// Sleeps from wake-up to wake-up, and settles at each, as long as there is one before an instant.
+    pub fn live_until(&mut self, end: Timestamp, mut look: impl FnMut(&mut Self)) {
+        while let Some(wake) = self.plan().wake.filter(|wake| *wake < end) {
+            self.sleep_until(wake);
+            self.settle();
+            look(self);
+        }
+    }
+
     pub fn sleep_until(&mut self, then: Timestamp) {
         self.given.now = then;
     }

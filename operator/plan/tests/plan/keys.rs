@@ -142,11 +142,7 @@ fn the_tenant_key_is_rotated_when_its_cryptoperiod_is_over() {
     let mut cluster = settled();
     cluster.given.config.verification = None;
     let end = cluster.given.now + SignedDuration::from_hours(366 * 24);
-    while let Some(wake) = cluster.plan().wake.filter(|wake| *wake < end) {
-        cluster.sleep_until(wake);
-        cluster.settle();
-        assert!(ready(&cluster));
-    }
+    cluster.live_until(end, |cluster| assert!(ready(cluster)));
     let rotations: Vec<_> = cluster
         .operations()
         .filter(|operation| operation.spec.r#type == OperationType::TenantKeyRotation)

@@ -167,17 +167,12 @@ fn a_cryptoperiod_that_is_over_waits_for_a_window_and_a_wish_does_not() {
         .data_key_cryptoperiod = "24h".into();
     let begin = cluster.given.now;
     let end = begin + SignedDuration::from_hours(72);
-    let mut opened = Vec::new();
-    while let Some(wake) = cluster.plan().wake.filter(|wake| *wake < end) {
-        cluster.sleep_until(wake);
-        cluster.settle();
+    let mut opened: Vec<jiff::Timestamp> = Vec::new();
+    cluster.live_until(end, |cluster| {
         let records = cluster.operations();
-        let begun: Vec<_> = records
-            .filter(|operation| operation.spec.r#type == OperationType::DataKeyRotation)
-            .map(|operation| operation.created)
-            .collect();
-        opened = begun;
-    }
+        let begun = records.filter(|operation| operation.spec.r#type == OperationType::DataKeyRotation);
+        opened = begun.map(|operation| operation.created).collect();
+    });
     assert!(!opened.is_empty());
     for at in opened {
         let hour = at.to_zoned(jiff::tz::TimeZone::UTC).hour();
@@ -229,11 +224,9 @@ fn a_move_that_nobody_asked_for_and_that_finds_no_room_is_given_up_until_a_later
         .data_key_cryptoperiod = "24h".into();
     cluster.postgres.full = true;
     let end = cluster.given.now + SignedDuration::from_hours(6 * 24);
-    while let Some(wake) = cluster.plan().wake.filter(|wake| *wake < end) {
-        cluster.sleep_until(wake);
-        cluster.settle();
-        assert!(ready(&cluster), "{:#?}", cluster.given.tenant.status);
-    }
+    cluster.live_until(end, |cluster| {
+        assert!(ready(cluster), "{:#?}", cluster.given.tenant.status);
+    });
     let phases = rotations(&cluster);
     assert!((3..8).contains(&phases.len()), "{phases:?}");
     assert!(
@@ -281,10 +274,7 @@ fn a_volume_of_nobodys_instance_brings_no_move() {
         .keys
         .data_key_cryptoperiod = "48h".into();
     let end = cluster.given.now + SignedDuration::from_hours(5 * 24);
-    while let Some(wake) = cluster.plan().wake.filter(|wake| *wake < end) {
-        cluster.sleep_until(wake);
-        cluster.settle();
-    }
+    cluster.live_until(end, |_| {});
     let moves = rotations(&cluster).len();
     assert!(
         (1..=3).contains(&moves),

@@ -92,6 +92,15 @@ impl Shell {
         pod.is_some_and(|pod| pod["metadata"]["annotations"][MARK] == "true")
     }
 
+    /// Whether an operation is at a step.
+    fn is_at(&self, step: &str) -> bool {
+        let operations = self.context.store.observed("acme", Timestamp::now()).operations;
+        let mut steps = operations
+            .values()
+            .map(|operation| operation.status.step.as_deref());
+        steps.any(|found| found == Some(step))
+    }
+
     /// Passes and CloudNativePG's turns until something is so.
     async fn turns_until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         for _ in 0..40 {
@@ -140,14 +149,9 @@ async fn the_database_is_told_to_switch_over_and_then_to_remove_what_is_old() {
 async fn nothing_is_told_when_it_turns_out_that_the_database_switches_over_already() {
     let shell = Shell::on_keyed_volumes().await;
     shell.asks_for_new_data_keys("2027");
-    let switching = |shell: &Shell| {
-        let operations = shell.context.store.observed("acme", Timestamp::now()).operations;
-        let mut steps = operations
-            .values()
-            .map(|operation| operation.status.step.as_deref());
-        steps.any(|step| step == Some("SwitchOver"))
-    };
-    shell.turns_until("the step", switching).await;
+    shell
+        .turns_until("the step", |shell| shell.is_at("SwitchOver"))
+        .await;
     // The watch has not told it yet.
     let mut cluster = shell.double.object(DATABASE).unwrap();
     let before = cluster["status"]["currentPrimary"].clone();
@@ -168,14 +172,7 @@ async fn no_instance_is_removed_while_another_one_does_not_answer() {
     let shell = Shell::on_keyed_volumes().await;
     let old = shell.instances();
     shell.asks_for_new_data_keys("2027");
-    let retiring = |shell: &Shell| {
-        let operations = shell.context.store.observed("acme", Timestamp::now()).operations;
-        let mut steps = operations
-            .values()
-            .map(|operation| operation.status.step.as_deref());
-        steps.any(|step| step == Some("Retire"))
-    };
-    shell.turns_until("the step", retiring).await;
+    shell.turns_until("the step", |shell| shell.is_at("Retire")).await;
     assert!(old.iter().all(|old| !shell.is_marked(old)));
     // Of the new one neither the watch nor the status has told yet that its pod is gone.
     let fresh = shell
@@ -199,14 +196,7 @@ async fn an_instance_of_the_same_name_on_other_volumes_is_left_alone() {
     let shell = Shell::on_keyed_volumes().await;
     let old = shell.instances().remove(0);
     shell.asks_for_new_data_keys("2027");
-    let retiring = |shell: &Shell| {
-        let operations = shell.context.store.observed("acme", Timestamp::now()).operations;
-        let mut steps = operations
-            .values()
-            .map(|operation| operation.status.step.as_deref());
-        steps.any(|step| step == Some("Retire"))
-    };
-    shell.turns_until("the step", retiring).await;
+    shell.turns_until("the step", |shell| shell.is_at("Retire")).await;
     // It was replaced already, and the watch of the claims has yet to tell.
     let path = format!("{VOLUMES}{old}");
     let claim = shell.double.object(&path).unwrap();
