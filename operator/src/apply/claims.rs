@@ -9,7 +9,8 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 use tracing::info;
 
-use super::{Answer, LOOK_AGAIN, Pass, take_over_fields};
+use super::write::{Answer, take_over_fields};
+use super::{LOOK_AGAIN, Pass};
 use crate::cluster::{Refusal, api_of, refusal};
 
 /// A claim stands there: one that may be taken becomes known, so that the next pass applies onto it.

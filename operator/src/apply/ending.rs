@@ -7,7 +7,8 @@ use freehold_plan::{Action, Finalizer, Observed, Plan};
 use kube::ResourceExt;
 use tracing::warn;
 
-use super::{ApplyError, Pass, adopt, is_deleted, is_ours};
+use super::write::{adopt, is_ours};
+use super::{ApplyError, Pass, is_deleted};
 use crate::cluster::api_of;
 use crate::observe::is_held;
 use crate::store::namespace_of;

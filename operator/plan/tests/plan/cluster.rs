@@ -1,6 +1,9 @@
 //! A cluster in memory: creates that conflict, applies onto a uid, foreground deletes, and the controllers of others as
 //! pure ticks. Time is a number that the test moves.
 
+mod controllers;
+mod keys;
+
 use std::collections::BTreeMap;
 
 use freehold_crds::DeletionPolicy;
@@ -246,11 +249,6 @@ impl Cluster {
         }
     }
 
-    fn key_is_whole(&self) -> bool {
-        let key = self.minted.keys.tenant.present();
-        key.is_some_and(|key| !key.versions.is_empty())
-    }
-
     /// Whether another's claim stands where ours should.
     fn is_contested(&mut self, object: &Object) -> bool {
         let Some(other) = self.others.get(&object.id.name) else {
@@ -379,199 +377,6 @@ impl Cluster {
         }
     }
 
-    /// What the key service and the shell do with an action about keys.
-    fn key(&mut self, action: &Action) {
-        let now = self.given.now;
-        let keys = &mut self.minted.keys;
-        let current = keys.tenant.present().map(|key| key.last);
-        match action {
-            Action::MakeTenantKey if current.is_none() => {
-                keys.tenant = Slot::Present(TenantKey {
-                    versions: [(1, now)].into(),
-                    last: 1,
-                    ..TenantKey::default()
-                });
-            }
-            Action::MakeDataKey { volume } => {
-                let made = DataKey {
-                    version: current.expect("a data key without a tenant key"),
-                    created: now,
-                    held: false,
-                };
-                let there = keys.data.insert(volume.clone(), Slot::Present(made));
-                assert!(there.is_none(), "a key of {volume} was replaced");
-            }
-            Action::RotateTenantKey { from } if current == Some(*from) => {
-                if let Slot::Present(key) = &mut keys.tenant {
-                    key.last += 1;
-                    key.versions.insert(key.last, now);
-                }
-            }
-            Action::RewrapDataKeys { volumes } => {
-                for volume in volumes {
-                    if let Some(Slot::Present(key)) = keys.data.get_mut(volume) {
-                        key.version = current.unwrap();
-                    }
-                }
-            }
-            Action::DestroyVersions { versions } => {
-                for version in versions {
-                    let by = |slot: &Slot<DataKey>| slot.present().is_some_and(|key| key.version == *version);
-                    assert!(
-                        !keys.data.values().any(by),
-                        "version {version} wraps a data key still"
-                    );
-                    if let Slot::Present(key) = &mut keys.tenant {
-                        key.versions.remove(version);
-                    }
-                }
-            }
-            Action::ForgetDataKey { volume } => {
-                let is_there =
-                    |body: &Value| format!("pvc-{}", body["metadata"]["uid"].as_str().unwrap()) == *volume;
-                assert!(
-                    !self.objects.values().any(is_there),
-                    "the key of a volume that is there"
-                );
-                keys.data.remove(volume);
-            }
-            Action::ForgetKeys => *keys = Keys::default(),
-            Action::SwitchOver { to, .. } => self.postgres.switch_over(to),
-            Action::RetireInstance { instance, .. } => self.postgres.mark(instance),
-            _ => {}
-        }
-    }
-
-    /// What the shell looks up right before it lets the key service destroy a tenant key, and what comes of it.
-    fn destroy_keys(&mut self, operation: &str) {
-        let running = &self.operations[operation].status;
-        assert_eq!(
-            running.step.as_deref(),
-            Some("Destroy"),
-            "a destruction that is not on record"
-        );
-        let mut records = self.objects.iter();
-        let record = records
-            .find(|(id, body)| id.kind == Kind::DestructionRecord && body["spec"]["operation"] == operation);
-        let (_, record) = record.expect("a destruction without a record");
-        let spec = &self.given.tenant.spec;
-        let asked = spec.termination.as_ref().is_some_and(|asked| asked.destroy_keys);
-        let keys = &mut self.minted.keys;
-        let Slot::Present(key) = &mut keys.tenant else {
-            return;
-        };
-        if !key.versions.is_empty() {
-            assert_eq!(
-                record["spec"]["versions"].as_array().unwrap().len(),
-                key.versions.len()
-            );
-            let mut databases = self.objects.iter().filter(|(id, _)| id.kind == Kind::Cluster);
-            assert!(
-                databases.all(|(_, body)| body["status"]["readyInstances"] == 0),
-                "a database runs"
-            );
-            if !asked || spec.deletion_protection {
-                keys.held = Some("it is not asked for any more".into());
-                return;
-            }
-            if std::mem::take(&mut self.late) {
-                self.under_way = true;
-                return;
-            }
-            key.versions.clear();
-            key.destroyed_at = Some(self.given.now);
-        }
-        if std::mem::take(&mut self.cut_off) {
-            return;
-        }
-        key.evidence = Some("removed".into());
-        keys.data.clear();
-        keys.held = None;
-    }
-
-    /// The key service hears a call that was late.
-    pub fn lands(&mut self) {
-        let now = self.given.now;
-        if std::mem::take(&mut self.under_way)
-            && let Slot::Present(key) = &mut self.minted.keys.tenant
-            && !key.versions.is_empty()
-        {
-            key.versions.clear();
-            key.destroyed_at = Some(now);
-        }
-    }
-
-    /// What is known of keys, for tests that take some away.
-    pub fn keys(&mut self) -> &mut Keys {
-        &mut self.minted.keys
-    }
-
-    /// One step of everybody else's controllers. Gives whether anything changed.
-    pub fn tick(&mut self) -> bool {
-        let before = self.objects.clone();
-        self.databases();
-        let database_ready = self.objects.iter().any(|(id, body)| {
-            id.kind == Kind::Cluster && body["status"]["readyInstances"] == body["spec"]["instances"]
-        });
-        let migrated = self
-            .objects
-            .iter()
-            .any(|(id, body)| id.kind == Kind::Job && body["status"]["succeeded"] == 1);
-        let network = self.network;
-        let bodies = self.objects.iter().filter(|(id, _)| id.kind == Kind::Cluster);
-        let statuses: BTreeMap<Id, Value> = bodies
-            .map(|(id, body)| (id.clone(), self.database_status(body)))
-            .collect();
-        for (id, body) in &mut self.objects {
-            body["status"] = match id.kind {
-                Kind::Pod => pod(id, body, network),
-                Kind::Cluster => statuses[id].clone(),
-                Kind::Job if body["status"]["succeeded"] == 1 => json!({"succeeded": 1}),
-                Kind::Job if database_ready && self.broken_migration => {
-                    json!({"conditions": [{"type": "Failed", "status": "True", "message": "no such column"}]})
-                }
-                Kind::Job if database_ready => json!({"succeeded": 1}),
-                Kind::Deployment if migrated || body["status"]["availableReplicas"].is_number() => json!({
-                    "observedGeneration": body["metadata"]["generation"], "replicas": body["spec"]["replicas"],
-                    "updatedReplicas": body["spec"]["replicas"], "availableReplicas": body["spec"]["replicas"],
-                }),
-                Kind::Gateway => json!({"conditions": [
-                    {"type": "Programmed", "status": "True", "observedGeneration": body["metadata"]["generation"]},
-                ]}),
-                Kind::HttpRoute => {
-                    let generation = &body["metadata"]["generation"];
-                    json!({"parents": [{"conditions": [
-                        {"type": "Accepted", "status": "True", "observedGeneration": generation},
-                        {"type": "ResolvedRefs", "status": "True", "observedGeneration": generation},
-                    ]}]})
-                }
-                _ => continue,
-            };
-        }
-        self.collect();
-        before != self.objects
-    }
-
-    /// Objects that are ending are gone; with a namespace goes everything in it.
-    fn collect(&mut self) {
-        let ending = |body: &Value| body["metadata"]["deletionTimestamp"].is_string();
-        let namespaces: Vec<String> = self
-            .objects
-            .iter()
-            .filter(|(id, body)| id.kind == Kind::Namespace && ending(body))
-            .map(|(id, _)| id.name.clone())
-            .collect();
-        // A volume ends when its pod has.
-        self.objects.retain(|id, body| {
-            (!ending(body) || id.kind == Kind::Volume) && !namespaces.contains(&id.namespace)
-        });
-
-        if !namespaces.is_empty() {
-            self.minted.leaves.clear();
-            self.minted.owner = Slot::Absent;
-        }
-    }
-
     /// Somebody deletes an object by hand.
     pub fn lose(&mut self, id: &Id) {
         self.objects.remove(id);
@@ -601,31 +406,6 @@ impl Cluster {
     pub fn sleep_until(&mut self, then: Timestamp) {
         self.given.now = then;
     }
-}
-
-/// A probe tells what it reached.
-fn pod(id: &Id, body: &Value, network: Network) -> Value {
-    let free = id.name.starts_with("verify-control");
-    let reached = match network {
-        Network::Stuck => return json!({"phase": "Pending"}),
-        Network::Dead => false,
-        Network::Open => true,
-        Network::Enforced => free,
-    };
-    let args = body["spec"]["containers"][0]["args"].as_array().unwrap();
-    let targets = args.iter().filter_map(|arg| arg.as_str()?.split_once('='));
-    // The database's pods may reach the API server.
-    let told = |what: &str| {
-        reached
-            || (network == Network::Enforced
-                && id.name.starts_with("verify-database")
-                && what == "the API server")
-    };
-    let told: Vec<Value> = targets
-        .map(|(what, _)| json!({"target": what, "reached": told(what)}))
-        .collect();
-    let message = Value::from(told).to_string();
-    json!({"phase": "Succeeded", "containerStatuses": [{"state": {"terminated": {"message": message}}}]})
 }
 
 struct Budget {

@@ -1,0 +1,96 @@
+//! Everybody else's controllers, as pure ticks.
+
+use super::*;
+
+impl Cluster {
+    /// One step of everybody else's controllers. Gives whether anything changed.
+    pub fn tick(&mut self) -> bool {
+        let before = self.objects.clone();
+        self.databases();
+        let database_ready = self.objects.iter().any(|(id, body)| {
+            id.kind == Kind::Cluster && body["status"]["readyInstances"] == body["spec"]["instances"]
+        });
+        let migrated = self
+            .objects
+            .iter()
+            .any(|(id, body)| id.kind == Kind::Job && body["status"]["succeeded"] == 1);
+        let network = self.network;
+        let bodies = self.objects.iter().filter(|(id, _)| id.kind == Kind::Cluster);
+        let statuses: BTreeMap<Id, Value> = bodies
+            .map(|(id, body)| (id.clone(), self.database_status(body)))
+            .collect();
+        for (id, body) in &mut self.objects {
+            body["status"] = match id.kind {
+                Kind::Pod => pod(id, body, network),
+                Kind::Cluster => statuses[id].clone(),
+                Kind::Job if body["status"]["succeeded"] == 1 => json!({"succeeded": 1}),
+                Kind::Job if database_ready && self.broken_migration => {
+                    json!({"conditions": [{"type": "Failed", "status": "True", "message": "no such column"}]})
+                }
+                Kind::Job if database_ready => json!({"succeeded": 1}),
+                Kind::Deployment if migrated || body["status"]["availableReplicas"].is_number() => json!({
+                    "observedGeneration": body["metadata"]["generation"], "replicas": body["spec"]["replicas"],
+                    "updatedReplicas": body["spec"]["replicas"], "availableReplicas": body["spec"]["replicas"],
+                }),
+                Kind::Gateway => json!({"conditions": [
+                    {"type": "Programmed", "status": "True", "observedGeneration": body["metadata"]["generation"]},
+                ]}),
+                Kind::HttpRoute => {
+                    let generation = &body["metadata"]["generation"];
+                    json!({"parents": [{"conditions": [
+                        {"type": "Accepted", "status": "True", "observedGeneration": generation},
+                        {"type": "ResolvedRefs", "status": "True", "observedGeneration": generation},
+                    ]}]})
+                }
+                _ => continue,
+            };
+        }
+        self.collect();
+        before != self.objects
+    }
+
+    /// Objects that are ending are gone; with a namespace goes everything in it.
+    fn collect(&mut self) {
+        let ending = |body: &Value| body["metadata"]["deletionTimestamp"].is_string();
+        let namespaces: Vec<String> = self
+            .objects
+            .iter()
+            .filter(|(id, body)| id.kind == Kind::Namespace && ending(body))
+            .map(|(id, _)| id.name.clone())
+            .collect();
+        // A volume ends when its pod has.
+        self.objects.retain(|id, body| {
+            (!ending(body) || id.kind == Kind::Volume) && !namespaces.contains(&id.namespace)
+        });
+
+        if !namespaces.is_empty() {
+            self.minted.leaves.clear();
+            self.minted.owner = Slot::Absent;
+        }
+    }
+}
+
+/// A probe tells what it reached.
+fn pod(id: &Id, body: &Value, network: Network) -> Value {
+    let free = id.name.starts_with("verify-control");
+    let reached = match network {
+        Network::Stuck => return json!({"phase": "Pending"}),
+        Network::Dead => false,
+        Network::Open => true,
+        Network::Enforced => free,
+    };
+    let args = body["spec"]["containers"][0]["args"].as_array().unwrap();
+    let targets = args.iter().filter_map(|arg| arg.as_str()?.split_once('='));
+    // The database's pods may reach the API server.
+    let told = |what: &str| {
+        reached
+            || (network == Network::Enforced
+                && id.name.starts_with("verify-database")
+                && what == "the API server")
+    };
+    let told: Vec<Value> = targets
+        .map(|(what, _)| json!({"target": what, "reached": told(what)}))
+        .collect();
+    let message = Value::from(told).to_string();
+    json!({"phase": "Succeeded", "containerStatuses": [{"state": {"terminated": {"message": message}}}]})
+}
