@@ -245,7 +245,7 @@ fn while_the_schema_is_old_nothing_of_the_old_version_is_touched() {
     insta::assert_snapshot!(cluster.log.join("\n"), @r#"
     apply NetworkPolicy tenant-acme/web
     create ServiceAccount tenant-acme/server
-    MintCertificate { leaf: Application, namespace: "tenant-acme", dns_names: ["server.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
+    MintCertificate { leaf: Application, namespace: "tenant-acme", dns_names: ["api.tenant-acme.svc.cluster.local", "server.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
     create Service tenant-acme/server
     create Job tenant-acme/migrate-1-2-0-7b279c380e
     delete Job tenant-acme/migrate-1-0-0-955a424b87
