@@ -12,7 +12,7 @@ use crate::lab::steps::{self, shown};
 use crate::lab::up::{self, Made, made};
 use crate::lab::{Lab, net, preflight};
 use crate::probe::{self, Target};
-use crate::{install, kube};
+use crate::{install, kube, tls};
 
 const TENANTS: [&str; 2] = ["acme", "globex"];
 
@@ -32,6 +32,7 @@ pub fn run(lab: &Lab) -> Result<()> {
     println!();
     isolation(lab, &postgresql)?;
     verified(lab)?;
+    tls::show(lab, TENANTS[0])?;
     rotated(lab, TENANTS[0])?;
     reencrypted(lab, TENANTS[0])?;
     refusals(lab)?;

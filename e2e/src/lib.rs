@@ -12,4 +12,5 @@ pub mod probe;
 pub mod raw;
 pub mod scale;
 pub mod suite;
+pub mod tls;
 pub mod tools;

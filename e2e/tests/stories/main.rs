@@ -23,3 +23,4 @@ mod stage;
 mod storage;
 mod suspension;
 mod timing;
+mod tls;

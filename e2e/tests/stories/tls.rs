@@ -1,0 +1,149 @@
+//! Every connection of a tenant is encrypted and verified: at the gateway, to the web tier, to the application tier, to the
+//! database.
+
+use freehold_e2e::kube;
+use freehold_e2e::tls::{self, End};
+
+use crate::stage::{MINUTE, lab, namespace, wait_ready};
+
+const TENANT: &str = "acme";
+const OTHER: &str = "globex";
+
+fn roots(tenant: &str) -> String {
+    kube::secret(lab(), &namespace(tenant), "web-tls", "ca.crt").unwrap()
+}
+
+fn ends(tenant: &str) -> Vec<End> {
+    wait_ready(tenant, MINUTE);
+    let ends = tls::ends(lab(), tenant).unwrap();
+    assert_eq!(ends.len(), 4);
+    ends
+}
+
+#[test]
+fn each_end_of_a_connection_shows_its_name_and_takes_no_suite_but_those_of_aes_256() {
+    let roots = roots(TENANT);
+    for end in ends(TENANT) {
+        let try_with = |offer: &[&str]| tls::handshake(lab(), &end, &roots, offer).unwrap();
+        let agreed = try_with(&[]).unwrap_or_else(|| panic!("{}: no handshake", end.name));
+        assert!(agreed.is_verified(), "{}: {}", end.name, agreed.verified);
+        assert!(
+            agreed.suite.contains("AES_256_GCM") || agreed.suite.contains("AES256-GCM"),
+            "{}: {}",
+            end.name,
+            agreed.suite
+        );
+        println!("{}: {}", end.name, agreed.suite);
+        for weak in [
+            ["-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256"].as_slice(),
+            &["-tls1_3", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"],
+            &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"],
+            &["-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305"],
+            &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"],
+        ] {
+            assert_eq!(try_with(weak), None, "{} takes {weak:?}", end.name);
+        }
+        // Without the tenant's own roots it is nobody.
+        let stranger = tls::handshake(lab(), &end, &self::roots(OTHER), &[]).unwrap();
+        assert!(
+            stranger.is_none_or(|agreed| !agreed.is_verified()),
+            "{}",
+            end.name
+        );
+    }
+}
+
+#[test]
+fn nothing_is_answered_in_the_clear() {
+    let ends = ends(TENANT);
+    for end in ends
+        .iter()
+        .filter(|end| ["web", "application"].contains(&end.name))
+    {
+        for path in ["/", "/api/about", "/healthz", "/version"] {
+            let url = format!("http://{}{path}", end.host);
+            let answer = tls::ask(lab(), &url, end, &[]).unwrap();
+            assert_eq!(answer, "000", "{}{path}", end.name);
+        }
+    }
+    // Plain HTTP at the gateway is sent on, and serves nothing.
+    let plain = kube::get(lab(), &["-n", "traefik", "service", "traefik"]).unwrap();
+    let gateway = End {
+        address: format!("{}:8000", plain["spec"]["clusterIP"].as_str().unwrap()),
+        ..ends[0].clone()
+    };
+    let url = format!("http://{}/boards?a=b", gateway.host);
+    let answer = tls::ask(lab(), &url, &gateway, &[]).unwrap();
+    assert_eq!(answer, format!("301 https://{}:8443/boards?a=b", gateway.host));
+
+    let database = &ends[3];
+    let (address, port) = database.address.rsplit_once(':').unwrap();
+    let namespace = namespace(TENANT);
+    let password = kube::secret(lab(), &namespace, "db-app", "password").unwrap();
+    let connect = |more: &str| {
+        let conninfo = format!(
+            "host={} hostaddr={address} port={port} user=app dbname=app {more}",
+            database.host
+        );
+        tls::psql(lab(), &conninfo, &password).unwrap()
+    };
+    let refused = connect("sslmode=disable").unwrap_err();
+    assert!(refused.contains("pg_hba.conf rejects connection"), "{refused}");
+    let trust = tls::file(lab(), "acme-roots", &roots(TENANT)).unwrap();
+    let trust = format!("sslmode=verify-full sslrootcert={}", trust.display());
+    assert_eq!(connect(&trust).as_deref(), Ok("1"));
+    let other = tls::file(lab(), "globex-roots", &roots(OTHER)).unwrap();
+    let refused = connect(&format!("sslmode=verify-full sslrootcert={}", other.display())).unwrap_err();
+    assert!(refused.contains("certificate verify failed"), "{refused}");
+}
+
+#[test]
+fn a_certificate_of_one_tenant_is_refused_by_another_at_every_tier() {
+    let ends = ends(TENANT);
+    let own = roots(TENANT);
+    let trust = tls::file(lab(), "acme-roots", &own).unwrap();
+    let (own_namespace, other_namespace) = (namespace(TENANT), namespace(OTHER));
+    let api = &ends[2];
+    let url = format!("https://{}/api/about", api.host);
+    let ask = |identity: Option<(&str, &str)>| {
+        let mut more = vec!["--cacert".to_owned(), trust.display().to_string()];
+        if let Some((namespace, secret)) = identity {
+            let [certificate, key, _] = tls::identity(lab(), namespace, secret).unwrap();
+            more.extend(["--cert".to_owned(), certificate.display().to_string()]);
+            more.extend(["--key".to_owned(), key.display().to_string()]);
+        }
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        tls::ask(lab(), &url, api, &more).unwrap()
+    };
+    assert_eq!(ask(Some((&own_namespace, "web-tls"))), "200");
+    assert_eq!(ask(None), "403", "the application tier asks who is there");
+    assert_eq!(ask(Some((&other_namespace, "web-tls"))), "000");
+
+    // To the gateway and to the web tier the other tenant's authority vouches for nobody here.
+    for end in &ends[..2] {
+        let agreed = tls::handshake(lab(), end, &roots(OTHER), &[]).unwrap();
+        assert!(agreed.is_none_or(|agreed| !agreed.is_verified()), "{}", end.name);
+    }
+
+    // A replica of the other tenant's database is none of this one's.
+    let database = &ends[3];
+    let (address, port) = database.address.rsplit_once(':').unwrap();
+    let replica = |namespace: &str| {
+        let [certificate, key, _] = tls::identity(lab(), namespace, "replication-tls").unwrap();
+        let conninfo = format!(
+            "host={} hostaddr={address} port={port} user=streaming_replica dbname=postgres sslmode=verify-full \
+             sslrootcert={} sslcert={} sslkey={}",
+            database.host,
+            trust.display(),
+            certificate.display(),
+            key.display()
+        );
+        tls::psql(lab(), &conninfo, "").unwrap()
+    };
+    assert_eq!(replica(&own_namespace).as_deref(), Ok("1"));
+    let refused = replica(&other_namespace).unwrap_err();
+    assert!(
+        refused.contains("unknown ca") || refused.contains("connection"),
+        "{refused}"
+    );
+}
