@@ -11,10 +11,9 @@ fn hostnames(tenant: &str) -> Vec<String> {
         return Vec::new();
     };
     let listeners = gateway["spec"]["listeners"].as_array().unwrap();
-    listeners
-        .iter()
-        .map(|l| l["hostname"].as_str().unwrap().to_string())
-        .collect()
+    // The one for plain HTTP names none.
+    let named = listeners.iter().filter_map(|l| l["hostname"].as_str());
+    named.map(str::to_string).collect()
 }
 
 fn blocked(tenant: &str) -> Value {
