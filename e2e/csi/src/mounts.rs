@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -64,13 +65,20 @@ pub fn bind(folder: &Path, at: &Path, readonly: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How long a mount that is in use is waited for: a program that this process is just starting for another volume holds, until it
+/// runs, every file that was open here.
+const PATIENCE: Duration = Duration::from_secs(1);
+const STEP: Duration = Duration::from_millis(20);
+
 /// Takes away everything that is mounted at a path, which may be nothing.
 pub fn unmount(at: &Path) -> Result<(), Failure> {
     let path = resolved(at);
+    let begin = Instant::now();
     while self::at(&path)?.is_some() {
         match rustix::mount::unmount(&path, UnmountFlags::NOFOLLOW) {
             // Somebody else was quicker.
             Ok(()) | Err(Errno::INVAL) => {}
+            Err(Errno::BUSY) if begin.elapsed() < PATIENCE => std::thread::sleep(STEP),
             Err(error) => return Err(Failure::io(format!("unmount {}", path.display()))(error)),
         }
     }

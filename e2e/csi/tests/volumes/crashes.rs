@@ -133,6 +133,25 @@ async fn a_driver_that_is_killed_at_any_time_is_finished_by_the_next() {
 }
 
 #[tokio::test]
+async fn a_volume_that_is_in_use_for_a_moment_is_unmounted_all_the_same_and_one_that_stays_so_is_not() {
+    let bench = Bench::new();
+    let node = bench.node("n1");
+    node.create("v", "fscrypt").await;
+    node.stage("v", bench.secret("v", 1)).await.unwrap();
+    let folder = node.publish("v", "a").await.unwrap();
+    let file = fs::File::create(folder.join("x")).unwrap();
+    let error = node.unpublish("v", "a").await.unwrap_err();
+    assert!(error.message().contains("busy"), "{error}");
+    let holder = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        drop(file);
+    });
+    node.unpublish("v", "a").await.unwrap();
+    holder.join().unwrap();
+    node.unstage("v").await.unwrap();
+}
+
+#[tokio::test]
 async fn states_that_a_kill_can_leave_are_finished() {
     let bench = Bench::new();
     let node = bench.node("n1");

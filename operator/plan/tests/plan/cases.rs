@@ -97,7 +97,7 @@ fn a_release_that_is_gone_leaves_what_serves_as_it_is() {
     Serving=True Serving: users are served
     UpToDate=False ReleaseNotFound: the Release board-1.0.0 does not exist
     blocked by ReleaseNotFound; create the Release board-1.0.0, or name another in spec.release.name
-    wake 2027-01-19T15:53:55Z
+    wake 2027-01-16T05:30:00Z
     "#);
 }
 

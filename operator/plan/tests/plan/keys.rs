@@ -236,7 +236,7 @@ fn storage_that_does_not_encrypt_is_refused_unless_that_is_spelled_out() {
     Serving=False NoPods: a tier has no pod that can answer
     UpToDate=False StorageNotEncrypted: the StorageClass local-path of rancher.io/local-path does not encrypt, as far as Freehold can tell
     blocked by StorageNotEncrypted; take a StorageClass of a driver that docs/guide/keys.md lists; or name another StorageClass in spec.database.storageClassName of the TenantClass; or, if the data may lie in the clear, set allowUnencrypted there
-    wake 2027-01-19T15:53:55Z
+    wake 2027-01-16T05:30:00Z
     "#);
     cluster
         .given
