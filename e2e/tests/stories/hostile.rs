@@ -8,7 +8,9 @@ use freehold_e2e::kube;
 use freehold_e2e::lab::cel::cel_cost;
 use serde_json::{Value, json};
 
-use crate::stage::{Guest, MINUTE, change, lab, namespace, tenant_manifest, wait_ready};
+use crate::stage::{
+    Guest, MINUTE, change, lab, namespace, operator_away, operator_back, tenant_manifest, wait_ready,
+};
 
 /// Objects that somebody put under the names that a tenant will need, before it does.
 #[test]
@@ -16,22 +18,7 @@ fn objects_planted_under_our_names_are_named_and_left_alone() {
     let guest = Guest::ready("planted", 1);
     let namespace = namespace(guest.0);
     // The class copy stands in for all: deleted, and put back by somebody else under the same name.
-    kube::kubectl(
-        lab(),
-        &[
-            "-n",
-            "freehold-system",
-            "scale",
-            "deployment",
-            "freehold",
-            "--replicas=0",
-        ],
-    )
-    .unwrap();
-    kube::until("the operator to be gone", MINUTE, || {
-        Ok(kube::processes("freehold", "run").is_empty().then_some(()))
-    })
-    .unwrap();
+    operator_away();
     let names = [("serviceaccount", "hooks"), ("networkpolicy", "worker")];
     let mut uids = BTreeMap::new();
     for (kind, name) in names {
@@ -47,18 +34,7 @@ fn objects_planted_under_our_names_are_named_and_left_alone() {
         let planted = kube::get(lab(), &["-n", &namespace, kind, name]).unwrap();
         uids.insert(name, planted["metadata"]["uid"].clone());
     }
-    kube::kubectl(
-        lab(),
-        &[
-            "-n",
-            "freehold-system",
-            "scale",
-            "deployment",
-            "freehold",
-            "--replicas=2",
-        ],
-    )
-    .unwrap();
+    operator_back();
     let object = kube::wait_condition(lab(), &["tenant", guest.0], "Stalled", "True", MINUTE).unwrap();
     assert_eq!(object["status"]["blockers"][0]["reason"], "ObjectNotOurs");
     assert_eq!(kube::condition(&object, "Serving"), "True");

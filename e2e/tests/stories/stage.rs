@@ -118,6 +118,32 @@ pub fn unprotect(tenant: &str, policy: &str) -> anyhow::Result<()> {
     kube::kubectl(lab(), &["patch", "tenant", tenant, "--type=merge", "-p", &patch]).map(drop)
 }
 
+/// Stops the operator, and waits until none of it runs.
+pub fn operator_away() {
+    scale_operator("--replicas=0");
+    kube::until("the operator to be gone", MINUTE, || {
+        Ok(kube::processes("freehold", "run").is_empty().then_some(()))
+    })
+    .unwrap();
+}
+
+/// Starts it again.
+pub fn operator_back() {
+    scale_operator("--replicas=2");
+}
+
+fn scale_operator(replicas: &str) {
+    let args = [
+        "-n",
+        install::NAMESPACE,
+        "scale",
+        "deployment",
+        "freehold",
+        replicas,
+    ];
+    kube::kubectl(lab(), &args).unwrap();
+}
+
 /// Changes a tenant's spec.
 pub fn change(tenant: &str, spec: &Value) {
     let patch = json!({"spec": spec}).to_string();
