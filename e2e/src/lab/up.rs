@@ -1,6 +1,7 @@
 //! `up` and `down`: the graph of everything between a fresh machine and a cluster that is ready.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -190,10 +191,16 @@ fn start(lab: &Lab, nodes: u8, images: &Made) -> Result<Outcome> {
         parts::configure(lab, *node, &pause.reference)?;
     }
     // The supervisor runs from a copy: a build must be able to replace this program.
-    let _ = fs::remove_file(lab.bin("lab"));
-    fs::copy(std::env::current_exe()?, lab.bin("lab"))?;
+    copy_this_program(&lab.bin("lab"))?;
     host::spawn(lab, nodes)?;
     Ok(Outcome::Done)
+}
+
+/// By the kernel's link and not by its path, for a build may have replaced this program since it started.
+fn copy_this_program(to: &Path) -> Result<()> {
+    let _ = fs::remove_file(to);
+    fs::copy("/proc/self/exe", to).with_context(|| format!("copy this program to {}", to.display()))?;
+    Ok(())
 }
 
 /// Deletes the state of the last cluster; builds and images stay.
@@ -337,4 +344,38 @@ pub fn exec_kubectl(lab: &Lab, args: &[String]) -> Result<()> {
         .args(args)
         .exec()
         .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Set in the process that the test starts: its program is deleted by then.
+    const TO: &str = "FREEHOLD_TEST_COPY_TO";
+
+    #[test]
+    fn a_program_that_was_replaced_while_it_ran_is_copied_all_the_same() {
+        let this = std::env::current_exe().unwrap();
+        if let Some(to) = std::env::var_os(TO) {
+            fs::remove_file(&this).unwrap();
+            return copy_this_program(Path::new(&to)).unwrap();
+        }
+        let folder = std::env::temp_dir().join(format!("copy-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (running, copy) = (folder.join("running"), folder.join("copy"));
+        fs::copy(&this, &running).unwrap();
+        let test = "lab::up::tests::a_program_that_was_replaced_while_it_ran_is_copied_all_the_same";
+        let status = Command::new(&running)
+            .args(["--exact", test])
+            .env(TO, &copy)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        assert!(!running.exists());
+        assert_eq!(
+            fs::metadata(copy).unwrap().len(),
+            fs::metadata(&this).unwrap().len()
+        );
+        fs::remove_dir_all(folder).unwrap();
+    }
 }
