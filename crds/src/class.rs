@@ -14,7 +14,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::Edition;
-pub use certificates::{Certificates, LIFETIME};
+pub use certificates::{AUTHORITY_LIFETIME, Certificates, LIFETIME, OVERLAP};
 pub use database::ClassDatabase;
 pub use deletion::{ClassDeletion, DELAY, GRACE};
 pub use egress::ClassEgress;

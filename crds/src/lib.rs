@@ -24,9 +24,9 @@ pub mod yaml;
 
 pub use claim::{ClaimState, HostnameClaim, HostnameClaimSpec};
 pub use class::{
-    CRYPTOPERIOD, Certificates, ClassDatabase, ClassDeletion, ClassEgress, ClassKeys, ClassMaintenance,
-    DELAY, Effect, GRACE, Gateway, LIFETIME, LimitDefaults, OPEN, Operator, Placement, Quota, TenantClass,
-    TenantClassSpec, Toleration, Window,
+    AUTHORITY_LIFETIME, CRYPTOPERIOD, Certificates, ClassDatabase, ClassDeletion, ClassEgress, ClassKeys,
+    ClassMaintenance, DELAY, Effect, GRACE, Gateway, LIFETIME, LimitDefaults, OPEN, OVERLAP, Operator,
+    Placement, Quota, TenantClass, TenantClassSpec, Toleration, Window,
 };
 pub use destruction::{
     DestroyedDataKey, DestroyedVersion, DestructionPhase, DestructionRecord, DestructionRecordSpec,
@@ -35,8 +35,8 @@ pub use destruction::{
 pub use duration::Span;
 pub use generated::{GeneratedFile, generated_files};
 pub use operation::{
-    DeletionOperation, Evidence, OperationType, Phase, ReencryptionOperation, RotationOperation,
-    RotationReason, TenantOperation, TenantOperationSpec, TenantOperationStatus,
+    AuthorityOperation, DeletionOperation, Evidence, OperationType, Phase, ReencryptionOperation,
+    RotationOperation, RotationReason, TenantOperation, TenantOperationSpec, TenantOperationStatus,
 };
 pub use quantity::{Amount, Quantity, Resources};
 pub use release::{Component, Hook, Hooks, Release, ReleaseSpec, Tier};
@@ -45,11 +45,11 @@ pub use settings::{
     TenantSettings,
 };
 pub use tenant::{
-    Adoption, Blocker, CertificateStatus, ComponentStatus, DataKeyStatus, DeletionPolicy, DesiredState,
-    Edition, EgressPort, EgressRule, Environment, Groups, KeyScope, KeyVersionStatus, KeysStatus,
-    Maintenance, OperationStatus, Owner, PasswordPolicy, Protocol, ReleaseReference, Saml, SessionPolicy,
-    Sso, Support, SupportConsent, Tenant, TenantDatabase, TenantKeyStatus, TenantKeys, TenantSpec,
-    TenantStatus, Termination,
+    Adoption, AuthorityStatus, Blocker, CertificateStatus, ComponentStatus, DataKeyStatus, DeletionPolicy,
+    DesiredState, Edition, EgressPort, EgressRule, Environment, Groups, KeyScope, KeyVersionStatus,
+    KeysStatus, Maintenance, OperationStatus, Owner, PasswordPolicy, Protocol, ReleaseReference, Saml,
+    SessionPolicy, Sso, Support, SupportConsent, Tenant, TenantCertificates, TenantDatabase, TenantKeyStatus,
+    TenantKeys, TenantSpec, TenantStatus, Termination,
 };
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

@@ -36,6 +36,8 @@ use crate::DeletionPolicy;
         .message("an operation of type Deletion needs spec.deletion"),
     validation = Rule::new("self.type != 'TenantKeyRotation' || has(self.rotation)")
         .message("an operation of type TenantKeyRotation needs spec.rotation"),
+    validation = Rule::new("self.type != 'AuthorityRotation' || has(self.authority)")
+        .message("an operation of type AuthorityRotation needs spec.authority"),
     validation = Rule::new("self.type != 'DataKeyRotation' || has(self.reencryption)")
         .message("an operation of type DataKeyRotation needs spec.reencryption")
 )]
@@ -67,6 +69,10 @@ pub struct TenantOperationSpec {
     /// Which volumes are replaced by such with new keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reencryption: Option<ReencryptionOperation>,
+
+    /// Which certificate authority is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<AuthorityOperation>,
 }
 
 /// What an operation does.
@@ -79,6 +85,9 @@ pub enum OperationType {
     /// Replaces every volume of the database by one with a new data key: an instance is added, the database switches over to
     /// it, and the old ones are removed.
     DataKeyRotation,
+    /// Replaces the tenant's certificate authority: the new root comes into every bundle, every certificate is issued from it, and
+    /// the old one goes. Other operations run beside it.
+    AuthorityRotation,
     /// Destroys the tenant key, after which nothing that was encrypted under it can be read: a terminated tenant's end.
     KeyDestruction,
 }
@@ -121,6 +130,21 @@ pub struct ReencryptionOperation {
     pub token: Option<String>,
 }
 
+/// Which certificate authority is replaced, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorityOperation {
+    /// SHA-256 of the certificate of the authority that is replaced, in hexadecimal.
+    #[schemars(length(min = 1, max = 64))]
+    pub from: String,
+    /// Why.
+    pub reason: RotationReason,
+    /// The word with which it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub token: Option<String>,
+}
+
 /// Why a key is rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RotationReason {
@@ -128,6 +152,8 @@ pub enum RotationReason {
     Cryptoperiod,
     /// Somebody asked for it.
     Requested,
+    /// Somebody else may have it: there is no overlap.
+    Compromised,
 }
 
 /// How far an operation is.
@@ -139,6 +165,9 @@ pub struct TenantOperationStatus {
     /// The step whose effects are under way: it was written before the first of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
+    /// The step that is under way is not over before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_until: Option<Time>,
     /// When the first step was taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,

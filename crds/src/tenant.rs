@@ -5,6 +5,7 @@
 
 mod access;
 mod account;
+mod certificates;
 mod database;
 mod egress;
 mod keys;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::Quota;
 pub use access::Groups;
 pub use account::{Edition, Environment, Owner};
+pub use certificates::TenantCertificates;
 pub use database::TenantDatabase;
 pub use egress::{EgressPort, EgressRule, Protocol};
 pub use keys::TenantKeys;
@@ -30,8 +32,8 @@ pub use maintenance::Maintenance;
 pub use security::{PasswordPolicy, SessionPolicy};
 pub use sso::{Saml, Sso};
 pub use status::{
-    Blocker, CertificateStatus, ComponentStatus, DataKeyStatus, KeyScope, KeyVersionStatus, KeysStatus,
-    OperationStatus, TenantKeyStatus, TenantStatus,
+    AuthorityStatus, Blocker, CertificateStatus, ComponentStatus, DataKeyStatus, KeyScope, KeyVersionStatus,
+    KeysStatus, OperationStatus, TenantKeyStatus, TenantStatus,
 };
 pub use support::{Support, SupportConsent};
 
@@ -171,6 +173,10 @@ pub struct TenantSpec {
     /// Rotations of keys on demand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<TenantKeys>,
+
+    /// Rotations of the certificate authority on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<TenantCertificates>,
 
     /// Single sign-on. Once set it is the only way in, for all users.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,7 @@
 
 mod certificate;
 mod destruction;
+mod ends;
 mod issue;
 pub mod keys;
 mod token;
@@ -13,7 +14,7 @@ mod token;
 use std::collections::BTreeMap;
 
 use freehold_plan::names::{AuthorityName, FREEHOLD, INCARNATION, MANAGED_BY, OWNER_TOKEN, TENANT_LABEL};
-use freehold_plan::{Action, Certificate, Minted, Slot};
+use freehold_plan::{Action, Certificate, Minted, Slot, Succession};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -22,7 +23,7 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 use tracing::info;
 
-use self::issue::Issuer;
+use self::issue::{Authorities, Issuer};
 use crate::cluster::{Refusal, refusal};
 
 /// The tenant for which something is minted.
@@ -57,9 +58,11 @@ pub enum MintError {
     },
     #[error(transparent)]
     Issue(#[from] freehold_pki::Error),
+    #[error("can't connect to the tenant's pods: {0} is not usable")]
+    Unusable(&'static str),
     #[error("the system gives no randomness")]
     Randomness,
-    #[error("can't look up {what} before keys are destroyed")]
+    #[error("can't look up {what}")]
     LookUp {
         what: &'static str,
         #[source]
@@ -78,7 +81,11 @@ impl MintError {
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Api { source, .. } | Self::LookUp { source, .. } => Some(refusal(source)),
-            Self::Broken { .. } | Self::Issue(_) | Self::Randomness | Self::Key { .. } => None,
+            Self::Broken { .. }
+            | Self::Issue(_)
+            | Self::Unusable(_)
+            | Self::Randomness
+            | Self::Key { .. } => None,
         }
     }
 }
@@ -110,7 +117,7 @@ pub async fn act(
         client,
         target,
         now,
-        authority: None,
+        known: None,
     };
     for action in actions {
         match action {
@@ -150,6 +157,21 @@ pub async fn certificate(
 ) -> Result<Slot<Certificate>, MintError> {
     let secret = read(client, namespace, name).await?;
     Ok(secret.map_or(Slot::Absent, |secret| certificate_of(&secret, incarnation)))
+}
+
+/// The metadata of the authorities: that of the one that issues, and of those beside it.
+pub async fn authorities(
+    client: &Client,
+    target: For<'_>,
+) -> Result<(Slot<Certificate>, Succession), MintError> {
+    let name = AuthorityName::of(target.name);
+    let secret = read(client, target.keys_namespace, name.as_str()).await?;
+    Ok(secret.map_or_else(Default::default, |secret| {
+        match certificate_of(&secret, target.incarnation) {
+            Slot::Present(current) => (Slot::Present(current), Authorities::facts(&secret)),
+            other => (other, Succession::default()),
+        }
+    }))
 }
 
 fn certificate_of(secret: &Secret, incarnation: &str) -> Slot<Certificate> {
@@ -255,16 +277,17 @@ async fn create_or_replace(
     if !is_for(&there, incarnation) {
         return Ok(None);
     }
-    let data = secret.data.unwrap_or_default();
+    let data = secret.data.into_iter().flatten();
+    let data = data.map(|(key, value)| (key, Some(value))).collect();
     put(client, namespace, &there, data).await.map(Some)
 }
 
-/// Other content onto the version that was read.
+/// Other content onto the version that was read. What has no value goes; what isn't named stays.
 async fn put(
     client: &Client,
     namespace: &str,
     there: &Secret,
-    data: BTreeMap<String, ByteString>,
+    data: BTreeMap<String, Option<ByteString>>,
 ) -> Result<Secret, MintError> {
     let name = there.name_any();
     let patch = json!({

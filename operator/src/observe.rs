@@ -2,7 +2,7 @@
 //! and the metadata of minted Secrets is kept and read again once a day.
 
 use freehold_crds::{OperationType, Phase, Tenant};
-use freehold_plan::names::{AuthorityName, NamespaceName, OWNER_TOKEN};
+use freehold_plan::names::{NamespaceName, OWNER_TOKEN};
 use freehold_plan::{Config, Facts, Input, Leaf, Minted, Observed, Slot, incarnation};
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, ResourceExt};
@@ -63,6 +63,7 @@ pub async fn observe(
             // Nothing of it is there yet. Should there be keys all the same, the create finds them.
             minted = Minted {
                 authority: known.minted.authority,
+                succession: known.minted.succession,
                 keys: known.minted.keys,
                 ..Minted::default()
             };
@@ -124,6 +125,8 @@ fn waits_for_a_person(minted: &Minted) -> bool {
         leaves,
         owner,
         keys,
+        succession: _,
+        ends: _,
     } = minted;
     keys.unread
         || matches!(keys.tenant, Slot::Unread | Slot::Broken)
@@ -162,14 +165,19 @@ pub async fn read_minted(
     let mint::For {
         name,
         incarnation: life,
-        keys_namespace,
+        keys_namespace: _,
         operator_namespace: _,
         service,
     } = target;
     let mut failed = None;
-    let authority = mint::certificate(client, keys_namespace, AuthorityName::of(name).as_str(), life).await;
+    let (authority, succession) = match mint::authorities(client, target).await {
+        Ok((authority, succession)) => (Ok(authority), succession),
+        Err(error) => (Err(error), before.succession),
+    };
     let mut minted = Minted {
         authority: known(authority, before.authority, &mut failed),
+        succession,
+        ends: before.ends,
         ..Minted::default()
     };
     if service.is_some() {

@@ -20,14 +20,40 @@ pub struct Certificates {
     #[x_kube(validation = Rule::new("duration(self) >= duration('10m') && duration(self) <= duration('2160h')")
         .message("lifetime must be between 10m and 2160h (90 days)"))]
     pub lifetime: Span,
+
+    /// How long the authority's own certificate is valid, from `1h` to `87600h` (10 years). The authority is replaced by a new one
+    /// with a new key when two thirds of that are over.
+    #[serde(default = "two_years")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('87600h')")
+        .message("authorityLifetime must be between 1h and 87600h (10 years)"))]
+    pub authority_lifetime: Span,
+
+    /// How long a new authority stands in every bundle before anything is issued from it, from `1m` to `2160h`: the time in which
+    /// clients outside of the cluster are given the new ca.crt.
+    #[serde(default = "seven_days")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('2160h')")
+        .message("overlap must be between 1m and 2160h (90 days)"))]
+    pub overlap: Span,
 }
 
 impl Default for Certificates {
     fn default() -> Self {
         Self {
             lifetime: seven_days(),
+            authority_lifetime: two_years(),
+            overlap: seven_days(),
         }
     }
+}
+
+/// The bounds of an authority's lifetime: one hour to ten years.
+pub const AUTHORITY_LIFETIME: RangeInclusive<Duration> =
+    Duration::from_secs(3600)..=Duration::from_secs(87_600 * 3600);
+/// The bounds of the overlap of two authorities: one minute to 90 days.
+pub const OVERLAP: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(2160 * 3600);
+
+fn two_years() -> Span {
+    "17520h".into()
 }
 
 fn seven_days() -> Span {

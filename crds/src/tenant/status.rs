@@ -56,6 +56,10 @@ pub struct TenantStatus {
     )]
     pub certificates: Vec<CertificateStatus>,
 
+    /// The tenant's certificate authority, which issues those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authority: Option<AuthorityStatus>,
+
     /// The keys that this tenant's data is encrypted with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<KeysStatus>,
@@ -99,6 +103,30 @@ pub struct CertificateStatus {
     pub renew_at: Time,
     /// SHA-256 of the certificate, in hexadecimal.
     pub fingerprint: String,
+}
+
+/// A certificate authority, without its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorityStatus {
+    /// SHA-256 of its certificate, in hexadecimal.
+    pub fingerprint: String,
+    /// When it ends to be valid.
+    pub not_after: Time,
+    /// When it is replaced by a new one.
+    pub rotate_at: Time,
+    /// The fingerprint of the one that is trusted already and issues next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// The fingerprint of the one before, which is trusted still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
+    /// The last word of spec.certificates.rotateAuthority that was carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<String>,
+    /// The last word of spec.certificates.revokeAuthority that was carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation_acknowledged: Option<String>,
 }
 
 /// The keys of a tenant, without key material.
@@ -210,4 +238,7 @@ pub struct OperationStatus {
     /// The step that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
+    /// That step is not over before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_until: Option<Time>,
 }

@@ -25,6 +25,7 @@ pub use bundle::{bundle, certificates};
 pub use error::Error;
 pub use facts::{Facts, facts};
 pub use leaf::{LeafRequest, Usage, leaf};
+pub use parsed::pem;
 
 /// Octets of a serial number: at most 20 (RFC 5280, 4.1.2.2).
 const SERIAL_OCTETS: usize = 16;

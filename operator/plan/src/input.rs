@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing else reaches the plan: no clock, no client, no environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_crds::{Release, Span, Tenant, TenantClass, TenantOperationSpec, TenantOperationStatus};
 use jiff::{SignedDuration, Timestamp};
@@ -81,6 +81,10 @@ pub struct Stranger {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Minted {
     pub authority: Slot<Certificate>,
+    /// The authorities beside it, while one follows the other. Empty while that one isn't known.
+    pub succession: Succession,
+    /// What the ends of the tenant's connections were found to trust and to show, when they were last looked at.
+    pub ends: Option<Ends>,
     /// Those that are not there are absent.
     pub leaves: BTreeMap<Leaf, Slot<Certificate>>,
     pub owner: Slot<()>,
@@ -92,6 +96,40 @@ impl Minted {
     pub fn leaf(&self, leaf: Leaf) -> &Slot<Certificate> {
         self.leaves.get(&leaf).unwrap_or(&Slot::Absent)
     }
+
+    /// Every authority that is to be trusted, the one that issues first.
+    pub fn trusted(&self) -> impl Iterator<Item = &Certificate> {
+        let Succession { next, previous } = &self.succession;
+        self.authority.present().into_iter().chain(next).chain(previous)
+    }
+}
+
+/// The authorities beside the one that issues.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Succession {
+    /// Issues next.
+    pub next: Option<Certificate>,
+    /// Has issued before. Its key is no more.
+    pub previous: Option<Certificate>,
+}
+
+/// What the ends of a tenant's connections trust and show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ends {
+    pub looked_at: Timestamp,
+    /// By the pod's name.
+    pub pods: BTreeMap<String, End>,
+}
+
+/// A pod that takes connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// The fingerprints of the roots that it was found to trust; none when it can't tell.
+    pub trusts: Option<BTreeSet<String>>,
+    /// The fingerprint of the root that has signed what it shows.
+    pub shows: Option<String>,
+    /// Why that is not known.
+    pub trouble: Option<String>,
 }
 
 /// What is known of the keys that the volumes are encrypted with.

@@ -35,14 +35,14 @@ use freehold_crds::{OperationStatus, TenantStatus};
 
 pub use concern::hostnames::is_takeable;
 pub use input::{
-    Certificate, Config, DataKey, Endpoint, Input, KeyService, Keys, Minted, Neighbour, Observed, Operation,
-    PRIVATE, Slot, StorageClass, Stranger, TenantKey, Verification,
+    Certificate, Config, DataKey, End, Endpoint, Ends, Input, KeyService, Keys, Minted, Neighbour, Observed,
+    Operation, PRIVATE, Slot, StorageClass, Stranger, Succession, TenantKey, Verification,
 };
 pub use kind::{Ending, Kind, Row, Wave};
 pub use leaf::{Leaf, ShownAs};
 pub use model::{Invalid, Model, incarnation};
 pub use object::{Id, Marks, Object, tenant_labels};
-pub use outcome::{Action, Event, Finalizer, Plan, Record, Write};
+pub use outcome::{Action, EndService, Event, Finalizer, Plan, Record, Write};
 pub use seen::{Facts, Seen};
 
 use outcome::{APPLYING, Finding, Outcome, Wait};
@@ -83,6 +83,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
                 url: Some(model.url.clone()),
                 version: workload::serving_version(&scene),
                 certificates: concern::tls::status(input),
+                authority: concern::tls::authority_status(&scene),
                 components: workload::components(&scene),
                 keys: concern::keys::status(&scene),
                 ..base(input)
@@ -105,7 +106,9 @@ fn base(input: &Input<'_>) -> TenantStatus {
         .into_iter()
         .flatten()
         .find(|(_, operation)| !operation.status.phase.is_over());
-    let operation = operation.or_else(|| concern::keys::under_way(input));
+    let operation = operation
+        .or_else(|| concern::keys::under_way(input))
+        .or_else(|| concern::tls::under_way(input));
     TenantStatus {
         observed_generation: input.tenant.metadata.generation,
         namespace: ours.then(|| model::namespace(input.tenant).to_string()),
@@ -115,6 +118,7 @@ fn base(input: &Input<'_>) -> TenantStatus {
             r#type: operation.spec.r#type,
             phase: operation.status.phase,
             step: operation.status.step.clone(),
+            hold_until: operation.status.hold_until.clone(),
         }),
         ..TenantStatus::default()
     }
@@ -322,8 +326,9 @@ fn ending(input: &Input<'_>) -> Plan {
         mut outcome,
     } = teardown::plan(input);
     // Whether and how its keys are destroyed, the deletion says now.
-    if let Some(given_up) = termination::give_up(input) {
-        outcome.records.push(given_up);
+    let given_up = [termination::give_up(input), concern::tls::give_up(input)];
+    for record in given_up.into_iter().flatten() {
+        outcome.records.push(record);
         outcome.wake_at(soon(input.now));
     }
     let Outcome {

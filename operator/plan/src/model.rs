@@ -2,12 +2,13 @@
 //!
 //! In: a tenant with its class and its release. Out: `Model`, or the one thing that is wrong. Builders see only this.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use freehold_crds::{
-    CRYPTOPERIOD, ClassDatabase, ClassDeletion, ClassEgress, Component, DELAY, DesiredState, GRACE, Gateway,
-    Hook, LIFETIME, LimitDefaults, Placement, Quantity, Quota, Resources, Span, Tenant, TenantClassSpec,
-    Tier,
+    AUTHORITY_LIFETIME, CRYPTOPERIOD, ClassDatabase, ClassDeletion, ClassEgress, Component, DELAY,
+    DesiredState, GRACE, Gateway, Hook, LIFETIME, LimitDefaults, OVERLAP, Placement, Quantity, Quota,
+    Resources, Span, Tenant, TenantClassSpec, Tier,
 };
 
 use crate::concern::maintenance::{self, Hours};
@@ -41,6 +42,9 @@ pub struct Model<'a> {
     pub placement: &'a Placement,
     pub egress: &'a ClassEgress,
     pub certificate_lifetime: Duration,
+    pub authority_lifetime: Duration,
+    /// How long a new authority is trusted before it issues.
+    pub authority_overlap: Duration,
     pub tenant_key_cryptoperiod: Duration,
     pub data_key_cryptoperiod: Duration,
     pub termination_grace: Duration,
@@ -107,6 +111,8 @@ pub enum Invalid {
     Port { release: String, port: i32 },
     #[error("the hook migrate of the Release {0} names neither a component of it nor an image")]
     Hook(String),
+    #[error("the authority's lifetime or overlap {0} is out of range")]
+    Authority(String),
     #[error("the certificates' lifetime {0} is not between 10m and 2160h")]
     Lifetime(String),
     #[error("the cryptoperiod {0} is not between 1h and 17520h")]
@@ -129,7 +135,7 @@ impl Invalid {
             Self::ClassCopy { .. } => "ClassCopyDamaged",
             Self::ReleaseNotFound(_) => "ReleaseNotFound",
             Self::Version { .. } | Self::Web(_) | Self::Port { .. } | Self::Hook(_) => "InvalidRelease",
-            Self::Lifetime(_) | Self::Cryptoperiod(_) => "InvalidClass",
+            Self::Authority(_) | Self::Lifetime(_) | Self::Cryptoperiod(_) => "InvalidClass",
             Self::Hostname | Self::Address(_) => "InvalidTenant",
             Self::NotAllowed { .. } => "NotAllowedByClass",
             Self::Sso(_) => "InvalidSso",
@@ -149,6 +155,9 @@ impl Invalid {
             }
             Self::Version { .. } | Self::Web(_) | Self::Port { .. } | Self::Hook(_) => {
                 "publish a correct Release and name it in spec.release.name".to_owned()
+            }
+            Self::Authority(_) => {
+                "correct spec.certificates.authorityLifetime (1h to 87600h) or overlap (1m to 2160h) of the class".to_owned()
             }
             Self::Lifetime(_) => "correct spec.certificates.lifetime of the class".to_owned(),
             Self::Cryptoperiod(_) => "correct spec.keys.tenantKeyCryptoperiod of the class".to_owned(),
@@ -218,6 +227,10 @@ impl<'a> Model<'a> {
                 .within(*CRYPTOPERIOD.start(), *CRYPTOPERIOD.end())
                 .ok_or_else(|| Invalid::Cryptoperiod(period.0.clone()))
         };
+        let authority = |span: &Span, bounds: RangeInclusive<Duration>| {
+            span.within(*bounds.start(), *bounds.end())
+                .ok_or_else(|| Invalid::Authority(span.0.clone()))
+        };
         let over = spec.database.as_ref();
         Ok(Self {
             name: tenant.metadata.name.as_deref().unwrap_or_default(),
@@ -253,6 +266,8 @@ impl<'a> Model<'a> {
             certificate_lifetime: lifetime
                 .within(*LIFETIME.start(), *LIFETIME.end())
                 .ok_or_else(|| Invalid::Lifetime(lifetime.0.clone()))?,
+            authority_lifetime: authority(&class.certificates.authority_lifetime, AUTHORITY_LIFETIME)?,
+            authority_overlap: authority(&class.certificates.overlap, OVERLAP)?,
             tenant_key_cryptoperiod: period(&class.keys.tenant_key_cryptoperiod)?,
             data_key_cryptoperiod: period(&class.keys.data_key_cryptoperiod)?,
             termination_grace: termination_grace(Some(class)),

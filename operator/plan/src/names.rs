@@ -182,6 +182,8 @@ pub const DATABASE_ACCOUNT: &str = "db-app";
 pub const DATABASE_SERVICES: [&str; 3] = ["db-r", "db-ro", "db-rw"];
 /// The Service whose connections reach the primary.
 pub const DATABASE_PRIMARY: &str = "db-rw";
+/// CloudNativePG's own label on every pod of a cluster, jobs included.
+pub const CLUSTER_LABEL: &str = "cnpg.io/cluster";
 /// The ConfigMap with OpenSSL's configuration for the database.
 pub const OPENSSL: &str = "openssl";
 /// The ConfigMap with what the product must know.

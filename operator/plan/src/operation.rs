@@ -1,7 +1,7 @@
 //! How a TenantOperation goes on: one step over, the next begun, in one write that stands before the next one's effects. And
 //! how one is given up.
 
-use freehold_crds::{Evidence, Phase, TenantOperationStatus};
+use freehold_crds::{Evidence, OperationType, Phase, TenantOperationStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -37,6 +37,18 @@ pub trait Step: Copy + PartialEq + 'static {
     }
 }
 
+/// The operations of one type in this life.
+pub fn of_type<'a>(
+    input: &'a Input<'_>,
+    wanted: OperationType,
+) -> impl Iterator<Item = (&'a str, &'a Operation)> {
+    let life = incarnation(input);
+    let operations = input.observed.operations.iter();
+    operations
+        .filter(move |(_, operation)| operation.spec.r#type == wanted && operation.spec.incarnation == life)
+        .map(|(name, operation)| (name.as_str(), operation))
+}
+
 /// The first name for an act in this life that is free: somebody may have deleted a record of those before.
 pub fn free_name(input: &Input<'_>, act: &str) -> String {
     let life = incarnation(input);
@@ -57,6 +69,7 @@ pub fn advance(
 ) -> Record {
     let now = Time(stamp(now));
     let mut status = TenantOperationStatus {
+        hold_until: None,
         phase: if next.is_some() {
             Phase::Running
         } else {
@@ -87,6 +100,7 @@ pub fn advance(
 pub fn cancel((name, operation): (&str, &Operation), now: Timestamp, why: Option<&str>) -> Record {
     let now = Time(stamp(now));
     let mut status = TenantOperationStatus {
+        hold_until: None,
         phase: Phase::Cancelled,
         finished_at: Some(now.clone()),
         ..operation.status.clone()

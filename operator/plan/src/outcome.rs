@@ -39,10 +39,31 @@ pub struct Plan {
 pub enum Action {
     /// Make the tenant's certificate authority, for these domains and no other.
     #[serde(rename_all = "camelCase")]
-    MintAuthority { permitted: Vec<String> },
-    /// Make the authority's certificate anew for other domains, with the same key.
+    MintAuthority {
+        permitted: Vec<String>,
+        lifetime_seconds: u64,
+    },
+    /// Make the authority's certificate anew for other domains, with the same key and the same end; that of the next one too.
     #[serde(rename_all = "camelCase")]
     ReissueAuthority { permitted: Vec<String> },
+    /// Make the authority that issues next, beside the one that does, if there is none.
+    #[serde(rename_all = "camelCase")]
+    MintNextAuthority {
+        permitted: Vec<String>,
+        lifetime_seconds: u64,
+    },
+    /// Have the next authority issue, if there is one, and drop the key of the one before. That one's certificate is trusted
+    /// further, or not.
+    #[serde(rename_all = "camelCase")]
+    PromoteAuthority { keep_previous: bool },
+    /// Trust the authority before no more.
+    RetireAuthority,
+    /// Connect to every pod that takes connections, and see what it trusts and shows.
+    #[serde(rename_all = "camelCase")]
+    LookAtEnds {
+        namespace: String,
+        services: Vec<EndService>,
+    },
     /// Put what is to be trusted now beside a certificate that stays.
     #[serde(rename_all = "camelCase")]
     ShareRoots { leaf: Leaf, namespace: String },
@@ -92,6 +113,19 @@ pub enum Action {
     /// right before whether that is so still, and that no pod is left.
     #[serde(rename_all = "camelCase")]
     DestroyKeys { operation: String },
+}
+
+/// The pods behind one name that take connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndService {
+    /// The selector of its pods, `KEY=VALUE`.
+    pub selector: String,
+    /// The name that their certificate bears.
+    pub host: String,
+    pub port: u16,
+    /// Whether TLS begins after a word of PostgreSQL's protocol.
+    pub is_database: bool,
 }
 
 /// A write of a TenantOperation, or of what became of one.

@@ -159,6 +159,10 @@ pub async fn act(
         }
         Action::MintAuthority { .. }
         | Action::ReissueAuthority { .. }
+        | Action::MintNextAuthority { .. }
+        | Action::PromoteAuthority { .. }
+        | Action::RetireAuthority
+        | Action::LookAtEnds { .. }
         | Action::MintCertificate { .. }
         | Action::ShareRoots { .. }
         | Action::MintOwner { .. }
@@ -284,7 +288,7 @@ async fn rewrap(
         .map_err(MintError::key("wrap a data key by"))?;
     let data = texts(target, name, anew).into_iter();
     let data = data
-        .map(|(key, text)| (key, ByteString(text.into_bytes())))
+        .map(|(key, text)| (key, Some(ByteString(text.into_bytes()))))
         .collect();
     match put(client, namespace, &there, data).await {
         Err(error) if matches!(error.refusal(), Some(Refusal::NotFound | Refusal::Conflict)) => Ok(None),

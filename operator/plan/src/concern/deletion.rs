@@ -141,6 +141,7 @@ fn announce(input: &Input<'_>) -> Record {
                 policy: input.tenant.spec.deletion_policy,
             }),
             rotation: None,
+            authority: None,
             reencryption: None,
         },
     }

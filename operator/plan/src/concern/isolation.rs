@@ -20,15 +20,13 @@ use super::Scene;
 use super::pod::{HOOK, tier_label};
 use super::workload;
 use crate::kind::Kind;
-use crate::names::{DATABASE, TIER_LABEL};
+use crate::names::{CLUSTER_LABEL, DATABASE, FREEHOLD, TIER_LABEL};
 use crate::object::Object;
 use crate::outcome::{Outcome, Wait};
 
 const POSTGRESQL: u16 = 5432;
 /// CloudNativePG's instance manager: its operator asks it for the status, and instances ask each other.
 const INSTANCE_MANAGER: u16 = 8000;
-/// CloudNativePG's own label on every pod of a cluster, jobs included.
-const CLUSTER_LABEL: &str = "cnpg.io/cluster";
 
 /// Ranges that no declared egress reaches: "this network", loopback and link-local (RFC 1122, RFC 3927, RFC 4291), IPv4 in
 /// IPv6's clothes (mapped, NAT64 by RFC 6052 and RFC 8215, 6to4), and the metadata services that are none of these (AWS,
@@ -66,13 +64,16 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         (
             "web",
             tier(tier_label(Tier::Web)),
-            vec![from(vec![gateway], &web)],
+            vec![from(vec![gateway, operator(&scene)], &web)],
             vec![to(vec![pods(tier(tier_label(Tier::Application)))], &application)],
         ),
         (
             "application",
             tier(tier_label(Tier::Application)),
-            vec![from(vec![pods(tier(tier_label(Tier::Web)))], &application)],
+            vec![from(
+                vec![pods(tier(tier_label(Tier::Web))), operator(&scene)],
+                &application,
+            )],
             outwards(to_database()),
         ),
         (
@@ -197,11 +198,26 @@ pub fn may_reach(scene: &Scene<'_>, address: IpAddr, port: u16) -> bool {
     })
 }
 
+/// Freehold's own pods: they see by handshakes which roots everybody trusts.
+fn operator(scene: &Scene<'_>) -> NetworkPolicyPeer {
+    let own = [
+        ("app.kubernetes.io/name", FREEHOLD),
+        ("app.kubernetes.io/component", "operator"),
+    ];
+    NetworkPolicyPeer {
+        namespace_selector: Some(namespace(&scene.input.config.operator_namespace)),
+        pod_selector: Some(labels(
+            own.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        )),
+        ip_block: None,
+    }
+}
+
 fn database_ingress(scene: &Scene<'_>) -> Vec<NetworkPolicyIngressRule> {
     let clients = [tier_label(Tier::Application), tier_label(Tier::Worker), HOOK]
         .map(|name| pods(tier(name)))
         .into();
-    let operator = NetworkPolicyPeer {
+    let engine = NetworkPolicyPeer {
         namespace_selector: Some(namespace(&scene.input.config.database_operator_namespace)),
         pod_selector: Some(labels(one("app.kubernetes.io/name", "cloudnative-pg"))),
         ip_block: None,
@@ -209,7 +225,8 @@ fn database_ingress(scene: &Scene<'_>) -> Vec<NetworkPolicyIngressRule> {
     vec![
         from(clients, &[POSTGRESQL]),
         from(vec![pods(database())], &[POSTGRESQL, INSTANCE_MANAGER]),
-        from(vec![operator], &[POSTGRESQL, INSTANCE_MANAGER]),
+        from(vec![engine], &[POSTGRESQL, INSTANCE_MANAGER]),
+        from(vec![operator(scene)], &[POSTGRESQL]),
     ]
 }
 

@@ -24,7 +24,7 @@ use crate::input::{DataKey, Input, KeyService, Keys, Operation, Slot, TenantKey}
 use crate::kind::Kind;
 use crate::model::incarnation;
 use crate::names::KEYS;
-use crate::operation::cancel;
+use crate::operation::{cancel, of_type};
 use crate::outcome::{Action, Finding, Outcome, Wait};
 use crate::seen::Facts;
 
@@ -108,7 +108,7 @@ pub fn give_way(input: &Input<'_>, class: Option<&TenantClassSpec>) -> Outcome {
     let why = "the keys are to be destroyed";
     let rotations = [OperationType::TenantKeyRotation, OperationType::DataKeyRotation]
         .into_iter()
-        .flat_map(|of| operations(input, of));
+        .flat_map(|of| of_type(input, of));
     let open = rotations.filter(|(_, operation)| !operation.status.phase.is_over());
     outcome.records = open
         .map(|operation| cancel(operation, input.now, Some(why)))
@@ -213,25 +213,17 @@ pub fn under_way<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
     rotation::under_way(input).or_else(|| reencryption::under_way(input))
 }
 
-/// Whether another operation of this life has to end first. What is only announced, and may be for weeks, holds nobody up.
+/// Whether another operation of this life has to end first. What is only announced, and may be for weeks, holds nobody up; nor does
+/// the succession of an authority, which takes as long and touches neither pods nor data.
 fn is_in_the_way(other: &Operation, life: &str) -> bool {
+    if other.spec.r#type == OperationType::AuthorityRotation {
+        return false;
+    }
     let announced = matches!(
         other.spec.r#type,
         OperationType::Deletion | OperationType::KeyDestruction
     ) && other.status.phase == Phase::Pending;
     other.spec.incarnation == life && !other.status.phase.is_over() && !announced
-}
-
-/// The operations of one type in this life.
-fn operations<'a>(
-    input: &'a Input<'_>,
-    wanted: OperationType,
-) -> impl Iterator<Item = (&'a str, &'a Operation)> {
-    let life = incarnation(input);
-    let operations = input.observed.operations.iter();
-    operations
-        .filter(move |(_, operation)| operation.spec.r#type == wanted && operation.spec.incarnation == life)
-        .map(|(name, operation)| (name.as_str(), operation))
 }
 
 /// A volume of the tenant's.

@@ -205,6 +205,7 @@ fn announce(input: &Input<'_>, class: Option<&TenantClassSpec>, outcome: &mut Ou
             r#type: OperationType::KeyDestruction,
             deletion: None,
             rotation: None,
+            authority: None,
             reencryption: None,
         },
     });

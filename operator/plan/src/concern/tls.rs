@@ -5,7 +5,9 @@
 //! itself, never by a status; it is renewed before two thirds of its life are over, at an instant that is a hash of the uid;
 //! what the holders trust is written before anything that only that vouches for.
 
-use std::collections::BTreeMap;
+mod succession;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_crds::{CertificateStatus, Tier};
 use jiff::{SignedDuration, Timestamp};
@@ -23,6 +25,8 @@ use crate::names::{
 };
 use crate::object::Object;
 use crate::outcome::{Action, Finding, Outcome, Wait};
+
+pub use succession::{give_up, status as authority_status, under_way};
 
 pub const TOPIC: &str = "CertificateReady";
 
@@ -51,26 +55,56 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             }
         }
         Slot::Absent => {
-            let permitted = permitted(&scene);
-            outcome.actions.push(Action::MintAuthority { permitted });
+            outcome.actions.push(Action::MintAuthority {
+                permitted: permitted(&scene),
+                lifetime_seconds: scene.model.authority_lifetime.as_secs(),
+            });
             for leaf in wanted(&scene) {
                 outcome.actions.push(mint(&scene, leaf));
             }
         }
-        Slot::Present(authority) => {
-            outcome.objects.push(bundle(&scene, authority));
-            if let Some(permitted) = other_names(&scene, authority) {
-                outcome.actions.push(Action::ReissueAuthority { permitted });
-            } else {
-                for leaf in wanted(&scene) {
-                    keep_good(&scene, authority, leaf, &mut outcome);
-                }
-            }
-        }
+        Slot::Present(authority) => with_authority(&scene, authority, &mut outcome),
     }
     outcome.findings.push(finding(&scene));
     outcome.wake = [outcome.wake, end(scene.input)].into_iter().flatten().min();
     outcome
+}
+
+fn with_authority(scene: &Scene<'_>, authority: &Certificate, outcome: &mut Outcome) {
+    let minted = &scene.input.observed.minted;
+    let bundle = bundle(scene);
+    let mut issue = [Some(authority), minted.succession.next.as_ref()]
+        .into_iter()
+        .flatten();
+    if let Some(permitted) = issue.find_map(|authority| other_names(scene, authority)) {
+        outcome.actions.push(Action::ReissueAuthority { permitted });
+    } else {
+        let roots = succession::roots(minted);
+        let holds = |(_, there): (Leaf, &Certificate)| is_beside(there, &roots);
+        let is_ours = |leaf: &Leaf| {
+            let there = minted.leaf(*leaf).present();
+            there.is_some_and(|there| there.issuer.as_ref() == Some(&authority.fingerprint))
+        };
+        let seen = scene.seen(Kind::ConfigMap, AUTHORITY_BUNDLE);
+        let state = succession::State {
+            permitted: permitted(scene),
+            is_published: present(minted).all(holds)
+                && seen.is_some_and(|seen| bundle.is_settled(&seen.live)),
+            is_issued: wanted(scene).iter().all(is_ours),
+        };
+        succession::plan(scene, authority, &state, outcome);
+        if !succession::is_changing_hands(scene) {
+            for leaf in wanted(scene) {
+                keep_good(scene, authority, leaf, outcome);
+            }
+        }
+    }
+    outcome.objects.push(bundle);
+}
+
+/// Whether the roots beside a certificate are these, in whichever order.
+fn is_beside(there: &Certificate, roots: &BTreeSet<&str>) -> bool {
+    there.roots.iter().map(String::as_str).collect::<BTreeSet<_>>() == *roots
 }
 
 /// Without a class or a release: certificates that are there are renewed as they are, with their own names and lives.
@@ -140,15 +174,17 @@ fn keep_good(scene: &Scene<'_>, authority: &Certificate, leaf: Leaf, outcome: &m
         Slot::Foreign | Slot::Unread => return,
     };
     let renew_at = renewal(there, scene.model.uid, leaf);
-    if there.dns_names != dns_names(scene, leaf) || scene.input.now >= renew_at {
+    let is_ours = there.issuer.as_ref() == Some(&authority.fingerprint);
+    let is_revoked = !is_ours && succession::is_revoked(scene);
+    if there.dns_names != dns_names(scene, leaf) || scene.input.now >= renew_at || is_revoked {
         outcome.actions.push(mint(scene, leaf));
-    } else if there.roots != [authority.fingerprint.clone()] {
+    } else if !is_beside(there, &succession::roots(&scene.input.observed.minted)) {
         // The roots alone: whether one of them has signed what is there is seen then.
         outcome.actions.push(Action::ShareRoots {
             leaf,
             namespace: scene.model.namespace.as_str().to_owned(),
         });
-    } else if there.issuer.as_ref() != Some(&authority.fingerprint) {
+    } else if !is_ours {
         outcome.actions.push(mint(scene, leaf));
     } else {
         outcome.wake = [outcome.wake, Some(renew_at)].into_iter().flatten().min();
@@ -209,12 +245,13 @@ fn finding(scene: &Scene<'_>) -> Finding {
             "the Secrets with the certificates can't be read".to_owned(),
         );
     }
-    let authority = minted.authority.present();
+    let trusted = succession::roots(minted);
     let is_good = |(leaf, slot): (&Leaf, &&Slot<Certificate>)| {
-        let (Some(authority), Some(there)) = (authority, slot.present()) else {
+        let Some(there) = slot.present() else {
             return false;
         };
-        there.dns_names == dns_names(scene, *leaf) && there.issuer.as_ref() == Some(&authority.fingerprint)
+        let issuer = there.issuer.as_deref();
+        there.dns_names == dns_names(scene, *leaf) && issuer.is_some_and(|issuer| trusted.contains(issuer))
     };
     if leaves.is_empty() || !leaves.iter().all(is_good) {
         return says("Minting", "a certificate is being made".to_owned());
@@ -312,9 +349,11 @@ fn mint(scene: &Scene<'_>, leaf: Leaf) -> Action {
     }
 }
 
-/// The authority's certificate for people (`curl --cacert`) and for the gateway.
-fn bundle(scene: &Scene<'_>, authority: &Certificate) -> Object {
-    let data = [("ca.crt".to_owned(), authority.pem.clone())];
+/// The roots for people (`curl --cacert`) and for the gateway.
+fn bundle(scene: &Scene<'_>) -> Object {
+    let trusted = scene.input.observed.minted.trusted();
+    let text = trusted.map(|root| root.pem.as_str()).collect();
+    let data = [("ca.crt".to_owned(), text)];
     let map = ConfigMap {
         data: Some(data.into()),
         ..ConfigMap::default()

@@ -48,7 +48,7 @@ fn a_new_tenant() {
     create Deployment tenant-acme/web
     create Job tenant-acme/migrate-1-0-0-955a424b87
     do MintOwner { namespace: "tenant-acme" }
-    do MintAuthority { permitted: ["acme.example", "tenant-acme.svc.cluster.local"] }
+    do MintAuthority { permitted: ["acme.example", "tenant-acme.svc.cluster.local"], lifetime_seconds: 63072000 }
     do MintCertificate { leaf: Edge, namespace: "tenant-acme", dns_names: ["acme.example"], lifetime_seconds: 604800 }
     do MintCertificate { leaf: Web, namespace: "tenant-acme", dns_names: ["web.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
     do MintCertificate { leaf: Application, namespace: "tenant-acme", dns_names: ["api.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }

@@ -1,15 +1,16 @@
 //! A cluster in memory: creates that conflict, applies onto a uid, foreground deletes, and the controllers of others as
 //! pure ticks. Time is a number that the test moves.
 
+mod certificates;
 mod controllers;
 mod keys;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_crds::DeletionPolicy;
 use freehold_plan::{
-    Action, Certificate, DataKey, Finalizer, Id, Keys, Kind, Minted, Neighbour, Object, Operation, Plan,
-    Record, Seen, Slot, Stranger, TenantKey, Wave, Write, is_takeable,
+    Action, DataKey, Finalizer, Id, Keys, Kind, Leaf, Minted, Neighbour, Object, Operation, Plan, Record,
+    Seen, Slot, Stranger, TenantKey, Wave, Write, is_takeable,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -42,6 +43,12 @@ pub struct Cluster {
     /// The next destruction of keys has no answer, and is heard when it `lands`.
     pub late: bool,
     under_way: bool,
+    /// The roots that the pods have read: what the Secrets held when the kubelet last looked.
+    pub read: BTreeSet<String>,
+    /// Which root has signed what they show.
+    pub shown: Option<String>,
+    /// How many certificates were made.
+    issued: u64,
 }
 
 /// What packets do.
@@ -74,6 +81,9 @@ impl Cluster {
             cut_off: false,
             late: false,
             under_way: false,
+            read: BTreeSet::new(),
+            shown: None,
+            issued: 0,
         }
     }
 
@@ -304,75 +314,10 @@ impl Cluster {
 
     fn mint(&mut self, action: &Action) {
         self.log.push(format!("{action:?}"));
-        let now = self.given.now;
-        let certificate = |name: &str, life: i64, dns_names: Vec<String>| Certificate {
-            fingerprint: format!("{name}-{now}"),
-            issuer: None,
-            roots: Vec::new(),
-            not_before: now,
-            not_after: now + SignedDuration::from_secs(life),
-            dns_names,
-            permitted: Vec::new(),
-            pem: "PEM".into(),
-        };
         match action {
-            Action::MintAuthority { permitted } if self.minted.authority == Slot::Absent => {
-                self.minted.authority = Slot::Present(Certificate {
-                    permitted: permitted.clone(),
-                    ..certificate("ca", 315_360_000, Vec::new())
-                });
-            }
-            Action::MintAuthority { .. } => {}
-            Action::ReissueAuthority { permitted } => {
-                let there = self.minted.authority.present();
-                assert!(there.is_some(), "an authority that isn't there is issued anew");
-                self.minted.authority = Slot::Present(Certificate {
-                    permitted: permitted.clone(),
-                    ..certificate("ca", 315_360_000, Vec::new())
-                });
-            }
-            Action::MintCertificate {
-                leaf,
-                dns_names,
-                lifetime_seconds,
-                ..
-            } => {
-                let Slot::Present(authority) = &self.minted.authority else {
-                    return;
-                };
-                let is_within = |name: &String| {
-                    let mut domains = authority.permitted.iter();
-                    domains.any(|domain| name == domain || name.ends_with(&format!(".{domain}")))
-                };
-                assert!(
-                    dns_names.iter().all(is_within),
-                    "{dns_names:?} of {:?}",
-                    authority.permitted
-                );
-                let root = authority.fingerprint.clone();
-                let life = i64::try_from(*lifetime_seconds).unwrap();
-                let made = Certificate {
-                    issuer: Some(root.clone()),
-                    roots: vec![root],
-                    ..certificate(leaf.secret(), life, dns_names.clone())
-                };
-                self.minted.leaves.insert(*leaf, Slot::Present(made));
-            }
-            // The key is the same whatever the authority's certificate says, so it vouches for what there is.
-            Action::ShareRoots { leaf, .. } => {
-                let root = self
-                    .minted
-                    .authority
-                    .present()
-                    .map(|root| root.fingerprint.clone());
-                if let Some(Slot::Present(there)) = self.minted.leaves.get_mut(leaf) {
-                    there.roots = root.iter().cloned().collect();
-                    there.issuer = root;
-                }
-            }
             Action::MintOwner { .. } => self.minted.owner = Slot::Present(()),
-            Action::ForgetAuthority => self.minted.authority = Slot::Absent,
             Action::DestroyKeys { operation } => self.destroy_keys(operation),
+            other if self.certify(other) => {}
             about_keys => self.key(about_keys),
         }
     }

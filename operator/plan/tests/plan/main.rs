@@ -21,5 +21,6 @@ mod purity;
 mod reencryption;
 mod show;
 mod simulation;
+mod succession;
 mod termination;
 mod windows;

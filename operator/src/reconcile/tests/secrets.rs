@@ -182,6 +182,7 @@ async fn what_was_minted_and_is_wanted_again_at_once_waits_ever_longer() {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     let pause = |times| backoff("acme", times);
     let wanted = [freehold_plan::Action::MintAuthority {
+        lifetime_seconds: 3600,
         permitted: vec!["tenant-acme.svc.cluster.local".to_owned()],
     }];
     let first = store.may_act("acme", &wanted, now, pause);

@@ -21,7 +21,7 @@ use crate::input::{Input, Operation, Slot};
 use crate::kind::Kind;
 use crate::model::incarnation;
 use crate::names::DATABASE;
-use crate::operation::{self, Step as _, advance, cancel, free_name};
+use crate::operation::{self, Step as _, advance, cancel, free_name, of_type};
 use crate::outcome::{Action, Outcome, Record, Wait};
 use crate::seen::Facts;
 
@@ -84,7 +84,7 @@ pub fn under_way<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
 }
 
 fn rotations<'a>(input: &'a Input<'_>) -> impl Iterator<Item = (&'a str, &'a Operation)> {
-    super::operations(input, OperationType::DataKeyRotation)
+    of_type(input, OperationType::DataKeyRotation)
 }
 
 fn replaced(operation: &Operation) -> &[String] {
@@ -300,6 +300,7 @@ fn begin(scene: &Scene<'_>, reason: RotationReason, asked: Option<&str>, outcome
             r#type: OperationType::DataKeyRotation,
             deletion: None,
             rotation: None,
+            authority: None,
             reencryption: Some(ReencryptionOperation {
                 volumes: ours,
                 reason,

@@ -12,7 +12,7 @@ use crate::clock::{jitter, soon};
 use crate::concern::Scene;
 use crate::input::{Input, Operation, Slot, TenantKey};
 use crate::model::incarnation;
-use crate::operation::{self, Step as _, advance, free_name};
+use crate::operation::{self, Step as _, advance, free_name, of_type};
 use crate::outcome::{Action, Outcome, Record, Wait};
 
 /// One step.
@@ -41,7 +41,7 @@ pub fn under_way<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
 }
 
 fn rotations<'a>(input: &'a Input<'_>) -> impl Iterator<Item = (&'a str, &'a Operation)> {
-    super::operations(input, OperationType::TenantKeyRotation)
+    of_type(input, OperationType::TenantKeyRotation)
 }
 
 /// The last word that asked for a rotation and got it.
@@ -114,6 +114,7 @@ pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outco
             incarnation: life,
             r#type: OperationType::TenantKeyRotation,
             deletion: None,
+            authority: None,
             reencryption: None,
             rotation: Some(RotationOperation {
                 from_version: current.0,

@@ -1,0 +1,312 @@
+//! One authority follows another: nobody is shown a certificate that they don't trust, whenever they read their files and
+//! whenever the operator dies.
+
+use freehold_crds::{Certificates, Phase, TenantCertificates};
+use freehold_plan::{Leaf, Slot};
+use jiff::SignedDuration;
+
+use crate::cluster::Cluster;
+use crate::given;
+use crate::keys::says;
+use crate::simulation::{ready, silent};
+
+fn wish(cluster: &mut Cluster, rotate: Option<&str>, revoke: Option<&str>) {
+    cluster.given.tenant.spec.certificates = Some(TenantCertificates {
+        rotate_authority: rotate.map(str::to_owned),
+        revoke_authority: revoke.map(str::to_owned),
+    });
+}
+
+fn authority(cluster: &mut Cluster) -> String {
+    cluster.plan().status.authority.unwrap().fingerprint
+}
+
+/// Whoever has read the Secrets now and whoever has read them before trust each other's certificates.
+fn understand_each_other(cluster: &mut Cluster) -> bool {
+    cluster.observe();
+    let minted = cluster.given.observed.minted.clone();
+    let leaves = Leaf::ALL
+        .into_iter()
+        .filter_map(|leaf| minted.leaf(leaf).present().cloned());
+    let shown = cluster.shown.clone().unwrap();
+    leaves.into_iter().all(|there| {
+        let issuer = there.issuer.unwrap();
+        there.roots.contains(&issuer) && there.roots.contains(&shown) && cluster.read.contains(&issuer)
+    })
+}
+
+fn evidence(cluster: &Cluster) -> Vec<String> {
+    let evidence = cluster
+        .operations()
+        .flat_map(|operation| &operation.status.evidence);
+    evidence
+        .map(|evidence| format!("{}: {}", evidence.step, evidence.message))
+        .collect()
+}
+
+/// Passes, with pods that read their files after each and everybody understanding each other all the time, until nothing is
+/// under way any more.
+fn live(cluster: &mut Cluster, hours: i64) {
+    let end = cluster.given.now + SignedDuration::from_hours(hours);
+    loop {
+        while cluster.pass(usize::MAX) > 0 {
+            assert!(understand_each_other(cluster), "{:#?}", cluster.log);
+            cluster.tick();
+        }
+        cluster.hand_out();
+        assert!(understand_each_other(cluster));
+        match cluster.plan().wake.filter(|wake| *wake < end) {
+            Some(wake) => cluster.sleep_until(wake),
+            None => return,
+        }
+    }
+}
+
+/// Certificates that live for hours.
+fn begun() -> Cluster {
+    let mut given = given::with_keys("acme");
+    given.class.as_mut().unwrap().spec.certificates = Certificates {
+        lifetime: "4h".into(),
+        authority_lifetime: "24h".into(),
+        overlap: "1h".into(),
+    };
+    let mut cluster = Cluster::new(given);
+    cluster.settle();
+    assert!(ready(&cluster), "{:#?}", cluster.given.tenant.status);
+    cluster.hand_out();
+    cluster.log.clear();
+    cluster
+}
+
+#[test]
+fn an_authority_is_replaced_step_by_step_and_nobody_is_refused() {
+    let mut cluster = begun();
+    let old = authority(&mut cluster);
+    wish(&mut cluster, Some("2027"), None);
+    cluster.settle();
+    insta::assert_snapshot!(says(&mut cluster, "AuthorityCurrent"), @r#"
+    False Rotating: a new authority takes over: its root is trusted beside the old one until 2027-01-15T09:00:00Z (acme-authority-266d4d9fd0)
+    "#);
+    assert!(ready(&cluster), "the overlap is no trouble");
+    let status = cluster.plan().status;
+    assert!(status.authority.unwrap().next.is_some());
+    assert_eq!(status.operation.unwrap().step.as_deref(), Some("Prove"));
+    silent(&mut cluster);
+    cluster.hand_out();
+    live(&mut cluster, 12);
+    let steps: Vec<&String> = cluster
+        .log
+        .iter()
+        .filter(|line| !line.starts_with("ShareRoots") && !line.starts_with("MintCertificate"))
+        .collect();
+    insta::assert_debug_snapshot!(steps, @r#"
+    [
+        "announce AuthorityRotation None",
+        "step Running Publish",
+        "MintNextAuthority { permitted: [\"acme.example\", \"tenant-acme.svc.cluster.local\"], lifetime_seconds: 86400 }",
+        "apply ConfigMap tenant-acme/ca",
+        "step Running Prove",
+        "LookAtEnds { namespace: \"tenant-acme\", services: [EndService { selector: \"freehold.dev/component=web\", host: \"web.tenant-acme.svc.cluster.local\", port: 8080, is_database: false }, EndService { selector: \"freehold.dev/component=api\", host: \"api.tenant-acme.svc.cluster.local\", port: 8081, is_database: false }, EndService { selector: \"cnpg.io/cluster=db\", host: \"db-rw.tenant-acme.svc.cluster.local\", port: 5432, is_database: true }] }",
+        "step Running Issue",
+        "PromoteAuthority { keep_previous: true }",
+        "step Running Drain",
+        "LookAtEnds { namespace: \"tenant-acme\", services: [EndService { selector: \"freehold.dev/component=web\", host: \"web.tenant-acme.svc.cluster.local\", port: 8080, is_database: false }, EndService { selector: \"freehold.dev/component=api\", host: \"api.tenant-acme.svc.cluster.local\", port: 8081, is_database: false }, EndService { selector: \"cnpg.io/cluster=db\", host: \"db-rw.tenant-acme.svc.cluster.local\", port: 5432, is_database: true }] }",
+        "step Running Retire",
+        "RetireAuthority",
+        "apply ConfigMap tenant-acme/ca",
+        "step Succeeded ",
+        "apply ConfigMap tenant-acme/isolation",
+        "create Pod freehold-probes/verify-control-acme-2668792a",
+        "create Pod tenant-acme/verify-application-acme-2668792a",
+        "create Pod tenant-acme/verify-database-acme-2668792a",
+        "create Pod tenant-acme/verify-hook-acme-2668792a",
+        "create Pod tenant-acme/verify-web-acme-2668792a",
+        "apply ConfigMap tenant-acme/isolation",
+        "delete Pod freehold-probes/verify-control-acme-2668792a",
+        "delete Pod tenant-acme/verify-application-acme-2668792a",
+        "delete Pod tenant-acme/verify-database-acme-2668792a",
+        "delete Pod tenant-acme/verify-hook-acme-2668792a",
+        "delete Pod tenant-acme/verify-web-acme-2668792a",
+        "apply ConfigMap tenant-acme/isolation",
+        "create Pod freehold-probes/verify-control-acme-884d53cb",
+        "create Pod tenant-acme/verify-application-acme-884d53cb",
+        "create Pod tenant-acme/verify-database-acme-884d53cb",
+        "create Pod tenant-acme/verify-hook-acme-884d53cb",
+        "create Pod tenant-acme/verify-web-acme-884d53cb",
+        "apply ConfigMap tenant-acme/isolation",
+        "delete Pod freehold-probes/verify-control-acme-884d53cb",
+        "delete Pod tenant-acme/verify-application-acme-884d53cb",
+        "delete Pod tenant-acme/verify-database-acme-884d53cb",
+        "delete Pod tenant-acme/verify-hook-acme-884d53cb",
+        "delete Pod tenant-acme/verify-web-acme-884d53cb",
+    ]
+    "#);
+    insta::assert_debug_snapshot!(evidence(&cluster), @r#"
+    [
+        "Publish: ca-7 was made, and is in every bundle",
+        "Prove: 1 pods were asked, and each trusts ca-7",
+        "Issue: every certificate is issued by the new authority",
+        "Drain: 1 pods were asked, and each shows a certificate that ca-7 has issued",
+        "Retire: no bundle holds the old root any more",
+    ]
+    "#);
+    let status = cluster.plan().status.authority.unwrap();
+    assert_ne!(status.fingerprint, old);
+    assert_eq!((status.next, status.previous), (None, None));
+    assert_eq!(status.acknowledged.as_deref(), Some("2027"));
+    assert!(ready(&cluster));
+}
+
+#[test]
+fn a_pod_that_does_not_read_its_files_holds_the_new_authority_up_and_is_named() {
+    let mut cluster = begun();
+    wish(&mut cluster, Some("2027"), None);
+    cluster.settle();
+    cluster.sleep_until(cluster.given.now + SignedDuration::from_hours(2));
+    for _ in 0..20 {
+        cluster.pass(usize::MAX);
+    }
+    let status = cluster.plan().status;
+    assert_eq!(status.operation.unwrap().step.as_deref(), Some("Prove"));
+    let held = status
+        .blockers
+        .iter()
+        .find(|blocker| blocker.reason == "AuthorityNotTaken");
+    insta::assert_snapshot!(held.unwrap().message, @r#"
+    the new authority waits for pods: web-1 doesn't trust the new root yet
+    "#);
+    cluster.hand_out();
+    live(&mut cluster, 12);
+    assert!(
+        cluster
+            .operations()
+            .all(|operation| operation.status.phase == Phase::Succeeded)
+    );
+}
+
+#[test]
+fn killed_after_any_effect_of_a_succession_everybody_understands_each_other() {
+    for k in 0..40 {
+        let mut cluster = begun();
+        let old = authority(&mut cluster);
+        wish(&mut cluster, Some("2027"), None);
+        let mut effects = 0;
+        // One pass after the other is cut off after the k-th effect of all.
+        while effects < k {
+            let spent = cluster.pass(k - effects);
+            if spent == 0 {
+                let Some(wake) = cluster.plan().wake else { break };
+                cluster.hand_out();
+                cluster.sleep_until(wake);
+            }
+            effects += spent;
+            assert!(understand_each_other(&mut cluster), "killed after {k}");
+        }
+        cluster.given.tenant.status = None;
+        live(&mut cluster, 12);
+        assert_ne!(authority(&mut cluster), old, "killed after {k}");
+        assert_eq!(cluster.operations().count(), 1, "killed after {k}");
+        assert!(
+            cluster
+                .operations()
+                .all(|operation| operation.status.phase == Phase::Succeeded)
+        );
+        silent(&mut cluster);
+    }
+}
+
+#[test]
+fn a_compromised_authority_is_replaced_at_once_and_what_that_interrupts_is_said() {
+    let mut cluster = begun();
+    let old = authority(&mut cluster);
+    wish(&mut cluster, None, Some("stolen"));
+    let mut said = Vec::new();
+    for _ in 0..40 {
+        cluster.pass(usize::MAX);
+        let blockers = cluster.plan().status.blockers;
+        said.extend(
+            blockers
+                .into_iter()
+                .filter(|b| b.reason == "AuthorityRevoked")
+                .map(|b| b.message),
+        );
+        let authorities = &cluster.given.observed.minted;
+        assert!(
+            authorities.succession.previous.is_none(),
+            "the old root is trusted by nobody"
+        );
+    }
+    insta::assert_snapshot!(said[0], @r#"
+    the authority was compromised and is replaced without an overlap: connections between the tiers fail until every pod has read its new files, and clients that trust the old ca.crt refuse the gateway
+    "#);
+    cluster.hand_out();
+    cluster.settle();
+    let status = cluster.plan().status;
+    assert_ne!(status.authority.as_ref().unwrap().fingerprint, old);
+    assert_eq!(
+        status.authority.unwrap().revocation_acknowledged.as_deref(),
+        Some("stolen")
+    );
+    assert!(
+        cluster
+            .operations()
+            .all(|operation| operation.status.phase == Phase::Succeeded)
+    );
+    insta::assert_debug_snapshot!(evidence(&cluster), @r#"
+    [
+        "Publish: ca-7 was made",
+        "Prove: skipped: the authority before was compromised",
+        "Issue: every certificate is issued by the new authority",
+        "Drain: 1 pods were asked, and each shows a certificate that ca-7 has issued",
+        "Retire: no bundle holds the old root any more",
+    ]
+    "#);
+    let minted = cluster.given.observed.minted.clone();
+    for leaf in Leaf::ALL {
+        if let Slot::Present(there) = minted.leaf(leaf) {
+            assert!(!there.roots.contains(&old), "{leaf:?}");
+        }
+    }
+}
+
+#[test]
+fn a_revocation_ends_a_succession_that_is_under_way() {
+    for after in [1, 4, 9, 14] {
+        let mut cluster = begun();
+        let old = authority(&mut cluster);
+        wish(&mut cluster, Some("2027"), None);
+        for _ in 0..after {
+            cluster.pass(usize::MAX);
+        }
+        wish(&mut cluster, Some("2027"), Some("stolen"));
+        for _ in 0..40 {
+            cluster.pass(usize::MAX);
+            cluster.hand_out();
+        }
+        let cancelled = cluster
+            .operations()
+            .filter(|operation| operation.status.phase == Phase::Cancelled);
+        assert_eq!(cancelled.count(), 1);
+        let trusted: Vec<String> = cluster
+            .given
+            .observed
+            .minted
+            .trusted()
+            .map(|root| root.fingerprint.clone())
+            .collect();
+        assert_eq!(trusted.len(), 1);
+        assert_ne!(trusted[0], old);
+        let status = cluster.plan().status.authority.unwrap();
+        assert_eq!(status.revocation_acknowledged.as_deref(), Some("stolen"));
+    }
+}
+
+#[test]
+fn an_authority_is_replaced_by_itself_before_it_ends() {
+    let mut cluster = begun();
+    let first = cluster.plan().status.authority.unwrap();
+    live(&mut cluster, 20);
+    let now = cluster.plan().status.authority.unwrap();
+    assert!(now.not_after > first.not_after);
+    assert_eq!(cluster.operations().count(), 1);
+}
