@@ -9,6 +9,7 @@ pub mod kube;
 pub mod lab;
 pub mod operator;
 pub mod probe;
+pub mod prober;
 pub mod raw;
 pub mod scale;
 pub mod suite;

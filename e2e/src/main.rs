@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use freehold_e2e::lab::net::NodeId;
 use freehold_e2e::lab::{Lab, host, node, status, up};
-use freehold_e2e::{coverage, demo, suite};
+use freehold_e2e::{coverage, demo, prober, suite};
 
 /// A real cluster on this machine, the demo on it, and all tests.
 #[derive(Debug, Parser)]
@@ -94,6 +94,8 @@ enum Cmd {
         #[arg(long)]
         index: u8,
     },
+    #[command(hide = true)]
+    Prober,
 }
 
 fn main() -> ExitCode {
@@ -132,5 +134,6 @@ fn run() -> Result<()> {
         Cmd::Coverage { with_lab, fail_under } => coverage::run(&lab, with_lab, fail_under),
         Cmd::Host { dir, nodes } => host::run(&Lab::at(&dir), nodes),
         Cmd::Node { dir, index } => node::run(&dir, NodeId(index)),
+        Cmd::Prober => prober::process(),
     }
 }

@@ -130,6 +130,16 @@ pub fn enter(lab: &Lab, node: NodeId) -> Result<Command> {
     Ok(command)
 }
 
+/// A command that uses a node's network, and is a process of the host in all else; arguments are to be added.
+pub fn enter_network(lab: &Lab, node: NodeId) -> Result<Command> {
+    let Some(pid) = init_pid(lab, node) else {
+        bail!("{} does not run; start it with `cargo xtask up`", node.name())
+    };
+    let mut command = Command::new("nsenter");
+    command.args(["-t", &pid.to_string(), "-n", "--"]);
+    Ok(command)
+}
+
 /// The first process of a node, as the host counts.
 pub(super) fn init_pid(lab: &Lab, node: NodeId) -> Option<u32> {
     host::running(lab)?;
