@@ -109,6 +109,26 @@ pub fn handshake(lab: &Lab, end: &End, roots: &str, more: &[&str]) -> Result<Opt
     }))
 }
 
+/// The certificate that an end shows, in PEM; nothing when there was no handshake.
+pub fn shown(lab: &Lab, end: &End) -> Result<Option<String>> {
+    const FIRST: &str = "-----BEGIN CERTIFICATE-----";
+    const LAST: &str = "-----END CERTIFICATE-----";
+    let mut command = status::enter(lab, NodeId(1))?;
+    command
+        .args(["timeout", "10", "openssl", "s_client", "-no_ign_eof", "-connect"])
+        .arg(&end.address)
+        .args(["-servername", &end.host]);
+    if end.is_database {
+        command.args(["-starttls", "postgres"]);
+    }
+    command.stdin(std::process::Stdio::null());
+    let output = command.output()?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    let from = told.find(FIRST).map(|at| &told[at..]);
+    let found = from.and_then(|text| text.find(LAST).map(|at| &text[..at + LAST.len()]));
+    Ok(found.map(str::to_owned))
+}
+
 /// One request by curl on the node: the status code, `000` when there was no answer.
 pub fn ask(lab: &Lab, url: &str, end: &End, more: &[&str]) -> Result<String> {
     let mut command = status::enter(lab, NodeId(1))?;

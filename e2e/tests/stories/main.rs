@@ -16,6 +16,7 @@ mod kills;
 mod leaving;
 mod operator;
 mod reencryption;
+mod renewal;
 mod scale;
 mod serving;
 mod speed;

@@ -86,6 +86,14 @@ impl Drop for Guest {
     }
 }
 
+/// A copy of the sample class under another name, with what is changed in its spec.
+pub fn class(name: &str, change: impl FnOnce(&mut Value)) {
+    let mut class = kube::get(lab(), &["tenantclass", "standard"]).unwrap();
+    class["metadata"] = json!({"name": name});
+    change(&mut class["spec"]);
+    kube::apply(lab(), &[class]).unwrap();
+}
+
 /// Deletes a tenant as its platform would: protection off, wait until it says that it may be deleted, delete. `policy` says
 /// what becomes of the data.
 pub fn delete(tenant: &str, policy: &str) -> anyhow::Result<()> {

@@ -1,0 +1,175 @@
+//! Certificates are renewed, and nobody who connects every 50 ms notices: at the edge, from web to application, from application
+//! to database.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use freehold_e2e::prober::{APPLICATION, DATABASE, EDGE, Prober, Report};
+use freehold_e2e::tls::{self, End};
+use freehold_e2e::{install, kube};
+use freehold_pki::{LeafRequest, Pair, Usage};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::stage::{Guest, MINUTE, change, class, lab, namespace, tenant_manifest, wait_ready};
+
+/// The shortest life that a class may say.
+const LIFE: Duration = Duration::from_secs(600);
+/// How long a certificate that is put there is still valid: longer than its renewal, and the way to whoever shows it, take.
+const LEFT: Duration = Duration::from_secs(240);
+/// Each leaf, the end of [`tls::ends`] that shows it, what it is for.
+const LEAVES: [(&str, Option<&str>, Usage); 5] = [
+    ("edge-tls", Some("gateway"), Usage::Server),
+    ("web-tls", Some("web"), Usage::Both),
+    ("application-tls", Some("application"), Usage::Both),
+    ("database-tls", Some("database"), Usage::Server),
+    ("replication-tls", None, Usage::Client),
+];
+/// After this a prober has seen every end at rest.
+const REST: Duration = Duration::from_secs(10);
+
+fn certificate(tenant: &str, secret: &str) -> String {
+    kube::secret(lab(), &namespace(tenant), secret, "tls.crt").unwrap()
+}
+
+/// All leaves of a tenant, as they are now.
+fn certificates(tenant: &str) -> Vec<String> {
+    LEAVES
+        .iter()
+        .map(|(secret, ..)| certificate(tenant, secret))
+        .collect()
+}
+
+/// Waits until the operator has put another in the place of each of `before`; those that are there then.
+fn until_renewed(tenant: &str, before: &[String], limit: Duration) {
+    kube::until("every leaf to be renewed", limit, || {
+        let now = certificates(tenant);
+        let same = now.iter().zip(before).any(|(now, before)| now == before);
+        Ok((!same).then_some(()))
+    })
+    .unwrap();
+}
+
+/// Waits until every end shows none of `before`.
+fn until_shown(ends: &[End], before: &[String]) {
+    for end in ends {
+        let what = format!("{} to show its new certificate", end.name);
+        kube::until(&what, 2 * MINUTE, || {
+            let shown = tls::shown(lab(), end)?;
+            let is_new = |shown: &String| before.iter().all(|old| !old.contains(shown.trim()));
+            Ok(shown.filter(is_new).map(drop))
+        })
+        .unwrap();
+    }
+}
+
+/// Nothing failed, and every lane saw its server's certificate change, under the root that it had.
+fn assert_unnoticed(report: &Report) {
+    println!("{report}");
+    report.flawless().unwrap();
+    for name in [EDGE, APPLICATION, DATABASE] {
+        let lane = report.lane(name).unwrap();
+        assert!(lane.leaves.len() >= 2, "{name} showed {:?}", lane.leaves);
+        assert_eq!(lane.issuers(), 1, "{name}");
+    }
+    let expected = (report.seconds * 20.0 * 3.0 * 0.95) as u64;
+    assert!(
+        report.handshakes() >= expected,
+        "{} < {expected}",
+        report.handshakes()
+    );
+}
+
+/// Puts a certificate in the place of each that has [`LEFT`] to live, and had lived for as long as its authority: time that has
+/// passed. The operator renews it by the same rule as any other.
+fn age(tenant: &str) {
+    let namespace = namespace(tenant);
+    let of_authority =
+        |key: &str| kube::secret(lab(), install::KEYS, &format!("tenant-{tenant}-ca"), key).unwrap();
+    let authority = Pair {
+        certificate_pem: of_authority("tls.crt"),
+        key_pem: of_authority("tls.key").into(),
+    };
+    let back = LIFE - LEFT;
+    let begin = Timestamp::now() - SignedDuration::from_secs(back.as_secs() as i64);
+    for (secret, _, usage) in LEAVES {
+        let there = freehold_pki::facts(&certificate(tenant, secret), &authority.certificate_pem).unwrap();
+        let request = LeafRequest {
+            common_name: match secret {
+                "replication-tls" => "streaming_replica",
+                _ => secret.trim_end_matches("-tls"),
+            },
+            dns_names: &there.dns_names,
+            usage,
+            // It begins a minute before.
+            lifetime_seconds: LIFE.as_secs() + 60,
+        };
+        let made = freehold_pki::leaf(&authority, &request, begin).unwrap();
+        let data = json!({"data": {
+            "tls.crt": STANDARD.encode(&made.certificate_pem), "tls.key": STANDARD.encode(&*made.key_pem)}});
+        // Through a file: a key must not be in a process's arguments.
+        let patch = tls::file(lab(), "aged", &data.to_string()).unwrap();
+        let patch = patch.display().to_string();
+        let args = [
+            "-n",
+            &namespace,
+            "patch",
+            "secret",
+            secret,
+            "--type=merge",
+            "--patch-file",
+            &patch,
+        ];
+        kube::kubectl(lab(), &args).unwrap();
+        std::fs::remove_file(&patch).unwrap();
+    }
+}
+
+#[test]
+fn leaves_that_are_due_are_renewed_under_a_load_and_no_handshake_fails() {
+    let guest = Guest::ready("perennial", 1);
+    let ends = tls::ends(lab(), guest.0).unwrap();
+    let first = certificates(guest.0);
+    let prober = Prober::start(lab(), guest.0).unwrap();
+    std::thread::sleep(REST);
+    age(guest.0);
+    let aged = certificates(guest.0);
+    let begin = Instant::now();
+    // Secrets aren't watched: the next pass sees them.
+    change(guest.0, &json!({"displayName": "Perennial"}));
+    until_renewed(guest.0, &aged, LEFT);
+    let renewed = begin.elapsed();
+    until_shown(&ends, &[first, aged].concat());
+    println!(
+        "all renewed after {:.0} s, shown after {:.0} s",
+        renewed.as_secs_f64(),
+        begin.elapsed().as_secs_f64()
+    );
+    std::thread::sleep(REST);
+    assert_unnoticed(&prober.stop().unwrap());
+}
+
+#[test]
+#[ignore = "minutes of waiting for a life to pass: cargo xtask bench"]
+fn leaves_that_live_ten_minutes_are_renewed_in_their_time_and_no_handshake_fails() {
+    lab();
+    class("ephemeral", |spec| {
+        spec["certificates"] = json!({"lifetime": "10m"})
+    });
+    let guest = Guest::absent("mayfly");
+    let mut manifest = tenant_manifest(guest.0, 1);
+    manifest["spec"]["className"] = json!("ephemeral");
+    kube::apply(lab(), &[manifest]).unwrap();
+    wait_ready(guest.0, 4 * MINUTE);
+    let ends = tls::ends(lab(), guest.0).unwrap();
+    let first = certificates(guest.0);
+    let prober = Prober::start(lab(), guest.0).unwrap();
+    // All are renewed before two thirds of their lives are over. Longer than a life, so that one that nobody took up is refused.
+    until_renewed(guest.0, &first, LIFE);
+    until_shown(&ends, &first);
+    std::thread::sleep(LIFE);
+    assert_unnoticed(&prober.stop().unwrap());
+    drop(guest);
+    kube::kubectl(lab(), &["delete", "tenantclass", "ephemeral"]).unwrap();
+}
