@@ -282,3 +282,44 @@ fn program() -> Result<PathBuf> {
     let built = beside.filter(|path| path.exists());
     built.with_context(|| format!("no xtask beside {}", this.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_lane_has_what_its_own_client_holds_and_no_more() {
+        let of = |text: &str| STANDARD.encode(text);
+        let list = json!({"items": [
+            {"metadata": {"name": "ca"}, "data": {"ca.crt": "customer's roots"}},
+            {"metadata": {"name": "web-tls"}, "data": {
+                "ca.crt": of("web's roots"), "tls.crt": of("web"), "tls.key": of("web's key")}},
+            {"metadata": {"name": "application-tls"}, "data": {
+                "ca.crt": of("application's roots"), "tls.crt": of("application"), "tls.key": of("its key")}},
+            {"metadata": {"name": "db-app"}, "data": {"username": of("app"), "password": of("secret")}},
+        ]});
+        let held = |roots: &str, identity: Option<(&str, &str)>, login: Option<(&str, &str)>| {
+            let owned = |(a, b): (&str, &str)| (a.to_owned(), b.to_owned());
+            Credentials {
+                roots: roots.to_owned(),
+                identity: identity.map(owned),
+                login: login.map(owned),
+            }
+        };
+        let expected = [
+            (EDGE, held("customer's roots", None, None)),
+            (APPLICATION, held("web's roots", Some(("web", "web's key")), None)),
+            (
+                DATABASE,
+                held("application's roots", None, Some(("app", "secret"))),
+            ),
+        ];
+        assert!(credentials(&list).is_ok_and(|found| found == expected));
+        let told = credentials(&json!({"items": []}))
+            .err()
+            .map(|error| error.to_string());
+        assert_eq!(told.as_deref(), Some("no ca"));
+    }
+}

@@ -6,13 +6,17 @@ mod postgres;
 #[path = "prober/server.rs"]
 mod server;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use freehold_e2e::prober::{Ask, Credentials, Kind, Lane, Plan, Report, run};
 use freehold_pki::{AuthorityRequest, LeafRequest, Pair, Usage};
 use jiff::Timestamp;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rustls::HandshakeKind;
 
 use server::Server;
@@ -238,6 +242,39 @@ async fn credentials_that_are_replaced_are_used_by_the_next_connection() {
     let lane = report.lane("lane").unwrap();
     assert_eq!((lane.leaves.len(), lane.issuers()), (2, 2));
     assert!(lane.leaves[0].last <= lane.leaves[1].first + 1.0);
+}
+
+#[tokio::test]
+async fn the_process_reports_what_it_saw_when_its_input_ends_or_it_is_told_to_end() {
+    let folder = Folder::new("process");
+    let authority = authority();
+    let server = Server::start(&leaf(&authority), None, 200).await;
+    trusting(&authority).write(&folder.file()).unwrap();
+    let plan = plan(server.address, HOST, &folder.file(), get());
+    for by_signal in [false, true] {
+        let before = server.connections();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .arg("prober")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = process.stdin.take().unwrap();
+        writeln!(input, "{}", serde_json::to_string(&plan).unwrap()).unwrap();
+        once(|| server.connections() >= before + 20).await;
+        if by_signal {
+            let pid = Pid::from_raw(i32::try_from(process.id()).unwrap());
+            kill(pid, Signal::SIGTERM).unwrap();
+        } else {
+            drop(input);
+        }
+        let ended = tokio::task::spawn_blocking(|| process.wait_with_output()).await;
+        let ended = ended.unwrap().unwrap();
+        assert!(ended.status.success());
+        let report: Report = serde_json::from_slice(&ended.stdout).unwrap();
+        report.flawless().unwrap();
+        assert!(report.handshakes() >= 20);
+    }
 }
 
 #[tokio::test]
