@@ -23,19 +23,19 @@ pub fn kubectl(lab: &Lab) -> Command {
 /// Copies the manifests that come with Go modules, so that a warm start needs no Go.
 pub fn collect(lab: &Lab) -> Result<Outcome> {
     let folder = lab.build().join("manifests");
-    let done = folder.join("done");
+    // Another name when there is more to be copied: a lab of before has the old one.
+    let done = folder.join("done-2");
     if done.exists() {
         return Ok(Outcome::Fresh);
     }
     let gateway = folder.join("gateway-api");
     fs::create_dir_all(&gateway)?;
     let crds = module_dir(lab, "gateway", "sigs.k8s.io/gateway-api")?.join("config/crd/standard");
-    for entry in fs::read_dir(&crds).with_context(|| format!("read {}", crds.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "yaml") {
-            fs::copy(&path, gateway.join(path.file_name().unwrap_or_default()))?;
-        }
-    }
+    copy_manifests(&crds, &gateway)?;
+    let issuing = folder.join("cert-manager");
+    fs::create_dir_all(&issuing)?;
+    let crds = module_dir(lab, "certificates", "github.com/cert-manager/cert-manager")?.join("deploy/crds");
+    copy_manifests(&crds, &issuing)?;
     let cnpg = module_dir(lab, "database", "github.com/cloudnative-pg/cloudnative-pg")?;
     let version = cnpg
         .to_string_lossy()
@@ -50,12 +50,23 @@ pub fn collect(lab: &Lab) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Kinds of other projects: Cilium's, the Gateway API's.
+fn copy_manifests(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "yaml") {
+            fs::copy(&path, to.join(path.file_name().unwrap_or_default()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Kinds of other projects: Cilium's, the Gateway API's, cert-manager's.
 pub fn apply_crds(lab: &Lab) -> Result<Outcome> {
     for folder in [
         lab.build().join("cilium/crds/v2"),
         lab.build().join("cilium/crds/v2alpha1"),
         lab.build().join("manifests/gateway-api"),
+        lab.build().join("manifests/cert-manager"),
     ] {
         let mut command = kubectl(lab);
         command
@@ -84,6 +95,29 @@ pub fn apply_gateway(lab: &Lab, traefik: &Image) -> Result<Outcome> {
         json!([replace("traefik", traefik)]),
         json!([]),
     )
+}
+
+/// cert-manager, and the authority of the issuer `lab-ca`, whose key is made with the cluster's.
+pub fn apply_certificates(lab: &Lab, manager: &Image) -> Result<Outcome> {
+    apply(
+        lab,
+        "certificates",
+        committed(lab, "certificates"),
+        json!([replace("cert-manager", manager)]),
+        json!([]),
+    )?;
+    let pki = lab.cluster().join("pki");
+    let read = |file: &str| fs::read_to_string(pki.join(file)).with_context(|| format!("read {file}"));
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": "lab-ca", "namespace": "cert-manager"},
+        "stringData": {"tls.crt": read("issuer.crt")?, "tls.key": read("issuer.key")?},
+    });
+    let mut command = kubectl(lab);
+    command.args(["apply", "--server-side", "--force-conflicts", "-f", "-"]);
+    // By standard input: a key is no argument.
+    shell::feed(&mut command, secret.to_string().as_bytes())?;
+    Ok(Outcome::Done)
 }
 
 /// The provisioner's configuration holds a pod's manifest as text, whose image kustomize doesn't see.

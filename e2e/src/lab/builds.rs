@@ -139,6 +139,12 @@ pub const PROGRAMS: &[Program] = &[
         "github.com/traefik/traefik/v3/cmd/traefik",
         "github.com/traefik/traefik/v3",
     ),
+    go(
+        "cert-manager",
+        "certificates",
+        ".",
+        "github.com/cert-manager/cert-manager",
+    ),
     go("helm", "helm", "helm.sh/helm/v4/cmd/helm", "helm.sh/helm/v4"),
 ];
 

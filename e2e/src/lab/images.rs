@@ -87,6 +87,7 @@ const OF_PROGRAMS: &[(&str, &str, &str)] = &[
     ("coredns", "coredns", "/coredns"),
     ("cloudnative-pg", "cnpg-manager", "/operator/manager_amd64"),
     ("traefik", "traefik", "/traefik"),
+    ("cert-manager", "cert-manager", "/cert-manager"),
     ("csi-provisioner", "csi-provisioner", "/csi-provisioner"),
     ("csi-resizer", "csi-resizer", "/csi-resizer"),
     (

@@ -67,6 +67,7 @@ pub fn create(lab: &Lab, nodes: &[NodeId]) -> Result<()> {
     }
     fs::copy(lab.cluster().join("pki/admin.kubeconfig"), lab.kubeconfig())?;
 
+    issuer(&folder)?;
     let signer = KeyPair::generate()?;
     write_secret(
         &folder.join("service-accounts.key"),
@@ -75,6 +76,17 @@ pub fn create(lab: &Lab, nodes: &[NodeId]) -> Result<()> {
     let public = pem("PUBLIC KEY", &signer.subject_public_key_info());
     fs::write(folder.join("service-accounts.pub"), public)?;
     encryption(&folder)
+}
+
+/// The authority behind cert-manager's issuer `lab-ca`: what a public one is to a real platform.
+fn issuer(folder: &Path) -> Result<()> {
+    let mut params = valid(CertificateParams::default());
+    params.distinguished_name.push(DnType::CommonName, "lab-ca");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    write_pair(folder, "issuer", &certificate.pem(), &key)
 }
 
 struct Ca {

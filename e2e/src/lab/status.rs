@@ -68,6 +68,12 @@ const WORKLOADS: &[(&str, &str, &str, &str)] = &[
         "app.kubernetes.io/name=traefik",
     ),
     (
+        "cert-manager",
+        "cert-manager",
+        "deployment/cert-manager",
+        "app.kubernetes.io/name=cert-manager",
+    ),
+    (
         "freehold-keys",
         "freehold-keys",
         "deployment/freehold-keys",

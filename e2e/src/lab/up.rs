@@ -34,6 +34,7 @@ const IMAGES: &[(&str, &str)] = &[
     ("local-path-provisioner", "build local-path-provisioner"),
     ("cloudnative-pg", "build cnpg-manager"),
     ("traefik", "build traefik"),
+    ("cert-manager", "build cert-manager"),
     ("csi-provisioner", "build csi-provisioner"),
     ("csi-resizer", "build csi-resizer"),
     ("freehold-csi", "root file system ext4"),
@@ -70,7 +71,7 @@ fn build_steps<'a>(lab: &'a Lab, steps: &mut Vec<Step<'a>>) {
     }
     steps.push(Step::new(
         "manifests of modules",
-        &["build cnpg-manager", "build traefik"],
+        &["build cnpg-manager", "build traefik", "build cert-manager"],
         || addons::collect(lab),
     ));
     for rootfs in [&GLIBC, &EXT4, &POSTGRESQL] {
@@ -152,6 +153,12 @@ fn addon_steps<'a>(lab: &'a Lab, images: &'a Made, steps: &mut Vec<Step<'a>>) {
     ));
     let gateway = move || addons::apply_gateway(lab, &image("traefik")?);
     steps.push(addon("gateway", &["CRDs", "import traefik"], Box::new(gateway)));
+    let issuer = move || addons::apply_certificates(lab, &image("cert-manager")?);
+    steps.push(addon(
+        "cert-manager",
+        &["CRDs", "import cert-manager"],
+        Box::new(issuer),
+    ));
     let volumes = move || {
         let all = ["freehold-csi", "csi-provisioner", "csi-resizer"];
         let made: Result<Vec<Image>> = all.into_iter().map(image).collect();
@@ -170,6 +177,7 @@ fn addon_steps<'a>(lab: &'a Lab, images: &'a Made, steps: &mut Vec<Step<'a>>) {
         "encrypted volumes",
         "CloudNativePG",
         "gateway",
+        "cert-manager",
         "import postgresql",
     ];
     steps.push(Step::new("ready", &needs, move || ready(lab)).log(lab.log("kubelet")));
@@ -256,6 +264,7 @@ fn ready(lab: &Lab) -> Result<Outcome> {
         ("freehold-csi", "daemonset/node"),
         ("cnpg-system", "deployment/cnpg-controller-manager"),
         ("traefik", "deployment/traefik"),
+        ("cert-manager", "deployment/cert-manager"),
     ] {
         addons::rollout(lab, namespace, name, 120)?;
     }
