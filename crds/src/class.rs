@@ -14,7 +14,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::Edition;
-pub use certificates::{AUTHORITY_LIFETIME, Certificates, LIFETIME, OVERLAP};
+pub use certificates::{AUTHORITY_LIFETIME, Certificates, IssuerRef, LIFETIME, OVERLAP};
 pub use database::ClassDatabase;
 pub use deletion::{ClassDeletion, DELAY, GRACE};
 pub use egress::ClassEgress;
@@ -75,7 +75,7 @@ pub struct TenantClassSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitDefaults>,
 
-    /// The certificates that are issued from the tenant's own authority.
+    /// The certificates of a tenant: from its own authority, but for the gateway's where an issuer is named.
     #[serde(default)]
     pub certificates: Certificates,
 

@@ -25,8 +25,8 @@ pub mod yaml;
 pub use claim::{ClaimState, HostnameClaim, HostnameClaimSpec};
 pub use class::{
     AUTHORITY_LIFETIME, CRYPTOPERIOD, Certificates, ClassDatabase, ClassDeletion, ClassEgress, ClassKeys,
-    ClassMaintenance, DELAY, Effect, GRACE, Gateway, LIFETIME, LimitDefaults, OPEN, OVERLAP, Operator,
-    Placement, Quota, TenantClass, TenantClassSpec, Toleration, Window,
+    ClassMaintenance, DELAY, Effect, GRACE, Gateway, IssuerRef, LIFETIME, LimitDefaults, OPEN, OVERLAP,
+    Operator, Placement, Quota, TenantClass, TenantClassSpec, Toleration, Window,
 };
 pub use destruction::{
     DestroyedDataKey, DestroyedVersion, DestructionPhase, DestructionRecord, DestructionRecordSpec,

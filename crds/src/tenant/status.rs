@@ -101,8 +101,10 @@ pub struct CertificateStatus {
     pub not_after: Time,
     /// When the next one is made.
     pub renew_at: Time,
-    /// SHA-256 of the certificate, in hexadecimal.
-    pub fingerprint: String,
+    /// SHA-256 of the certificate, in hexadecimal. Not told of one that an issuer of the platform issued: the operator doesn't
+    /// read its Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
 }
 
 /// A certificate authority, without its key.

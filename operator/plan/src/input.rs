@@ -30,6 +30,8 @@ pub struct Input<'a> {
 pub struct Observed {
     /// Objects that carry the tenant's mark.
     pub objects: BTreeMap<Id, Seen>,
+    /// Kinds that the cluster doesn't know: what provides them is not installed.
+    pub unknown: BTreeSet<Kind>,
     /// Objects in our names' places without our mark: found when a create was refused.
     pub strangers: BTreeMap<Id, Stranger>,
     /// What the API server refused as wrong, with its words; forgotten when a write succeeds.

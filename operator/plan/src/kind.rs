@@ -19,6 +19,7 @@ pub enum Kind {
     Volume,
     Cluster,
     Service,
+    Certificate,
     Gateway,
     BackendTlsPolicy,
     HttpRoute,
@@ -76,7 +77,7 @@ pub struct Row {
 
 impl Kind {
     /// Every kind, in the order in which it is written.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Namespace,
         Self::DestructionRecord,
         Self::HostnameClaim,
@@ -89,6 +90,7 @@ impl Kind {
         Self::Volume,
         Self::Cluster,
         Self::Service,
+        Self::Certificate,
         Self::Gateway,
         Self::BackendTlsPolicy,
         Self::HttpRoute,
@@ -166,6 +168,15 @@ impl Kind {
                 Kept,
             ),
             Self::Service => row("", "v1", "Service", "services", Wave::Exposure, Pruned),
+            // Of cert-manager, which not every cluster has. What it issues lies in a Secret of cert-manager's making.
+            Self::Certificate => row(
+                "cert-manager.io",
+                "v1",
+                "Certificate",
+                "certificates",
+                Wave::Exposure,
+                Pruned,
+            ),
             Self::Gateway => row(
                 "gateway.networking.k8s.io",
                 "v1",

@@ -227,6 +227,7 @@ fn applying(input: &Input<'_>, outcome: &mut Outcome) {
             Kind::Deployment => workload::TOPIC,
             Kind::Cluster => concern::database::TOPIC,
             Kind::Gateway | Kind::BackendTlsPolicy | Kind::HttpRoute => concern::gateway::TOPIC,
+            Kind::Certificate => concern::tls::TOPIC,
             // Nothing can be served before.
             Kind::HostnameClaim => concern::hostnames::TOPIC,
             _ => continue,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use freehold_crds::{
     AUTHORITY_LIFETIME, CRYPTOPERIOD, ClassDatabase, ClassDeletion, ClassEgress, Component, DELAY,
-    DesiredState, GRACE, Gateway, Hook, LIFETIME, LimitDefaults, OVERLAP, Placement, Quantity, Quota,
-    Resources, Span, Tenant, TenantClassSpec, Tier,
+    DesiredState, GRACE, Gateway, Hook, IssuerRef, LIFETIME, LimitDefaults, OVERLAP, Placement, Quantity,
+    Quota, Resources, Span, Tenant, TenantClassSpec, Tier,
 };
 
 use crate::concern::maintenance::{self, Hours};
@@ -45,6 +45,8 @@ pub struct Model<'a> {
     pub authority_lifetime: Duration,
     /// How long a new authority is trusted before it issues.
     pub authority_overlap: Duration,
+    /// Who issues the gateway's certificate, if it isn't the tenant's own authority.
+    pub issuer: Option<&'a IssuerRef>,
     pub tenant_key_cryptoperiod: Duration,
     pub data_key_cryptoperiod: Duration,
     pub termination_grace: Duration,
@@ -268,6 +270,7 @@ impl<'a> Model<'a> {
                 .ok_or_else(|| Invalid::Lifetime(lifetime.0.clone()))?,
             authority_lifetime: authority(&class.certificates.authority_lifetime, AUTHORITY_LIFETIME)?,
             authority_overlap: authority(&class.certificates.overlap, OVERLAP)?,
+            issuer: class.certificates.issuer.as_ref(),
             tenant_key_cryptoperiod: period(&class.keys.tenant_key_cryptoperiod)?,
             data_key_cryptoperiod: period(&class.keys.data_key_cryptoperiod)?,
             termination_grace: termination_grace(Some(class)),

@@ -192,6 +192,8 @@ pub const SETTINGS: &str = "settings";
 pub const AUTHORITY_BUNDLE: &str = "ca";
 /// The Secret with the certificate for the gateway.
 pub const EDGE_CERTIFICATE: &str = "edge-tls";
+/// The Secret in which an issuer of the platform puts the one that it issued for the gateway. Never read by the operator.
+pub const ISSUED_CERTIFICATE: &str = "edge-issued-tls";
 /// The Secrets with the certificates of the tiers' pods.
 pub const WEB_CERTIFICATE: &str = "web-tls";
 pub const APPLICATION_CERTIFICATE: &str = "application-tls";

@@ -256,6 +256,7 @@ pub fn of_viewers() -> Vec<Rule> {
         ),
         see("apps", &["deployments", "replicasets"]),
         see("batch", &["jobs"]),
+        see("cert-manager.io", &["certificates"]),
         see("events.k8s.io", &["events"]),
         see(
             "gateway.networking.k8s.io",

@@ -95,6 +95,15 @@ pub enum Facts {
         /// The database instance that it belongs to.
         instance: Option<String>,
     },
+    /// What an issuer of the platform says of the gateway's certificate.
+    Issued {
+        /// What is in its Secret is valid, and for what was asked for last.
+        ready: bool,
+        /// Why it isn't, in cert-manager's words.
+        message: String,
+        not_after: Option<Timestamp>,
+        renew_at: Option<Timestamp>,
+    },
     Gateway {
         programmed: bool,
         /// Its controller has seen the last change, as far as it says.
@@ -187,6 +196,7 @@ fn facts(kind: Kind, object: &Value) -> Facts {
             instance: text(object, &["metadata", "labels", "cnpg.io/instanceName"]),
         },
         Kind::Cluster => database(object),
+        Kind::Certificate => issued(object),
         Kind::Gateway => {
             let conditions = at(object, &["status", "conditions"]);
             let (programmed, message) = condition(conditions, "Programmed");
@@ -269,6 +279,22 @@ fn database(object: &Value) -> Facts {
         instances,
         ready_instances,
         phase: text(object, &["status", "phase"]).unwrap_or_default(),
+    }
+}
+
+fn issued(object: &Value) -> Facts {
+    let conditions = at(object, &["status", "conditions"]);
+    let (ready, message) = condition(conditions, "Ready");
+    // Why an issuance failed is said here; the other says only that there is none.
+    let failed = find(conditions, "Issuing")
+        .filter(|found| found["status"] == "False" && found["reason"] == "Failed")
+        .and_then(|found| text(found, &["message"]));
+    let instant = |key| text(object, &["status", key]).and_then(|at| at.parse().ok());
+    Facts::Issued {
+        ready: ready && is_current(object, conditions, "Ready"),
+        message: failed.unwrap_or(message),
+        not_after: instant("notAfter"),
+        renew_at: instant("renewalTime"),
     }
 }
 

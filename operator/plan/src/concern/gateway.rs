@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing is served in the clear: what comes by plain HTTP is sent to HTTPS.
 
-use super::{Scene, hostnames};
+use super::{Scene, hostnames, issuer};
 use crate::foreign::gateway_api::{
     AllowedRoutes, Backend, BackendTlsPolicy, BackendTlsPolicySpec, Filter, From, Gateway, GatewaySpec,
     Header, Headers, HttpRoute, HttpRouteSpec, Listener, Named, Parent, Redirect, Rule, Target, Tls,
@@ -11,7 +11,7 @@ use crate::foreign::gateway_api::{
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::model;
-use crate::names::{AUTHORITY_BUNDLE, EDGE_CERTIFICATE, GATEWAY, digest, service_host};
+use crate::names::{AUTHORITY_BUNDLE, GATEWAY, digest, service_host};
 use crate::object::Object;
 use crate::outcome::{APPLYING, Finding, Outcome};
 use crate::seen::Facts;
@@ -141,16 +141,20 @@ fn plain_listener(port: u16) -> Listener {
 }
 
 /// A listener is named after its hostname, so that adding one leaves the others as they are.
+pub fn listener_of(hostname: &str) -> String {
+    format!("https-{}", &digest(&[hostname])[..8])
+}
+
 fn listener(scene: &Scene<'_>, hostname: &str) -> Listener {
     Listener {
-        name: format!("https-{}", &digest(&[hostname])[..8]),
+        name: listener_of(hostname),
         hostname: Some(hostname.to_owned()),
         port: scene.model.gateway_port,
         protocol: "HTTPS",
         tls: Some(Tls {
             mode: "Terminate",
             certificate_refs: vec![Named {
-                name: EDGE_CERTIFICATE.into(),
+                name: issuer::shown(scene, hostname).into(),
             }],
         }),
         allowed_routes: AllowedRoutes {

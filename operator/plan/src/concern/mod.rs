@@ -8,6 +8,7 @@ pub mod deletion;
 pub mod gateway;
 pub mod hostnames;
 pub mod isolation;
+pub mod issuer;
 pub mod keys;
 pub mod maintenance;
 pub mod migration;

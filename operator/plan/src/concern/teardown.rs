@@ -177,7 +177,12 @@ fn effects(input: &Input<'_>, step: Step) -> Teardown {
         ..Teardown::default()
     };
     match step {
-        Step::Routes => kinds(&[Kind::HttpRoute, Kind::BackendTlsPolicy, Kind::Gateway]),
+        Step::Routes => kinds(&[
+            Kind::HttpRoute,
+            Kind::BackendTlsPolicy,
+            Kind::Gateway,
+            Kind::Certificate,
+        ]),
         Step::Access => {
             let mut step = kinds(&[Kind::RoleBinding]);
             step.prune.retain(|id| id.name != OPERATOR_BINDING);

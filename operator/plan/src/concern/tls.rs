@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Scene, hostnames as claims, workload};
+use super::{Scene, hostnames as claims, issuer, workload};
 use crate::clock::slot;
 use crate::input::{Certificate, Input, Minted, Slot};
 use crate::kind::Kind;
@@ -65,6 +65,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         }
         Slot::Present(authority) => with_authority(&scene, authority, &mut outcome),
     }
+    outcome.add(issuer::plan(scene));
     outcome.findings.push(finding(&scene));
     outcome.wake = [outcome.wake, end(scene.input)].into_iter().flatten().min();
     outcome
@@ -155,6 +156,9 @@ fn end(input: &Input<'_>) -> Option<Timestamp> {
 
 /// Whether the gateway's certificate has expired: clients refuse it.
 pub fn is_expired(input: &Input<'_>) -> bool {
+    if issuer::is_shown(input) {
+        return issuer::end(input).is_some_and(|end| input.now >= end);
+    }
     let edge = input.observed.minted.leaf(Leaf::Edge).present();
     edge.is_some_and(|edge| input.now >= edge.not_after)
 }
@@ -219,9 +223,10 @@ pub fn status(input: &Input<'_>) -> Vec<CertificateStatus> {
         name: leaf.secret().to_owned(),
         not_after: Time(certificate.not_after),
         renew_at: Time(renewal(certificate, uid(input), leaf)),
-        fingerprint: certificate.fingerprint.clone(),
+        fingerprint: Some(certificate.fingerprint.clone()),
     };
-    present(&input.observed.minted).map(status).collect()
+    let own = present(&input.observed.minted).map(status);
+    own.chain(issuer::status(input)).collect()
 }
 
 fn finding(scene: &Scene<'_>) -> Finding {
@@ -265,6 +270,9 @@ fn finding(scene: &Scene<'_>) -> Finding {
     let (name, end) = (first.secret(), certificate.not_after);
     if scene.input.now >= end {
         return says("Expired", format!("{name} expired at {end}"));
+    }
+    if let Some(finding) = issuer::lacking(scene) {
+        return finding;
     }
     let message = format!(
         "{} certificates; {name} is the first to end, at {end}",
@@ -333,7 +341,8 @@ fn other_names(scene: &Scene<'_>, authority: &Certificate) -> Option<Vec<String>
     (lacks || permitted == wanted).then_some(permitted)
 }
 
-fn hostnames(scene: &Scene<'_>) -> Vec<String> {
+/// The names that the gateway's certificate is for.
+pub fn hostnames(scene: &Scene<'_>) -> Vec<String> {
     let mut names: Vec<String> = claims::held(scene).into_iter().map(str::to_owned).collect();
     names.sort();
     names.dedup();

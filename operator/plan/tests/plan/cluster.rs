@@ -35,6 +35,8 @@ pub struct Cluster {
     pub broken_migration: bool,
     /// What an unrestricted pod, and what a tier's pod reaches.
     pub network: Network,
+    /// When what cert-manager issues ends to be valid; it issues nothing when there is none.
+    pub issues_until: Option<Timestamp>,
     /// Claims of other tenants on hostnames, by the name of the claim.
     pub others: BTreeMap<String, Value>,
     operations: BTreeMap<String, Operation>,
@@ -76,6 +78,7 @@ impl Cluster {
             log: Vec::new(),
             broken_migration: false,
             network: Network::Enforced,
+            issues_until: None,
             others: BTreeMap::new(),
             operations: BTreeMap::new(),
             cut_off: false,

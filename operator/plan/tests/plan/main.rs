@@ -13,6 +13,7 @@ mod cluster;
 mod given;
 mod hostnames;
 mod isolation;
+mod issuer;
 mod keys;
 mod lifecycle;
 mod postgres;

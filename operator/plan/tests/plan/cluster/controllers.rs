@@ -14,7 +14,7 @@ impl Cluster {
             .objects
             .iter()
             .any(|(id, body)| id.kind == Kind::Job && body["status"]["succeeded"] == 1);
-        let network = self.network;
+        let (network, issues_until) = (self.network, self.issues_until);
         let bodies = self.objects.iter().filter(|(id, _)| id.kind == Kind::Cluster);
         let statuses: BTreeMap<Id, Value> = bodies
             .map(|(id, body)| (id.clone(), self.database_status(body)))
@@ -32,6 +32,7 @@ impl Cluster {
                     "observedGeneration": body["metadata"]["generation"], "replicas": body["spec"]["replicas"],
                     "updatedReplicas": body["spec"]["replicas"], "availableReplicas": body["spec"]["replicas"],
                 }),
+                Kind::Certificate => certificate(body, issues_until),
                 Kind::Gateway => json!({"conditions": [
                     {"type": "Programmed", "status": "True", "observedGeneration": body["metadata"]["generation"]},
                 ]}),
@@ -67,6 +68,24 @@ impl Cluster {
             self.minted.leaves.clear();
             self.minted.owner = Slot::Absent;
         }
+    }
+}
+
+/// cert-manager: what was issued once stays in its Secret, and is told of, whatever becomes of the next.
+fn certificate(body: &Value, issues_until: Option<Timestamp>) -> Value {
+    let generation = &body["metadata"]["generation"];
+    let ready = |status: &str, message: &str| json!([{"type": "Ready", "status": status, "message": message, "observedGeneration": generation}]);
+    let said = &body["status"];
+    match issues_until {
+        Some(end) => json!({
+            "conditions": ready("True", "Certificate is up to date and has not expired"),
+            "notAfter": end.to_string(), "renewalTime": (end - SignedDuration::from_hours(24)).to_string(),
+        }),
+        None if said["conditions"][0]["observedGeneration"] == *generation => said.clone(),
+        None => json!({
+            "conditions": ready("False", "Issuing certificate as Secret does not exist"),
+            "notAfter": said["notAfter"], "renewalTime": said["renewalTime"],
+        }),
     }
 }
 
