@@ -90,6 +90,7 @@ impl Store {
     pub fn observed(&self, tenant: &str, now: Timestamp) -> Observed {
         let mut state = self.lock();
         let neighbour = state.neighbour(tenant);
+        let unknown = state.unknown.clone();
         let record = state.record(tenant);
         record
             .observed
@@ -97,6 +98,7 @@ impl Store {
             .retain(|_, stranger| stranger.look_again > now);
         Observed {
             neighbour,
+            unknown,
             ..record.observed.clone()
         }
     }
@@ -160,6 +162,24 @@ impl Store {
             changed.insert(tenant.to_owned());
         }
         changed
+    }
+
+    /// Takes in whether the cluster knows a kind. With the kind its objects are gone. Gives every tenant when that is new.
+    pub fn set_known(&self, kind: Kind, known: bool) -> Vec<String> {
+        if !known {
+            self.retain(&self.versions(kind), &BTreeSet::new());
+        }
+        let mut state = self.lock();
+        let is_new = if known {
+            state.unknown.remove(&kind)
+        } else {
+            state.unknown.insert(kind)
+        };
+        if is_new {
+            state.tenants.keys().cloned().collect()
+        } else {
+            Vec::new()
+        }
     }
 
     /// The versions of a kind's objects that are known.

@@ -86,7 +86,10 @@ pub async fn kind(client: Client, kind: Kind, places: Places, listeners: Listene
     };
     let mut listing = Listing::default();
     let on = |event| take(kind, event, &places, &listeners, &mut listing);
-    follow(api(&client, kind, namespace), config, kind.row().kind, synced, on).await;
+    // It goes on looking for a kind that is missing, every half a minute at least.
+    let missing = || listeners.wake(listeners.store.set_known(kind, false));
+    let api = api(&client, kind, namespace);
+    follow(api, config, kind.row().kind, synced, on, missing).await;
 }
 
 /// Watches the TenantOperations for ever.
@@ -94,7 +97,8 @@ pub async fn operations(client: Client, places: Places, listeners: Listeners, sy
     let api: Api<TenantOperation> = Api::namespaced(client, &places.own);
     let mut listing = OperationListing::default();
     let on = |event| take_operation(event, &listeners, &mut listing);
-    follow(api, watcher::Config::default(), "TenantOperation", synced, on).await;
+    let config = watcher::Config::default();
+    follow(api, config, "TenantOperation", synced, on, || ()).await;
 }
 
 async fn follow<K>(
@@ -103,6 +107,7 @@ async fn follow<K>(
     kind: &'static str,
     synced: Synced,
     mut on: impl FnMut(Event<K>),
+    missing: impl Fn(),
 ) where
     K: kube::Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
@@ -120,9 +125,11 @@ async fn follow<K>(
                 }
             }
             Err(error) => {
-                if is_missing(&error)
-                    && let Some(synced) = synced.take()
-                {
+                let is_missing = is_missing(&error);
+                if is_missing {
+                    missing();
+                }
+                if is_missing && let Some(synced) = synced.take() {
                     // The rest of the cluster must not wait for a kind that nobody installed.
                     warn!(
                         kind,
@@ -181,6 +188,7 @@ fn take(
         Event::InitDone => {
             let Listing { ids, before } = std::mem::take(listing);
             listeners.wake(store.retain(&before, &ids));
+            listeners.wake(store.set_known(kind, true));
         }
         Event::Delete(object) => {
             if let Some((tenant, id, seen)) = reduce(object) {
@@ -310,6 +318,35 @@ mod tests {
         on(Event::Init);
         on(Event::InitDone);
         assert_eq!(woken(&mut names), ["globex"]);
+    }
+
+    #[test]
+    fn a_kind_that_comes_and_goes_wakes_every_tenant_once_and_takes_its_objects_along() {
+        let (listeners, mut names) = listeners();
+        let mut listing = Listing::default();
+        let certificate = || {
+            let mut object = pod("tenant-acme", "7");
+            object.types = None;
+            object
+        };
+        let kind = Kind::Certificate;
+        let store = &listeners.store;
+        let mut on = |event| take(kind, event, &places(), &listeners, &mut listing);
+        let unknown = || store.observed("acme", Timestamp::UNIX_EPOCH).unknown;
+        on(Event::Apply(certificate()));
+        assert_eq!(woken(&mut names), ["acme"]);
+        listeners.wake(store.set_known(kind, false));
+        listeners.wake(store.set_known(kind, false));
+        assert_eq!(woken(&mut names), ["acme"]);
+        assert!(unknown().contains(&kind));
+        assert!(store.observed("acme", Timestamp::UNIX_EPOCH).objects.is_empty());
+        on(Event::Init);
+        on(Event::InitDone);
+        assert_eq!(woken(&mut names), ["acme"]);
+        assert!(unknown().is_empty());
+        on(Event::Init);
+        on(Event::InitDone);
+        assert_eq!(woken(&mut names), Vec::<String>::new(), "nothing new");
     }
 
     fn operation(name: &str, version: &str, phase: &str) -> TenantOperation {

@@ -21,7 +21,7 @@ mod verification;
 
 use std::path::Path;
 
-use freehold_crds::TenantOperation;
+use freehold_crds::{IssuerRef, TenantOperation};
 use freehold_plan::{Kind, Verification};
 use kube::runtime::reflector;
 use kube::runtime::watcher::Event;
@@ -99,6 +99,23 @@ impl Shell {
             keys: Some(keys),
             ..context
         });
+        Self { double, context }
+    }
+
+    /// The same, where the class names an issuer for the gateway's certificate.
+    fn issuing(self) -> Self {
+        let Self { double, context } = self;
+        let context = Arc::into_inner(context).unwrap();
+        let (classes, mut writer) = reflector::store();
+        for mut class in samples().classes {
+            class.spec.certificates.issuer = Some(IssuerRef {
+                name: "public".to_owned(),
+                kind: "ClusterIssuer".to_owned(),
+                group: "cert-manager.io".to_owned(),
+            });
+            writer.apply_watcher_event(&Event::Apply(class));
+        }
+        let context = Arc::new(Context { classes, ..context });
         Self { double, context }
     }
 
@@ -286,6 +303,11 @@ impl Shell {
                     };
                     let status = json!({ "readyInstances": ready, "conditions": [condition] });
                     (Kind::Cluster, status)
+                }
+                "certificates" => {
+                    let status =
+                        json!({ "conditions": [holds("Ready")], "notAfter": "2099-01-01T00:00:00Z" });
+                    (Kind::Certificate, status)
                 }
                 "gateways" => (Kind::Gateway, json!({ "conditions": [holds("Programmed")] })),
                 "httproutes" => {

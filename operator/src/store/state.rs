@@ -16,6 +16,8 @@ const ENDS: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) tenants: HashMap<String, Record>,
+    /// Kinds that the cluster doesn't know.
+    pub(super) unknown: BTreeSet<Kind>,
     /// Tenants whose database answers.
     pub(super) answering: BTreeMap<String, String>,
     /// Which tenants know of an object that is found by its label, or wait for it.

@@ -16,7 +16,9 @@ fn grants(rules: &[Rule], asked: &Asked) -> bool {
 /// A tenant's whole life: it comes, its isolation is verified, everything loses its labels, it ends.
 async fn life(policy: &str) -> Vec<Asked> {
     let (operator, _) = super::keys::service().await;
-    let shell = Shell::with(super::keys::encrypting(verifying())).asking(operator);
+    let shell = Shell::with(super::keys::encrypting(verifying()))
+        .asking(operator)
+        .issuing();
     shell.asks("acme", |spec| {
         spec["administrators"]["groups"] = json!(["acme-administrators"]);
     });
