@@ -123,7 +123,7 @@ fn deeds(table: &[(&str, &str)]) -> Deeds {
 const SEEN: &str = "configmaps. events. limitranges. persistentvolumeclaims. pods. resourcequotas. services. \
     deployments.apps replicasets.apps jobs.batch events.events.k8s.io \
     backendtlspolicies.gateway.networking.k8s.io gateways.gateway.networking.k8s.io httproutes.gateway.networking.k8s.io networkpolicies.networking.k8s.io poddisruptionbudgets.policy \
-    clusters.postgresql.cnpg.io";
+    certificates.cert-manager.io clusters.postgresql.cnpg.io";
 
 fn assert_same(who: &str, namespace: &str, found: &Deeds, expected: &Deeds) {
     let more: Vec<&String> = found.difference(expected).collect();

@@ -313,7 +313,7 @@ fn what_holds_keys_writes_no_core_dump() {
 
 /// Who may read every Secret of the keys' namespace, each with the reason. What is there is wrapped, but for the provider
 /// `local`, whose root key is there too.
-const READERS: [(&str, &str); 9] = [
+const READERS: [(&str, &str); 10] = [
     (
         "Group system:masters",
         "the cluster's administrators, past all rights",
@@ -333,6 +333,10 @@ const READERS: [(&str, &str); 9] = [
     (
         "ServiceAccount traefik/traefik",
         "the lab's gateway: Secrets of the whole cluster, for certificates that routes name",
+    ),
+    (
+        "ServiceAccount cert-manager/cert-manager",
+        "cert-manager, as in its own manifest: Secrets of the whole cluster, for issuers' keys and what it issues",
     ),
     (
         "ServiceAccount kube-system/generic-garbage-collector",

@@ -125,7 +125,7 @@ fn rest(stand_in: &StandIn<'_>) {
 /// What the operator keeps for a tenant: every object with the tenant's label that it wrote itself, by kind and name.
 fn inventory(tenant: &str) -> BTreeSet<String> {
     let kinds = "deployments,services,jobs,configmaps,secrets,serviceaccounts,networkpolicies,resourcequotas,\
-        limitranges,rolebindings,poddisruptionbudgets,gateways,backendtlspolicies,httproutes,clusters.postgresql.cnpg.io";
+        limitranges,rolebindings,poddisruptionbudgets,gateways,backendtlspolicies,httproutes,certificates.cert-manager.io,clusters.postgresql.cnpg.io";
     let label = format!("freehold.dev/tenant={tenant}");
     let found = kube::get(lab(), &["-n", &namespace(tenant), kinds, "-l", &label]).unwrap();
     let objects = found["items"].as_array().unwrap().iter();

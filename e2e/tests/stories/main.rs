@@ -10,6 +10,7 @@ mod faults;
 mod hostile;
 mod hostnames;
 mod isolation;
+mod issuer;
 mod key_faults;
 mod keys;
 mod kills;

@@ -66,7 +66,7 @@ fn at_rest_nothing_is_written() {
             lab(),
             &[
                 "-A",
-                "tenants,networkpolicies,deployments,services,gateways,backendtlspolicies,httproutes,namespaces,configmaps",
+                "tenants,networkpolicies,deployments,services,gateways,backendtlspolicies,httproutes,certificates.cert-manager.io,namespaces,configmaps",
                 "-l",
                 "freehold.dev/tenant",
             ],

@@ -21,6 +21,7 @@ pub fn table() -> Table {
         database(),
         gateway(),
         placement(),
+        issuer(),
         spans(
             "/spec/certificates/lifetime",
             ["10m", "600s", "2160h"],
@@ -129,6 +130,40 @@ fn database() -> Vec<Case> {
             "spec.database.image…should match",
         ));
     }
+    cases
+}
+
+fn issuer() -> Vec<Case> {
+    const ISSUER: &str = "/spec/certificates/issuer";
+    let mut cases = lengths("/spec/certificates/issuer/name", 253, letters);
+    cases.extend([
+        takes(
+            "an issuer by its name alone",
+            one(ISSUER, json!({"name": "public"})),
+        ),
+        takes(
+            "an issuer of a plugin",
+            one(
+                ISSUER,
+                json!({"name": "public", "kind": "AWSPCAClusterIssuer", "group": "awspca.cert-manager.io"}),
+            ),
+        ),
+        refuses(
+            "an issuer of one namespace",
+            one(ISSUER, json!({"name": "public", "kind": "Issuer"})),
+            "kind must be ClusterIssuer",
+        ),
+        refuses(
+            "an issuer without a name",
+            one(ISSUER, json!({"kind": "ClusterIssuer"})),
+            "name…Required value",
+        ),
+        refuses(
+            "an issuer whose name is none",
+            one(ISSUER, json!({"name": "Public issuer"})),
+            "name…should match",
+        ),
+    ]);
     cases
 }
 
