@@ -400,6 +400,32 @@ mod tests {
     }
 
     #[test]
+    fn what_was_issued_is_good_for_the_generation_that_cert_manager_has_seen_and_a_failure_is_told() {
+        let ready = |generation: i64| json!({"type": "Ready", "status": "True", "observedGeneration": generation, "message": "up to date"});
+        let mut object = json!({
+            "metadata": {"uid": "u", "generation": 2},
+            "status": {"conditions": [ready(1)], "notAfter": "2027-01-16T02:00:00Z"},
+        });
+        let issued = |object: &Value| match Seen::reduce(Kind::Certificate, object.clone()).unwrap().facts {
+            Facts::Issued {
+                ready,
+                message,
+                not_after,
+                ..
+            } => (ready, message, not_after.is_some()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(issued(&object), (false, "up to date".into(), true));
+        object["status"]["conditions"][0] = ready(2);
+        assert!(issued(&object).0);
+        object["status"]["conditions"] = json!([
+            {"type": "Ready", "status": "False", "message": "Secret does not exist"},
+            {"type": "Issuing", "status": "False", "reason": "Failed", "message": "no such zone"},
+        ]);
+        assert_eq!(issued(&object), (false, "no such zone".into(), true));
+    }
+
+    #[test]
     fn what_is_kept_has_no_status_and_no_bookkeeping() {
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap",
