@@ -38,6 +38,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 pub use self::write::{Fault, Victim, Write};
+use crate::lab::net::HOST_ADDRESS;
 use crate::lab::{Lab, shell};
 
 /// How long the client has an answer before it is killed for it: it has read it, and got no further, because
@@ -103,10 +104,22 @@ impl FaultProxy {
         let authority =
             base64::engine::general_purpose::STANDARD.decode(field("certificate-authority-data")?)?;
         let log = shell::append(&lab.log("fault-proxy"))?;
-        FaultProxy::before(field("server")?, &authority, token.trim(), Some(log))
+        FaultProxy::before(
+            field("server")?,
+            &authority,
+            token.trim(),
+            Some(log),
+            HOST_ADDRESS,
+        )
     }
 
-    fn before(server: &str, authority: &[u8], token: &str, log: Option<File>) -> Result<FaultProxy> {
+    fn before(
+        server: &str,
+        authority: &[u8],
+        token: &str,
+        log: Option<File>,
+        listen: &str,
+    ) -> Result<FaultProxy> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -127,7 +140,7 @@ impl FaultProxy {
                 ..State::default()
             }),
         });
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+        let listener = runtime.block_on(TcpListener::bind((listen, 0)))?;
         let address = listener.local_addr()?;
         runtime.spawn(accept(listener, shared.clone()));
         Ok(FaultProxy {

@@ -1,4 +1,4 @@
-//! The operator as a process of the host, in the place of the lab's Deployment: what it reads and writes can be
+//! The operator as a process of the host, in the place of the lab's Deployment and in the first node's network: what it reads and writes can be
 //! watched and injured ([`crate::fault_proxy`]), and it can be killed at any instant. In: a lab with Freehold in it,
 //! and a binary. The environment and the arguments are the Deployment's own, so that what the chart gains counts here too.
 //!
@@ -12,7 +12,7 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ use serde_json::{Value, json};
 use crate::fault_proxy::{FaultProxy, Victim};
 use crate::install::{KEYS, NAMESPACE};
 use crate::kube;
-use crate::lab::{Lab, addons, shell};
+use crate::lab::net::{HOST_ADDRESS, NodeId};
+use crate::lab::{Lab, addons, shell, status};
 
 const DEPLOYMENT: &str = "freehold";
 /// Its name in the election.
@@ -90,17 +91,24 @@ impl KeyService {
         let audience = ["--audience", "freehold-keys", "--duration", "2h"];
         let made = [&["-n", NAMESPACE, "create", "token", account], &audience[..]].concat();
         fs::write(&token, kube::kubectl(lab, &made)?)?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = TcpListener::bind((HOST_ADDRESS, 0))?.local_addr()?.port();
         let log = shell::append(&lab.log("key-service-forward"))?;
         let forward = addons::kubectl(lab)
-            .args(["-n", KEYS, "port-forward", "service/freehold-keys"])
+            .args([
+                "-n",
+                KEYS,
+                "port-forward",
+                "service/freehold-keys",
+                "--address",
+                HOST_ADDRESS,
+            ])
             .arg(format!("{port}:8443"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .context("start kubectl port-forward")?;
-        let address = format!("127.0.0.1:{port}");
+        let address = format!("{HOST_ADDRESS}:{port}");
         let opened = KeyService {
             forward,
             address,
@@ -180,6 +188,7 @@ impl Drop for Paused<'_> {
 /// One process at a time, started again and again with the same identity.
 #[derive(Debug)]
 pub struct Process {
+    lab: Lab,
     binary: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -200,6 +209,7 @@ impl Process {
         let container = &pod["containers"][0];
         let arguments = container["args"].as_array().into_iter().flatten();
         Ok(Process {
+            lab: lab.clone(),
             binary: binary.to_path_buf(),
             arguments: arguments
                 .filter_map(|word| word.as_str().map(String::from))
@@ -247,8 +257,9 @@ impl Victim for Process {
     fn start(&self) -> Result<()> {
         let log = shell::append(&self.log)?;
         let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let mut command = Command::new(&self.binary);
+        let mut command = status::enter_network(&self.lab, NodeId(1))?;
         command
+            .arg(&self.binary)
             .args(&self.arguments)
             .args(["--identity", IDENTITY, "--listen", &listen]);
         command

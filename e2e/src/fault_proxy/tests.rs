@@ -94,7 +94,7 @@ const SOON: Duration = Duration::from_secs(10);
 #[test]
 fn reads_stream_through_with_the_accounts_token_and_writes_are_counted() {
     let (url, requests, go) = upstream();
-    let proxy = FaultProxy::before(&url, b"", "t", None).unwrap();
+    let proxy = FaultProxy::before(&url, b"", "t", None, "127.0.0.1").unwrap();
     let mut watch = send(&proxy, "GET", "/api/v1/pods?watch=1");
     let mut first = Vec::new();
     let mut byte = [0];
@@ -137,7 +137,7 @@ fn reads_stream_through_with_the_accounts_token_and_writes_are_counted() {
 #[test]
 fn a_write_that_is_refused_or_reset_does_not_reach_the_api_server() {
     let (url, requests, _go) = upstream();
-    let proxy = FaultProxy::before(&url, b"", "t", None).unwrap();
+    let proxy = FaultProxy::before(&url, b"", "t", None, "127.0.0.1").unwrap();
     let (told, _) = victim();
     proxy.injure(told, |write| match write.number {
         1 => Some(Fault::Refuse {
@@ -163,7 +163,7 @@ fn a_write_that_is_refused_or_reset_does_not_reach_the_api_server() {
 fn a_client_that_is_to_be_killed_gets_its_answer_or_not_and_does_nothing_more() {
     for (fault, hears) in [(Fault::KillAfterAnswer, true), (Fault::LoseAnswer, false)] {
         let (url, requests, _go) = upstream();
-        let proxy = FaultProxy::before(&url, b"", "t", None).unwrap();
+        let proxy = FaultProxy::before(&url, b"", "t", None, "127.0.0.1").unwrap();
         let (told, lives) = victim();
         proxy.injure(told, move |write| (write.number == 1).then_some(fault));
         let mut bystander = send(&proxy, "GET", "/before");

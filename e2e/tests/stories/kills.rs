@@ -75,7 +75,7 @@ fn reencrypted(stand_in: &StandIn<'_>, fault: Fault, tenant: &str, word: &str) {
 }
 
 /// Does something while the operator is killed at each of its writes, then waits for rest.
-fn during(stand_in: &StandIn<'_>, fault: Fault, what: &str, act: impl FnOnce()) {
+pub fn during(stand_in: &StandIn<'_>, fault: Fault, what: &str, act: impl FnOnce()) {
     let (begin, kills, writes) = (
         Instant::now(),
         stand_in.proxy.kills(),
@@ -99,7 +99,7 @@ fn during(stand_in: &StandIn<'_>, fault: Fault, what: &str, act: impl FnOnce()) 
 }
 
 /// Waits until the operator, alive, has written nothing for a while.
-fn rest(stand_in: &StandIn<'_>) {
+pub fn rest(stand_in: &StandIn<'_>) {
     let begin = Instant::now();
     let rested = kube::until("the operator to rest", SETTLED, || {
         let last = stand_in

@@ -23,6 +23,7 @@ mod serving;
 mod speed;
 mod stage;
 mod storage;
+mod succession;
 mod suspension;
 mod timing;
 mod tls;

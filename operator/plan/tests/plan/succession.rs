@@ -69,6 +69,7 @@ fn begun() -> Cluster {
         lifetime: "4h".into(),
         authority_lifetime: "24h".into(),
         overlap: "1h".into(),
+        issuer: None,
     };
     let mut cluster = Cluster::new(given);
     cluster.settle();
