@@ -35,6 +35,7 @@ pub fn run(lab: &Lab) -> Result<()> {
     tls::show(lab, TENANTS[0])?;
     rotated(lab, TENANTS[0])?;
     reencrypted(lab, TENANTS[0])?;
+    revoked(lab, TENANTS[1])?;
     refusals(lab)?;
     sleep_and_wake(lab, TENANTS[1])?;
     for tenant in TENANTS {
@@ -205,6 +206,32 @@ fn rotated(lab: &Lab, tenant: &str) -> Result<()> {
     println!(
         "  {tenant:<8} rotated on demand to version {} after {}: each data key is wrapped by it, the old version is destroyed",
         keys["version"],
+        shown(begin.elapsed())
+    );
+    Ok(())
+}
+
+/// The tenant's authority is replaced at once, as if somebody else had it.
+fn revoked(lab: &Lab, tenant: &str) -> Result<()> {
+    println!("\nA certificate authority that somebody else may have:");
+    let authority = |object: &Value| object["status"]["authority"].clone();
+    let short = |authority: &Value| -> String {
+        let fingerprint = authority["fingerprint"].as_str().unwrap_or_default();
+        fingerprint.chars().take(12).collect()
+    };
+    let before = authority(&kube::get(lab, &["tenant", tenant])?);
+    let word = format!("demo-{}", short(&before));
+    let begin = Instant::now();
+    let patch = json!({"spec": {"certificates": {"revokeAuthority": word}}}).to_string();
+    kube::kubectl(lab, &["patch", "tenant", tenant, "--type=merge", "-p", &patch])?;
+    let after = kube::until("the new authority", Duration::from_secs(240), || {
+        let after = authority(&kube::get(lab, &["tenant", tenant])?);
+        Ok((after["revocationAcknowledged"] == word.as_str()).then_some(after))
+    })?;
+    println!(
+        "  {tenant:<8} {} was replaced by {} after {}: no bundle holds the old root, every pod shows a certificate of the new one",
+        short(&before),
+        short(&after),
         shown(begin.elapsed())
     );
     Ok(())

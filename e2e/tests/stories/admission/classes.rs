@@ -29,6 +29,18 @@ pub fn table() -> Table {
             "lifetime must be between 10m and 2160h",
         ),
         spans(
+            "/spec/certificates/authorityLifetime",
+            ["1h", "60m", "87600h"],
+            ["59m", "3599s", "87601h", "9999999h"],
+            "authorityLifetime must be between 1h and 87600h",
+        ),
+        spans(
+            "/spec/certificates/overlap",
+            ["1m", "60s", "2160h"],
+            ["59s", "2161h", "129601m", "9999999h"],
+            "overlap must be between 1m and 2160h",
+        ),
+        spans(
             "/spec/deletion/delay",
             ["1s", "10m", "720h"],
             ["721h", "43201m", "9999999h"],

@@ -25,6 +25,7 @@ pub fn table() -> Table {
         wrong_types(),
         enumerations(),
         termination(),
+        words(),
         hostnames::cases(),
         egress::cases(),
         sso::cases(),
@@ -273,6 +274,31 @@ fn termination() -> Vec<Case> {
             "unknown field \"spec.termination.now\"",
         ),
     ]
+}
+
+/// Those that ask for a rotation.
+fn words() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for path in [
+        "/spec/keys/rotateTenantKey",
+        "/spec/keys/rotateDataKeys",
+        "/spec/certificates/rotateAuthority",
+        "/spec/certificates/revokeAuthority",
+    ] {
+        let field = path.rsplit('/').next().unwrap_or(path);
+        cases.extend([
+            takes(format!("{path}: a date"), one(path, "2027-01-04T03:00:00")),
+            takes(format!("{path}: 63 characters"), one(path, "w".repeat(63))),
+            refuses(format!("{path}: 64 characters"), one(path, "w".repeat(64)), field),
+            refuses(format!("{path}: none"), one(path, ""), field),
+            refuses(
+                format!("{path}: two words"),
+                one(path, "at once"),
+                &format!("{field}…should match"),
+            ),
+        ]);
+    }
+    cases
 }
 
 fn groups() -> Vec<Case> {
