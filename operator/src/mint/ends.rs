@@ -216,3 +216,6 @@ fn config(shown: &Pair, bundle: &str) -> Option<ClientConfig> {
         .with_client_auth_cert(chain, key)
         .ok()
 }
+
+#[cfg(test)]
+mod tests;

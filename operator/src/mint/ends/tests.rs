@@ -1,0 +1,166 @@
+//! The look at one pod, against real servers on this machine.
+
+use freehold_pki::{AuthorityRequest, LeafRequest, Usage};
+use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+const HOST: &str = "api.tenant-a.svc.cluster.local";
+
+fn authority() -> Pair {
+    let permitted = ["tenant-a.svc.cluster.local".to_owned()];
+    let request = AuthorityRequest {
+        common_name: "Freehold CA of a",
+        permitted: &permitted,
+        lifetime_seconds: 3600,
+    };
+    freehold_pki::authority(&request, Timestamp::now()).unwrap()
+}
+
+fn fingerprint(root: &Pair) -> String {
+    certificate::facts_of_root(root.certificate_pem.clone())
+        .unwrap()
+        .fingerprint
+}
+
+fn store(roots: &[&Pair]) -> Arc<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store
+            .add(CertificateDer::from_pem_slice(root.certificate_pem.as_bytes()).unwrap())
+            .unwrap();
+    }
+    Arc::new(store)
+}
+
+/// A pod of the application tier that takes clients of some roots and shows a certificate of `issuer`; gives its port.
+async fn pod(issuer: &Pair, trusts: &[&Pair], answer: String) -> u16 {
+    let request = LeafRequest {
+        common_name: "application",
+        dns_names: &[HOST.to_owned()],
+        usage: Usage::Both,
+        lifetime_seconds: 600,
+    };
+    let own = freehold_pki::leaf(issuer, &request, Timestamp::now()).unwrap();
+    let chain = CertificateDer::pem_slice_iter(own.certificate_pem.as_bytes())
+        .map(Result::unwrap)
+        .collect();
+    let key = PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes()).unwrap();
+    let clients = WebPkiClientVerifier::builder(store(trusts)).build().unwrap();
+    let config = ServerConfig::builder()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(chain, key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut request = [0; 1024];
+            let count = stream.read(&mut request).await.unwrap();
+            assert!(request[..count].starts_with(b"GET /.well-known/freehold/tls "));
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    port
+}
+
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+fn looker(old: &Pair, next: &Pair) -> Looker {
+    let both = [old, next].map(|root| root.certificate_pem.as_str());
+    Looker::new(next, freehold_pki::bundle(both).unwrap(), Timestamp::now()).unwrap()
+}
+
+fn service(port: u16) -> EndService {
+    EndService {
+        selector: String::new(),
+        host: HOST.to_owned(),
+        port,
+        is_database: false,
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_trusts_both_tells_so_and_shows_a_certificate_of_the_old_one() {
+    let (old, next) = (authority(), authority());
+    let told = format!(
+        r#"{{"roots": ["{}", "{}"], "certificate": "x"}}"#,
+        fingerprint(&old),
+        fingerprint(&next)
+    );
+    let port = pod(&old, &[&old, &next], ok(&told)).await;
+    let end = looker(&old, &next)
+        .end(&service(port), "127.0.0.1")
+        .await
+        .unwrap();
+    assert_eq!(end.trouble, None);
+    assert_eq!(end.shows, Some(fingerprint(&old)));
+    assert_eq!(end.trusts, Some([fingerprint(&old), fingerprint(&next)].into()));
+}
+
+#[tokio::test]
+async fn a_pod_that_does_not_know_the_next_authority_refuses_its_certificate() {
+    let (old, next) = (authority(), authority());
+    let port = pod(&old, &[&old], ok("{}")).await;
+    let end = looker(&old, &next)
+        .end(&service(port), "127.0.0.1")
+        .await
+        .unwrap();
+    assert!(end.trouble.unwrap().starts_with("can't be spoken to: "));
+    assert_eq!((end.trusts, end.shows), (None, None));
+}
+
+#[tokio::test]
+async fn a_pod_that_can_t_tell_its_roots_is_known_by_what_it_takes_and_shows() {
+    let (old, next) = (authority(), authority());
+    let port = pod(
+        &next,
+        &[&next],
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(),
+    )
+    .await;
+    let end = looker(&old, &next)
+        .end(&service(port), "127.0.0.1")
+        .await
+        .unwrap();
+    assert_eq!(
+        end,
+        End {
+            trusts: None,
+            shows: Some(fingerprint(&next)),
+            trouble: None
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_pod_of_another_authority_is_spoken_to_by_nobody_and_one_that_does_not_listen_is_none() {
+    let (old, next, other) = (authority(), authority(), authority());
+    let port = pod(&other, &[&old, &next], ok("{}")).await;
+    let looker = looker(&old, &next);
+    assert!(
+        looker
+            .end(&service(port), "127.0.0.1")
+            .await
+            .unwrap()
+            .trouble
+            .is_some()
+    );
+    let free = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    assert_eq!(looker.end(&service(free), "127.0.0.1").await, None);
+}
