@@ -260,19 +260,24 @@ async fn create(client: &Client, namespace: &str, secret: Secret) -> Result<Opti
     }
 }
 
-/// What is there is replaced if it was minted for this tenant.
+/// What is there is replaced if it was minted for this tenant. Where something is thought to be it is read first: a create would
+/// be refused each time, and who is killed at each write would never come to the next.
 async fn create_or_replace(
     client: &Client,
     namespace: &str,
     secret: Secret,
     incarnation: &str,
+    is_thought_there: bool,
 ) -> Result<Option<Secret>, MintError> {
     let name = secret.name_any();
-    if let Some(kept) = create(client, namespace, secret.clone()).await? {
+    if !is_thought_there && let Some(kept) = create(client, namespace, secret.clone()).await? {
         return Ok(Some(kept));
     }
     let Some(there) = read(client, namespace, &name).await? else {
-        return Ok(None);
+        return match is_thought_there {
+            true => create(client, namespace, secret).await,
+            false => Ok(None),
+        };
     };
     if !is_for(&there, incarnation) {
         return Ok(None);

@@ -6,7 +6,7 @@
 
 use freehold_pki::Pair;
 use freehold_plan::names::AuthorityName;
-use freehold_plan::{Action, Leaf, Succession};
+use freehold_plan::{Action, Leaf, Slot, Succession};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -231,7 +231,8 @@ impl Issuer<'_> {
             labels.insert(RELOAD.to_owned(), "true".to_owned());
         }
         let life = self.target.incarnation;
-        match create_or_replace(self.client, namespace, secret, life).await? {
+        let is_thought_there = *learned.minted.leaf(leaf) != Slot::Absent;
+        match create_or_replace(self.client, namespace, secret, life, is_thought_there).await? {
             Some(kept) => {
                 let slot = certificate_of(&kept, life);
                 learned.minted.leaves.insert(leaf, slot);

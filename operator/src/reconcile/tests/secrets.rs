@@ -214,3 +214,18 @@ async fn a_secret_that_does_not_become_what_was_asked_for_is_not_minted_in_a_loo
     assert!(minted <= 10, "minted {minted} times");
     assert!(minted >= 1);
 }
+
+#[tokio::test]
+async fn a_certificate_that_is_there_is_renewed_without_a_create_that_would_be_refused() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    shell.corrupt(EDGE);
+    let asked = shell.pass().await;
+    let of = |verb: &str| {
+        let mut found = asked.iter().filter(|a| a.verb == verb && a.resource == "secrets");
+        found.any(|a| a.namespace == "tenant-acme")
+    };
+    assert!(of("patch") && !of("create"), "{asked:#?}");
+}
