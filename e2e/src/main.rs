@@ -66,7 +66,8 @@ enum Cmd {
         #[arg(long, conflicts_with = "story")]
         offline: bool,
     },
-    /// Measure what takes minutes: pgbench and fio on encrypted and plain volumes
+    /// Measure what takes minutes: pgbench and fio on encrypted and plain volumes, lives of certificates and a succession of
+    /// authorities under a load of new connections
     Bench {
         /// Run only the measurements whose name holds this
         name: Option<String>,
