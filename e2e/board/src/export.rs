@@ -53,6 +53,7 @@ fn query(what: What) -> (Vec<(&'static str, String)>, &'static str) {
             ];
             if cfg!(has_due_date) {
                 columns.push(plain("due_on", "c.due_on"));
+                columns.push(time("due_set_at", "c.due_set_at"));
             }
             columns.extend([
                 time("created_at", "c.created_at"),

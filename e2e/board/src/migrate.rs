@@ -38,6 +38,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "login attempts",
         sql: include_str!("../migrations/0003_login_attempts.sql"),
     },
+    Migration {
+        version: 4,
+        name: "due date set",
+        sql: include_str!("../migrations/0004_due_date_set.sql"),
+    },
 ];
 
 #[derive(Debug, clap::Args)]

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 pub const PRODUCT: &str = "board";
 pub const VERSION: &str = env!("BOARD_VERSION");
-/// The least schema version that this build needs. A newer one is fine: migrations only expand.
-pub const SCHEMA: i32 = 3;
+/// The least schema version that this build needs. A newer one is fine: migrations only expand. 1.1.0 came with migration 4.
+pub const SCHEMA: i32 = if cfg!(has_due_date) { 4 } else { 3 };
 /// Digest of the version and of the page's files.
 pub const ASSETS: &str = env!("BOARD_ASSETS");
 
@@ -48,5 +48,6 @@ mod tests {
         let minor: u32 = VERSION.split('.').nth(1).unwrap().parse().unwrap();
         assert_eq!(cfg!(has_due_date), minor >= 1);
         assert_eq!(cfg!(broken), minor == 2);
+        assert_eq!(SCHEMA, if minor >= 1 { 4 } else { 3 });
     }
 }

@@ -88,15 +88,16 @@ function drawCard(view, lane, card) {
     ondragend: () => { view.dragged = null; element.classList.remove("dragged"); },
     onkeydown: (event) => onKey(view, lane, card, event),
   }, h("h3", {}, card.title), card.description ? h("p", {}, card.description) : null,
-  card.due_on || assignee ? h("footer", {}, card.due_on ? due(card.due_on) : null, h("span", { class: "gap" }),
+  card.due_on || assignee ? h("footer", {}, card.due_on ? due(card) : null, h("span", { class: "gap" }),
     assignee ? avatar(assignee, "small") : null) : null);
   return h("li", {}, element);
 }
 
-function due(day) {
-  const date = new Date(`${day}T00:00:00`);
+function due(card) {
+  const date = new Date(`${card.due_on}T00:00:00`);
   const late = date < new Date(new Date().toDateString());
-  return h("span", { class: late ? "due late" : "due" },
+  const since = card.due_set_at ? `Since ${new Date(card.due_set_at).toLocaleString()}` : null;
+  return h("span", { class: late ? "due late" : "due", title: since },
     `${late ? "Overdue" : "Due"} ${new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" }).format(date)}`);
 }
 

@@ -36,13 +36,17 @@ pub struct Card {
     position: i32,
     #[cfg(has_due_date)]
     due_on: Option<Date>,
+    /// Since when that is the date.
+    #[cfg(has_due_date)]
+    due_set_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
 
 impl Card {
     const COLUMNS: &'static str = if cfg!(has_due_date) {
-        "c.id, c.lane_id, c.title, c.description, c.assignee_id, c.position, c.created_at, c.updated_at, c.due_on"
+        "c.id, c.lane_id, c.title, c.description, c.assignee_id, c.position, c.created_at, c.updated_at, c.due_on, \
+         c.due_set_at"
     } else {
         "c.id, c.lane_id, c.title, c.description, c.assignee_id, c.position, c.created_at, c.updated_at"
     };
@@ -59,6 +63,8 @@ impl Card {
             updated_at: row.try_get(7)?,
             #[cfg(has_due_date)]
             due_on: row.try_get(8)?,
+            #[cfg(has_due_date)]
+            due_set_at: row.try_get(9)?,
         })
     }
 
@@ -188,21 +194,22 @@ async fn insert(
         .query_one(&sql, &[&lane, &new.title, &new.description, &new.assignee_id])
         .await
         .map_err(no_such_assignee)?;
-    #[cfg_attr(
-        not(has_due_date),
-        expect(unused_mut, reason = "only the due date is set afterwards")
-    )]
     let mut card = Card::from_row(&row)?;
-    #[cfg(has_due_date)]
-    if let Some(due) = new.due_on {
-        transaction
-            .execute("update cards set due_on = $2 where id = $1", &[&card.id, &due])
-            .await?;
-        card.due_on = Some(due);
+    if cfg!(has_due_date) && new.due_on.is_some() {
+        set_due(transaction, card.id, new.due_on).await?;
+        card = Card::find(transaction, card.id).await?;
     }
     let payload = json!({ "lane": lane, "title": card.title, "position": card.position });
     outbox::change(transaction, actor, "card.created", card.id, payload).await?;
     Ok(card)
+}
+
+/// Gives a card another due date, or none; the same one again changes nothing.
+async fn set_due(transaction: &Transaction<'_>, id: i64, due: Option<Date>) -> Result<(), Problem> {
+    let sql = "update cards set due_on = $2, due_set_at = case when $2 is null then null else now() end
+               where id = $1 and due_on is distinct from $2";
+    transaction.execute(sql, &[&id, &due]).await?;
+    Ok(())
 }
 
 /// A card for the smoke test.
@@ -251,9 +258,7 @@ pub async fn edit(
         if cfg!(has_due_date)
             && let Some(due) = given.due_on
         {
-            transaction
-                .execute("update cards set due_on = $2 where id = $1", &[&id, &due])
-                .await?;
+            set_due(transaction, id, due).await?;
         }
         let card = Card::find(transaction, id).await?;
         let payload = json!({ "title": card.title, "assignee": card.assignee_id });

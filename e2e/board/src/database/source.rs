@@ -13,6 +13,9 @@ use std::{env, fs, io, path::PathBuf, time::Duration};
 use tokio_postgres::{Client, Config, NoTls, config::TargetSessionAttrs};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Of that for TCP alone: what is sent to a server that has just gone is answered by nobody, and the next attempt reaches the one
+/// that took its place.
+const TCP_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// A dead peer is noticed after about 5 s; unacknowledged bytes after `TCP_USER_TIMEOUT`.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -139,7 +142,7 @@ impl Source {
             } else {
                 tokio_postgres::config::SslMode::Require
             })
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(TCP_CONNECT_TIMEOUT)
             .tcp_user_timeout(TCP_USER_TIMEOUT)
             .keepalives(true)
             .keepalives_idle(KEEPALIVE_IDLE)

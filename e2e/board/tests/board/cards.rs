@@ -194,7 +194,11 @@ async fn the_export_is_rfc_4180() {
     assert!(output.stdout.ends_with(b"\r\n"));
     let mut csv = csv::Reader::from_reader(output.stdout.as_slice());
     let header: Vec<String> = csv.headers().unwrap().iter().map(str::to_owned).collect();
-    let due = if cfg!(has_due_date) { ",due_on" } else { "" };
+    let due = if cfg!(has_due_date) {
+        ",due_on,due_set_at"
+    } else {
+        ""
+    };
     let expected = format!("id,board,lane,position,title,description,assignee{due},created_at,updated_at");
     assert_eq!(header.join(","), expected);
     let rows: Vec<csv::StringRecord> = csv.records().collect::<Result<_, _>>().unwrap();
@@ -225,4 +229,37 @@ async fn the_export_is_rfc_4180() {
         assert!(text.lines().count() > 1, "{what}: {text}");
         assert!(!text.contains("argon2"), "{what} tells passwords");
     }
+}
+
+#[cfg(has_due_date)]
+#[tokio::test]
+async fn a_card_tells_since_when_it_has_its_due_date() {
+    let instance = Instance::start().await;
+    let owner = instance.owner().await;
+    let (_, lane) = board(&owner).await;
+    let new = json!({ "title": "dated", "due_on": "2030-05-03" });
+    let made = owner
+        .post(&format!("/api/lanes/{lane}/cards"), new)
+        .await
+        .expect(201)
+        .json();
+    assert_eq!(made["due_on"], "2030-05-03");
+    assert!(made["due_set_at"].is_string(), "{made}");
+
+    let path = format!("/api/cards/{}", made["id"]);
+    let edit = async |due: Value| {
+        let edit = Some(json!({ "due_on": due }));
+        owner
+            .send(Method::PATCH, &path, &[], edit)
+            .await
+            .expect(200)
+            .json()
+    };
+    assert_eq!(edit(json!("2030-05-03")).await["due_set_at"], made["due_set_at"]);
+    let later = edit(json!("2030-05-04")).await;
+    assert!(
+        later["due_set_at"].as_str() > made["due_set_at"].as_str(),
+        "{later}"
+    );
+    assert_eq!(edit(Value::Null).await["due_set_at"], Value::Null);
 }
