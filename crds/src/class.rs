@@ -9,6 +9,7 @@ mod keys;
 mod maintenance;
 mod placement;
 mod quota;
+mod upgrades;
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ pub use keys::{CRYPTOPERIOD, ClassKeys};
 pub use maintenance::{ClassMaintenance, OPEN, Window};
 pub use placement::{Effect, Operator, Placement, Toleration};
 pub use quota::{LimitDefaults, Quota};
+pub use upgrades::{BAKE, ROLL, Upgrades};
 
 /// What the platform gives to one kind of customer: database, gateway, limits, certificates.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,6 +96,10 @@ pub struct TenantClassSpec {
     /// When what restarts pods may be done, for tenants that name no window of their own.
     #[serde(default)]
     pub maintenance: ClassMaintenance,
+
+    /// How a tenant comes from one release to the next.
+    #[serde(default)]
+    pub upgrades: Upgrades,
 
     /// How tenants end.
     #[serde(default)]

@@ -24,9 +24,9 @@ pub mod yaml;
 
 pub use claim::{ClaimState, HostnameClaim, HostnameClaimSpec};
 pub use class::{
-    AUTHORITY_LIFETIME, CRYPTOPERIOD, Certificates, ClassDatabase, ClassDeletion, ClassEgress, ClassKeys,
-    ClassMaintenance, DELAY, Effect, GRACE, Gateway, IssuerRef, LIFETIME, LimitDefaults, OPEN, OVERLAP,
-    Operator, Placement, Quota, TenantClass, TenantClassSpec, Toleration, Window,
+    AUTHORITY_LIFETIME, BAKE, CRYPTOPERIOD, Certificates, ClassDatabase, ClassDeletion, ClassEgress,
+    ClassKeys, ClassMaintenance, DELAY, Effect, GRACE, Gateway, IssuerRef, LIFETIME, LimitDefaults, OPEN,
+    OVERLAP, Operator, Placement, Quota, ROLL, TenantClass, TenantClassSpec, Toleration, Upgrades, Window,
 };
 pub use destruction::{
     DestroyedDataKey, DestroyedVersion, DestructionPhase, DestructionRecord, DestructionRecordSpec,
@@ -37,9 +37,13 @@ pub use generated::{GeneratedFile, generated_files};
 pub use operation::{
     AuthorityOperation, DeletionOperation, Evidence, OperationType, Phase, ReencryptionOperation,
     RotationOperation, RotationReason, TenantOperation, TenantOperationSpec, TenantOperationStatus,
+    UpgradeOperation,
 };
 pub use quantity::{Amount, Quantity, Resources};
-pub use release::{Component, Hook, Hooks, Release, ReleaseSpec, Tier};
+pub use release::{
+    Component, Hook, Hooks, Recall, RecallAction, Release, ReleaseSpec, Schema, SchemaChange, Source,
+    Strategy, Tier, Variable,
+};
 pub use settings::{
     DatabaseSettings, RefreshSettings, ReleaseSettings, Settings, SsoSettings, SupportSettings,
     TenantSettings,

@@ -38,6 +38,8 @@ use crate::DeletionPolicy;
         .message("an operation of type TenantKeyRotation needs spec.rotation"),
     validation = Rule::new("self.type != 'AuthorityRotation' || has(self.authority)")
         .message("an operation of type AuthorityRotation needs spec.authority"),
+    validation = Rule::new("self.type != 'Upgrade' || has(self.upgrade)")
+        .message("an operation of type Upgrade needs spec.upgrade"),
     validation = Rule::new("self.type != 'DataKeyRotation' || has(self.reencryption)")
         .message("an operation of type DataKeyRotation needs spec.reencryption")
 )]
@@ -73,6 +75,10 @@ pub struct TenantOperationSpec {
     /// Which certificate authority is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority: Option<AuthorityOperation>,
+
+    /// From which release to which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeOperation>,
 }
 
 /// What an operation does.
@@ -88,6 +94,8 @@ pub enum OperationType {
     /// Replaces the tenant's certificate authority: the new root comes into every bundle, every certificate is issued from it, and
     /// the old one goes. Other operations run beside it.
     AuthorityRotation,
+    /// Replaces the release that runs by another one; undoes it when that one fails.
+    Upgrade,
     /// Destroys the tenant key, after which nothing that was encrypted under it can be read: a terminated tenant's end.
     KeyDestruction,
 }
@@ -145,6 +153,28 @@ pub struct AuthorityOperation {
     pub token: Option<String>,
 }
 
+/// From which release to which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpgradeOperation {
+    /// The Release that ran before: what is gone back to.
+    #[schemars(length(min = 1, max = 120))]
+    pub from: String,
+    /// Its version.
+    #[schemars(length(min = 1, max = 63))]
+    pub from_version: String,
+    /// The Release that is to run.
+    #[schemars(length(min = 1, max = 120))]
+    pub to: String,
+    /// Its version.
+    #[schemars(length(min = 1, max = 63))]
+    pub to_version: String,
+    /// The word with which one that had failed was asked for again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub retry: Option<String>,
+}
+
 /// Why a key is rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RotationReason {
@@ -188,6 +218,8 @@ pub enum Phase {
     Pending,
     Running,
     Succeeded,
+    /// What it was for could not be had, and what it had changed was undone.
+    Failed,
     /// Given up: nothing more happens.
     Cancelled,
 }
@@ -195,7 +227,7 @@ pub enum Phase {
 impl Phase {
     /// Whether nothing more happens.
     pub fn is_over(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Cancelled)
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 }
 

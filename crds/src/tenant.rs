@@ -226,4 +226,13 @@ pub struct ReleaseReference {
         regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
     )]
     pub name: String,
+
+    /// A new word here tries a release again whose upgrade has failed. Without one a release that failed is not tried again until
+    /// another one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[A-Za-z0-9]([-A-Za-z0-9._:]*[A-Za-z0-9])?$")
+    )]
+    pub retry: Option<String>,
 }

@@ -162,6 +162,30 @@ fn a_component_takes_no_name_that_is_already_another_things() {
     }
 }
 
+/// A field that comes later is forgotten easily, and would be the second one that can be changed.
+#[test]
+fn everything_of_a_release_but_its_recall_is_immutable() {
+    let (_, release) = schemas().swap_remove(2);
+    let spec = &release["properties"]["spec"];
+    let rules = spec["x-kubernetes-validations"].as_array().unwrap();
+    let texts = rules.iter().filter_map(|rule| rule["rule"].as_str());
+    let rule = texts.into_iter().find(|rule| rule.contains("oldSelf")).unwrap();
+    let required: Vec<&str> = spec["required"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    for (name, field) in spec["properties"].as_object().unwrap() {
+        let held = rule.contains(&format!("self.{name} == oldSelf.{name}"));
+        assert_eq!(held, name != "recall", "{name}");
+        // A field that may be missing on one side can't be read there.
+        let always_there = required.contains(&name.as_str()) || !field["default"].is_null();
+        let asked = rule.contains(&format!("has(self.{name}) == has(oldSelf.{name})"));
+        assert_eq!(asked, held && !always_there, "{name}");
+    }
+}
+
 #[test]
 fn a_hook_that_is_not_run_says_so() {
     let (_, release) = schemas().swap_remove(2);

@@ -12,6 +12,7 @@ mod records;
 mod write;
 
 use freehold_crds::Tenant;
+use freehold_keys::KeyError;
 use freehold_plan::names::{FINALIZER, FREEHOLD};
 use freehold_plan::{Config, Finalizer, Id, Kind, Observed, Plan, Wave, Write};
 use futures::StreamExt;
@@ -68,6 +69,15 @@ impl ApplyError {
             Self::Mint(MintError::Api { source, .. } | MintError::LookUp { source, .. }) => Some(source),
             Self::Mint(_) => None,
         }
+    }
+
+    /// Whether the key service gave no answer.
+    pub fn is_key_service_away(&self) -> bool {
+        let source = match self {
+            Self::Mint(MintError::Key { source, .. }) => source,
+            _ => return false,
+        };
+        matches!(source, KeyError::Unavailable(_))
     }
 }
 

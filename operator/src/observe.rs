@@ -1,6 +1,8 @@
 //! Observe: what the plan is asked about. Client required, but at rest nothing is read: objects come from the watches,
 //! and the metadata of minted Secrets is kept and read again once a day.
 
+use std::collections::BTreeMap;
+
 use freehold_crds::{OperationType, Phase, Tenant};
 use freehold_plan::names::{NamespaceName, OWNER_TOKEN};
 use freehold_plan::{Config, Facts, Input, Leaf, Minted, Observed, Slot, incarnation};
@@ -111,7 +113,7 @@ pub fn life(tenant: &Tenant, observed: &Observed, config: &Config, now: Timestam
     incarnation(&Input {
         tenant,
         class: None,
-        release: None,
+        releases: &BTreeMap::new(),
         observed,
         now,
         config,

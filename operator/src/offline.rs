@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use freehold_crds::{Release, Tenant, TenantClass, yaml};
@@ -89,14 +90,15 @@ pub fn describe(tenant: &Tenant, documents: &Documents) -> Value {
         .uid
         .get_or_insert_with(|| "given-by-the-api-server".to_owned());
     let named = |name: &str| name.to_owned();
-    let (class, release) = (named(&tenant.spec.class_name), named(&tenant.spec.release.name));
+    let class = named(&tenant.spec.class_name);
+    let releases = documents.releases.iter();
+    let releases = releases
+        .map(|release| (release.name_any(), Arc::new(release.clone())))
+        .collect();
     let planned = plan(&Input {
         tenant: &tenant,
         class: documents.classes.iter().find(|found| found.name_any() == class),
-        release: documents
-            .releases
-            .iter()
-            .find(|found| found.name_any() == release),
+        releases: &releases,
         observed: &Observed::default(),
         now: Timestamp::UNIX_EPOCH,
         config: &Config::default(),

@@ -4,6 +4,7 @@
 //!
 //! Invariant: a Tenant of the same name that exists by now is another: nothing that it holds is touched.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,7 +124,7 @@ async fn pass(context: &Context, ghost: &Tenant, name: &str, now: Timestamp) -> 
     let plan = plan(&Input {
         tenant: ghost,
         class: None,
-        release: None,
+        releases: &BTreeMap::new(),
         observed: &observed,
         now,
         config: &config,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use freehold_crds::{Release, Tenant, TenantClass};
 use freehold_plan::names::digest;
-use freehold_plan::{Config, Input, plan};
+use freehold_plan::{Config, Input, plan, releases_of};
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store as Reflector};
@@ -25,6 +25,9 @@ use crate::store::{LASTING, Store};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// The longest that a pass waits which failed because the key service was away: asking that one costs the API server nothing,
+/// and a rotation stands still meanwhile.
+const KEY_SERVICE_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A pass takes less than a second; one that takes longer than this hangs.
 pub const PASS_MAX: Duration = Duration::from_secs(60);
 /// A wake-up is never farther than this, in case a clock was set.
@@ -98,11 +101,14 @@ async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, Pass
         failed,
     } = observe(client, store, &config, keys.as_ref(), &tenant, now).await;
     let class = context.classes.get(&ObjectRef::new(&tenant.spec.class_name));
-    let release = context.releases.get(&ObjectRef::new(&tenant.spec.release.name));
+    let releases = releases_of(&tenant, &observed).into_iter();
+    let releases = releases
+        .filter_map(|name| Some((name.to_owned(), context.releases.get(&ObjectRef::new(name))?)))
+        .collect();
     let input = Input {
         tenant: &tenant,
         class: class.as_deref(),
-        release: release.as_deref(),
+        releases: &releases,
         observed: &observed,
         now,
         config: &config,
@@ -169,6 +175,10 @@ pub fn on_error(tenant: Arc<Tenant>, error: &PassError, context: Arc<Context>) -
         .answer()
         .and_then(retry_after)
         .unwrap_or_else(|| backoff(&name, failures));
+    let wait = match error {
+        PassError::Apply(error) if error.is_key_service_away() => wait.min(KEY_SERVICE_BACKOFF_MAX),
+        _ => wait,
+    };
     let expected = error
         .answer()
         .is_some_and(|answer| matches!(refusal(answer), Refusal::Conflict | Refusal::Forbidden));

@@ -3,6 +3,7 @@
 //! Invariant: nothing else reaches the plan: no clock, no client, no environment.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use freehold_crds::{Release, Span, Tenant, TenantClass, TenantOperationSpec, TenantOperationStatus};
 use jiff::{SignedDuration, Timestamp};
@@ -18,11 +19,21 @@ pub struct Input<'a> {
     pub tenant: &'a Tenant,
     /// The class that the tenant names, if it exists.
     pub class: Option<&'a TenantClass>,
-    /// The release that the tenant names, if it exists.
-    pub release: Option<&'a Release>,
+    /// Those of the releases that the tenant or its upgrades name which exist, by name: see [`releases_of`].
+    pub releases: &'a BTreeMap<String, Arc<Release>>,
     pub observed: &'a Observed,
     pub now: Timestamp,
     pub config: &'a Config,
+}
+
+/// The names of the releases that a plan may need: the one that is asked for, and those between which it was upgraded.
+pub fn releases_of<'a>(tenant: &'a Tenant, observed: &'a Observed) -> BTreeSet<&'a str> {
+    let upgrades = observed
+        .operations
+        .values()
+        .filter_map(|operation| operation.spec.upgrade.as_ref());
+    let between = upgrades.flat_map(|upgrade| [upgrade.from.as_str(), upgrade.to.as_str()]);
+    between.chain([tenant.spec.release.name.as_str()]).collect()
 }
 
 /// What was seen of a tenant in the cluster.

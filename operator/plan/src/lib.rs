@@ -30,10 +30,11 @@ use std::collections::BTreeSet;
 
 use clock::soon;
 use concern::namespace::{Holder, holder};
-use concern::{Scene, class, deletion, teardown, termination, workload};
+use concern::{Scene, class, deletion, rollout, teardown, termination, workload};
 use freehold_crds::{OperationStatus, TenantStatus};
 
 pub use concern::hostnames::is_takeable;
+pub use input::releases_of;
 pub use input::{
     Certificate, Config, DataKey, End, Endpoint, Ends, Input, KeyService, Keys, Minted, Neighbour, Observed,
     Operation, PRIVATE, Slot, StorageClass, Stranger, Succession, TenantKey, Verification,
@@ -67,6 +68,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
     outcome.add(deletion::plan(input, delay));
     outcome.add(termination::plan(input, class));
     outcome.add(concern::keys::give_way(input, class));
+    outcome.add(concern::upgrade::give_way(input));
     let status = match (&model, &taken) {
         (Ok(model), _) if concern::namespace::is_blocked(input) => TenantStatus {
             url: Some(model.url.clone()),
@@ -108,6 +110,7 @@ fn base(input: &Input<'_>) -> TenantStatus {
         .find(|(_, operation)| !operation.status.phase.is_over());
     let operation = operation
         .or_else(|| concern::keys::under_way(input))
+        .or_else(|| concern::upgrade::under_way(input))
         .or_else(|| concern::tls::under_way(input));
     TenantStatus {
         observed_generation: input.tenant.metadata.generation,
@@ -163,6 +166,7 @@ fn concerns(scene: Scene<'_>) -> Outcome {
         concern::storage::plan,
         concern::keys::plan,
         concern::database::plan,
+        concern::upgrade::plan,
         concern::migration::plan,
         concern::tls::plan,
         concern::gateway::plan,
@@ -170,7 +174,8 @@ fn concerns(scene: Scene<'_>) -> Outcome {
     ] {
         outcome.add(concern(scene));
     }
-    workload::hold_back(&scene, &mut outcome);
+    one_at_a_time(&mut outcome);
+    rollout::hold_back(&scene, &mut outcome);
     let policies = outcome
         .objects
         .iter()
@@ -178,6 +183,19 @@ fn concerns(scene: Scene<'_>) -> Outcome {
     let verified = concern::verification::plan(scene, &policies.collect::<Vec<_>>());
     outcome.add(verified);
     outcome
+}
+
+/// Of the operations that would begin now, the first: each of them is the tenant's lock, and none knows of the others yet.
+fn one_at_a_time(outcome: &mut Outcome) {
+    use freehold_crds::OperationType::{DataKeyRotation, TenantKeyRotation, Upgrade};
+    let mut begun = false;
+    outcome.records.retain(|record| {
+        let locks = matches!(record, Record::Create { spec, .. }
+            if matches!(spec.r#type, DataKeyRotation | TenantKeyRotation | Upgrade));
+        let stays = !(locks && begun);
+        begun |= locks;
+        stays
+    });
 }
 
 /// What others planted under our names is neither overwritten nor merged.
@@ -327,7 +345,11 @@ fn ending(input: &Input<'_>) -> Plan {
         mut outcome,
     } = teardown::plan(input);
     // Whether and how its keys are destroyed, the deletion says now.
-    let given_up = [termination::give_up(input), concern::tls::give_up(input)];
+    let given_up = [
+        termination::give_up(input),
+        concern::upgrade::give_up(input),
+        concern::tls::give_up(input),
+    ];
     for record in given_up.into_iter().flatten() {
         outcome.records.push(record);
         outcome.wake_at(soon(input.now));

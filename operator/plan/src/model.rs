@@ -6,13 +6,13 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use freehold_crds::{
-    AUTHORITY_LIFETIME, CRYPTOPERIOD, ClassDatabase, ClassDeletion, ClassEgress, Component, DELAY,
+    AUTHORITY_LIFETIME, BAKE, CRYPTOPERIOD, ClassDatabase, ClassDeletion, ClassEgress, Component, DELAY,
     DesiredState, GRACE, Gateway, Hook, IssuerRef, LIFETIME, LimitDefaults, OVERLAP, Placement, Quantity,
-    Quota, Resources, Span, Tenant, TenantClassSpec, Tier,
+    Quota, ROLL, Resources, Span, Tenant, TenantClassSpec, Tier,
 };
 
 use crate::concern::maintenance::{self, Hours};
-use crate::concern::termination;
+use crate::concern::{termination, upgrade};
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::names::{CLASS, NamespaceName, WorkloadName};
@@ -26,12 +26,21 @@ pub struct Model<'a> {
     pub tenant: &'a Tenant,
     pub namespace: NamespaceName,
     pub url: String,
+    /// The release that it is to run, by its object's name.
+    pub release: &'a str,
     pub version: semver::Version,
     pub product: &'a str,
     pub components: Vec<Part<'a>>,
     pub web: Part<'a>,
     pub web_port: u16,
-    pub migrate: Option<Migration<'a>>,
+    /// Brings the schema to the release's version.
+    pub migrate: Option<HookJob<'a>>,
+    /// Tries the release out.
+    pub smoke: Option<HookJob<'a>>,
+    /// How long a release is watched after it was rolled out.
+    pub bake: Duration,
+    /// After this a release whose pods aren't all ready has failed.
+    pub roll_timeout: Duration,
     pub database: Database<'a>,
     pub gateway: &'a Gateway,
     pub gateway_port: u16,
@@ -71,9 +80,9 @@ impl Part<'_> {
     }
 }
 
-/// The job that brings the schema to the release's version.
+/// A job of the release's.
 #[derive(Clone, Debug)]
-pub struct Migration<'a> {
+pub struct HookJob<'a> {
     pub image: &'a str,
     pub args: &'a [String],
     pub timeout_seconds: i32,
@@ -105,16 +114,20 @@ pub enum Invalid {
     },
     #[error("the Release {0} does not exist")]
     ReleaseNotFound(String),
+    #[error("the Release {release} was recalled: {why}")]
+    Recalled { release: String, why: String },
     #[error("the Release {release} has no strict semantic version: {error}")]
     Version { release: String, error: String },
     #[error("the Release {0} has no single component of tier Web with a port")]
     Web(String),
     #[error("the Release {release} has a port outside 1-65535: {port}")]
     Port { release: String, port: i32 },
-    #[error("the hook migrate of the Release {0} names neither a component of it nor an image")]
+    #[error("a hook of the Release {0} names neither a component of it nor an image")]
     Hook(String),
     #[error("the authority's lifetime or overlap {0} is out of range")]
     Authority(String),
+    #[error("upgrades.bake or upgrades.rollTimeout {0} is out of range")]
+    Upgrades(String),
     #[error("the certificates' lifetime {0} is not between 10m and 2160h")]
     Lifetime(String),
     #[error("the cryptoperiod {0} is not between 1h and 17520h")]
@@ -136,8 +149,11 @@ impl Invalid {
             Self::ClassNotFound(_) => "ClassNotFound",
             Self::ClassCopy { .. } => "ClassCopyDamaged",
             Self::ReleaseNotFound(_) => "ReleaseNotFound",
+            Self::Recalled { .. } => "ReleaseRecalled",
             Self::Version { .. } | Self::Web(_) | Self::Port { .. } | Self::Hook(_) => "InvalidRelease",
-            Self::Authority(_) | Self::Lifetime(_) | Self::Cryptoperiod(_) => "InvalidClass",
+            Self::Authority(_) | Self::Lifetime(_) | Self::Cryptoperiod(_) | Self::Upgrades(_) => {
+                "InvalidClass"
+            }
             Self::Hostname | Self::Address(_) => "InvalidTenant",
             Self::NotAllowed { .. } => "NotAllowedByClass",
             Self::Sso(_) => "InvalidSso",
@@ -152,6 +168,7 @@ impl Invalid {
                 "put back what was in the ConfigMap {namespace}/{CLASS}; or delete it, by which the class as it is now is taken \
                  over at once"
             ),
+            Self::Recalled { .. } => "name another release in spec.release.name".to_owned(),
             Self::ReleaseNotFound(name) => {
                 format!("create the Release {name}, or name another in spec.release.name")
             }
@@ -160,6 +177,9 @@ impl Invalid {
             }
             Self::Authority(_) => {
                 "correct spec.certificates.authorityLifetime (1h to 87600h) or overlap (1m to 2160h) of the class".to_owned()
+            }
+            Self::Upgrades(_) => {
+                "correct spec.upgrades.bake (1s to 24h) or rollTimeout (1m to 24h) of the class".to_owned()
             }
             Self::Lifetime(_) => "correct spec.certificates.lifetime of the class".to_owned(),
             Self::Cryptoperiod(_) => "correct spec.keys.tenantKeyCryptoperiod of the class".to_owned(),
@@ -187,10 +207,17 @@ impl<'a> Model<'a> {
         let tenant = input.tenant;
         let spec = &tenant.spec;
         let class = class.ok_or_else(|| Invalid::ClassNotFound(spec.class_name.clone()))?;
-        let release = input
-            .release
-            .ok_or_else(|| Invalid::ReleaseNotFound(spec.release.name.clone()))?;
-        let release_name = || spec.release.name.clone();
+        let (name, release) = upgrade::wanted(input);
+        let release = release.ok_or_else(|| Invalid::ReleaseNotFound(name.to_owned()))?;
+        let release_name = || name.to_owned();
+        if let Some(recall) = &release.spec.recall
+            && !upgrade::is_installed(input)
+        {
+            return Err(Invalid::Recalled {
+                release: release_name(),
+                why: recall.reason.clone(),
+            });
+        }
         let version = semver::Version::parse(&release.spec.version).map_err(|error| Invalid::Version {
             release: release_name(),
             error: error.to_string(),
@@ -199,21 +226,20 @@ impl<'a> Model<'a> {
             .spec
             .components
             .iter()
-            .map(|component| part(component, &spec.release.name))
+            .map(|component| part(component, name))
             .collect::<Result<Vec<_>, _>>()?;
         let mut webs = components.iter().filter(|part| part.component.tier == Tier::Web);
         let (web, web_port) = match (webs.next(), webs.next()) {
             (Some(web), None) => (web.clone(), web.port.ok_or_else(|| Invalid::Web(release_name()))?),
             _ => return Err(Invalid::Web(release_name())),
         };
-        let hook = release
-            .spec
-            .hooks
-            .as_ref()
-            .and_then(|hooks| hooks.migrate.as_ref());
-        let migrate = hook
-            .map(|hook| migration(hook, &components).ok_or_else(|| Invalid::Hook(release_name())))
-            .transpose()?;
+        let hooks = release.spec.hooks.as_ref();
+        let read = |hook: Option<&'a Hook>| {
+            hook.map(|hook| hook_job(hook, &components).ok_or_else(|| Invalid::Hook(release_name())))
+                .transpose()
+        };
+        let migrate = read(hooks.and_then(|hooks| hooks.migrate.as_ref()))?;
+        let smoke = read(hooks.and_then(|hooks| hooks.smoke.as_ref()))?;
         let gateway_port = u16::try_from(class.gateway.port).unwrap_or(443);
         let hostname = spec.hostnames.first().ok_or(Invalid::Hostname)?;
         if let Some(address) = spec.hostnames.iter().find(|name| is_address(name)) {
@@ -233,6 +259,10 @@ impl<'a> Model<'a> {
             span.within(*bounds.start(), *bounds.end())
                 .ok_or_else(|| Invalid::Authority(span.0.clone()))
         };
+        let upgrades = |span: &Span, bounds: RangeInclusive<Duration>| {
+            span.within(*bounds.start(), *bounds.end())
+                .ok_or_else(|| Invalid::Upgrades(span.0.clone()))
+        };
         let over = spec.database.as_ref();
         Ok(Self {
             name: tenant.metadata.name.as_deref().unwrap_or_default(),
@@ -240,12 +270,16 @@ impl<'a> Model<'a> {
             tenant,
             namespace: namespace(tenant),
             url: url(hostname, gateway_port),
+            release: name,
             version,
             product: &release.spec.product,
             components,
             web,
             web_port,
             migrate,
+            smoke,
+            bake: upgrades(&class.upgrades.bake, BAKE)?,
+            roll_timeout: upgrades(&class.upgrades.roll_timeout, ROLL)?,
             database: Database {
                 class: &class.database,
                 instances: over
@@ -437,7 +471,7 @@ fn part<'a>(component: &'a Component, release: &str) -> Result<Part<'a>, Invalid
     })
 }
 
-fn migration<'a>(hook: &'a Hook, components: &[Part<'a>]) -> Option<Migration<'a>> {
+fn hook_job<'a>(hook: &'a Hook, components: &[Part<'a>]) -> Option<HookJob<'a>> {
     const NOTHING: &Resources = &Resources {
         cpu_request: None,
         memory_request: None,
@@ -449,7 +483,7 @@ fn migration<'a>(hook: &'a Hook, components: &[Part<'a>]) -> Option<Migration<'a
         .as_ref()
         .and_then(|name| components.iter().find(|part| part.component.name == *name))
         .map(|part| part.component);
-    Some(Migration {
+    Some(HookJob {
         image: hook
             .image
             .as_deref()

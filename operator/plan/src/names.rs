@@ -182,6 +182,10 @@ pub const DATABASE_ACCOUNT: &str = "db-app";
 pub const DATABASE_SERVICES: [&str; 3] = ["db-r", "db-ro", "db-rw"];
 /// The Service whose connections reach the primary.
 pub const DATABASE_PRIMARY: &str = "db-rw";
+/// On a Deployment: the release that it is of, by its object's name.
+pub const RELEASE: &str = "freehold.dev/release";
+/// PostgreSQL's port.
+pub const POSTGRESQL: u16 = 5432;
 /// CloudNativePG's own label on every pod of a cluster, jobs included.
 pub const CLUSTER_LABEL: &str = "cnpg.io/cluster";
 /// The ConfigMap with OpenSSL's configuration for the database.

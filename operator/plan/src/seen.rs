@@ -55,6 +55,10 @@ pub enum Facts {
         over: bool,
         /// What the first container left as its last word.
         told: Option<String>,
+        /// The first container's image is on its node.
+        pulled: bool,
+        /// What the first container waits for, in the kubelet's words.
+        waits: Option<String>,
     },
     Deployment {
         /// The release's version that the pods run, once the roll-out is through.
@@ -65,6 +69,8 @@ pub enum Facts {
         wanted: i32,
         /// Why the roll-out does not go on.
         failure: Option<String>,
+        /// Its controller has waited long enough for the pods.
+        given_up: bool,
     },
     Job {
         succeeded: bool,
@@ -186,6 +192,17 @@ fn facts(kind: Kind, object: &Value) -> Facts {
             told: at(object, &["status", "containerStatuses"])
                 .get(0)
                 .and_then(|status| text(status, &["state", "terminated", "message"])),
+            pulled: at(object, &["status", "containerStatuses"])
+                .get(0)
+                .and_then(|status| text(status, &["imageID"]))
+                .is_some_and(|id| !id.is_empty()),
+            waits: at(object, &["status", "containerStatuses"])
+                .get(0)
+                .and_then(|status| {
+                    let of = |key| text(status, &["state", "waiting", key]);
+                    let reason = of("reason")?;
+                    Some(of("message").map_or(reason.clone(), |message| format!("{reason}: {message}")))
+                }),
         },
         Kind::Deployment => deployment(object),
         Kind::Job => job(object),
@@ -242,6 +259,10 @@ fn deployment(object: &Value) -> Facts {
         available,
         wanted,
         failure,
+        // What is said of the last change: an earlier roll-out may have been given up.
+        given_up: says("Progressing", "False").is_some()
+            && int(object, &["status", "observedGeneration"], 0)
+                >= int(object, &["metadata", "generation"], 1),
     }
 }
 
@@ -380,6 +401,21 @@ mod tests {
         assert!(settled(&object));
         object["status"]["replicas"] = 3.into();
         assert!(!settled(&object), "an old pod is still there");
+    }
+
+    #[test]
+    fn a_roll_out_is_given_up_only_for_the_generation_that_its_controller_has_seen() {
+        let mut object = json!({
+            "metadata": {"uid": "u", "generation": 2},
+            "status": {"observedGeneration": 1, "conditions": [{"type": "Progressing", "status": "False", "message": "no"}]},
+        });
+        let given_up = |object: &Value| match Seen::reduce(Kind::Deployment, object.clone()).unwrap().facts {
+            Facts::Deployment { given_up, .. } => given_up,
+            other => panic!("{other:?}"),
+        };
+        assert!(!given_up(&object));
+        object["status"]["observedGeneration"] = 2.into();
+        assert!(given_up(&object));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use freehold_crds::DesiredState;
 
-use crate::concern::{class, gateway, migration, termination, tls, workload};
+use crate::concern::{class, gateway, migration, termination, tls, upgrade, workload};
 use crate::input::Input;
 use crate::model::Model;
 use crate::outcome::{APPLYING, Finding, Wait};
@@ -31,7 +31,7 @@ pub fn summarise(
         reconciling,
         stalls(stalled),
         serving(input, model),
-        up_to_date(input, model, findings, wait),
+        up_to_date(findings, wait),
     ]
 }
 
@@ -106,12 +106,7 @@ fn serving(input: &Input<'_>, model: Option<&Model<'_>>) -> Finding {
     }
 }
 
-fn up_to_date(
-    input: &Input<'_>,
-    model: Option<&Model<'_>>,
-    findings: &[Finding],
-    wait: Option<&Wait>,
-) -> Finding {
+fn up_to_date(findings: &[Finding], wait: Option<&Wait>) -> Finding {
     const TOPIC: &str = "UpToDate";
     if let Some(wait) = wait {
         return Finding::new(TOPIC, false, wait.reason, wait.message.clone());
@@ -122,9 +117,11 @@ fn up_to_date(
     if let Some(drift) = drift {
         return Finding::new(TOPIC, false, drift.reason, drift.message.clone());
     }
-    if model.is_some_and(|model| model.suspended && workload::runs_another(input, model)) {
-        let message = "what was asked for is installed when the tenant is active again";
-        return Finding::new(TOPIC, false, "Suspended", message);
+    let other = findings
+        .iter()
+        .find(|finding| finding.topic == upgrade::TOPIC && finding.truth == Some(false));
+    if let Some(other) = other {
+        return Finding::new(TOPIC, false, other.reason, other.message.clone());
     }
     let holds = |topic: &str| findings.iter().any(|f| f.topic == topic && f.truth == Some(true));
     let applied = findings.iter().all(|f| f.reason != APPLYING);

@@ -4,7 +4,7 @@
 //! In: an action. Out: one patch, or none. Invariants: what the plan went by is looked up again right before, and the patch
 //! is onto the version that was read; nothing is done while a switch-over is under way, and never to the primary.
 
-use freehold_plan::names::{DATABASE, FREEHOLD};
+use freehold_plan::names::{CLUSTER_LABEL, DATABASE, FREEHOLD};
 use freehold_plan::{Action, Facts, Id, Kind};
 use jiff::Timestamp;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
@@ -19,8 +19,6 @@ use crate::watch::reduce;
 
 /// CloudNativePG removes an instance with this mark together with its volumes, unless it is the primary.
 const UNRECOVERABLE: &str = "alpha.cnpg.io/unrecoverable";
-/// CloudNativePG's mark on the pods of a Cluster.
-const CLUSTER_LABEL: &str = "cnpg.io/cluster";
 /// CloudNativePG's mark on the claims of an instance.
 const INSTANCE_LABEL: &str = "cnpg.io/instanceName";
 

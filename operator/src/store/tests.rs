@@ -272,6 +272,7 @@ fn the_newer_word_of_a_record_wins_and_what_is_deleted_does_not_come_back() {
             deletion: None,
             rotation: None,
             authority: None,
+            upgrade: None,
             reencryption: None,
         },
         status: TenantOperationStatus {

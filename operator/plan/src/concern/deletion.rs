@@ -39,7 +39,7 @@ pub fn is_released(input: &Input<'_>, delay: Duration) -> bool {
     }
     announced(input).is_some_and(|(_, operation)| match operation.status.phase {
         Phase::Running | Phase::Succeeded => true,
-        Phase::Cancelled => false,
+        Phase::Failed | Phase::Cancelled => false,
         Phase::Pending => {
             !input.tenant.spec.deletion_protection
                 && operation.spec.deletion.as_ref().map(|deletion| deletion.policy)
@@ -142,6 +142,7 @@ fn announce(input: &Input<'_>) -> Record {
             }),
             rotation: None,
             authority: None,
+            upgrade: None,
             reencryption: None,
         },
     }

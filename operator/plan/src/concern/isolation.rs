@@ -20,11 +20,10 @@ use super::Scene;
 use super::pod::{HOOK, tier_label};
 use super::workload;
 use crate::kind::Kind;
-use crate::names::{CLUSTER_LABEL, DATABASE, FREEHOLD, TIER_LABEL};
+use crate::names::{CLUSTER_LABEL, DATABASE, FREEHOLD, POSTGRESQL, TIER_LABEL};
 use crate::object::Object;
 use crate::outcome::{Outcome, Wait};
 
-const POSTGRESQL: u16 = 5432;
 /// CloudNativePG's instance manager: its operator asks it for the status, and instances ask each other.
 const INSTANCE_MANAGER: u16 = 8000;
 
@@ -71,7 +70,12 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             "application",
             tier(tier_label(Tier::Application)),
             vec![from(
-                vec![pods(tier(tier_label(Tier::Web))), operator(&scene)],
+                vec![
+                    pods(tier(tier_label(Tier::Web))),
+                    // A release's own test.
+                    pods(tier(HOOK)),
+                    operator(&scene),
+                ],
                 &application,
             )],
             outwards(to_database()),
@@ -82,7 +86,15 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             vec![],
             outwards(to_database()),
         ),
-        ("hook", tier(HOOK), vec![], vec![to_database()]),
+        (
+            "hook",
+            tier(HOOK),
+            vec![],
+            vec![
+                to_database(),
+                to(vec![pods(tier(tier_label(Tier::Application)))], &application),
+            ],
+        ),
         (
             "database",
             database(),

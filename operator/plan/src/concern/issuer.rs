@@ -149,7 +149,7 @@ fn not_ready(scene: &Scene<'_>, issuer: &IssuerRef) -> Option<Wait> {
         reason: "IssuerNotReady",
         message: format!("the {kind} {name} has issued no certificate for the hostnames as they are: {said}"),
         unblocked_by: format!(
-            "an issuance: kubectl describe certificate {NAME} -n {namespace} and its CertificateRequest say what it lacks;              until then the gateway shows what it has"
+            "an issuance: kubectl describe certificate {NAME} -n {namespace} and its CertificateRequest say what it lacks; until then the gateway shows what it has"
         ),
         // cert-manager goes on trying.
         stalls: false,

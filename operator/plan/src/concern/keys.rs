@@ -215,7 +215,7 @@ pub fn under_way<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
 
 /// Whether another operation of this life has to end first. What is only announced, and may be for weeks, holds nobody up; nor does
 /// the succession of an authority, which takes as long and touches neither pods nor data.
-fn is_in_the_way(other: &Operation, life: &str) -> bool {
+pub fn is_in_the_way(other: &Operation, life: &str) -> bool {
     if other.spec.r#type == OperationType::AuthorityRotation {
         return false;
     }

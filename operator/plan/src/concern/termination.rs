@@ -101,7 +101,7 @@ pub fn is_imminent(input: &Input<'_>, grace: Duration) -> bool {
     destruction(input).is_some_and(|(_, operation)| match operation.status.phase {
         Phase::Pending => account::due(operation, grace) <= input.now,
         Phase::Running => true,
-        Phase::Succeeded | Phase::Cancelled => false,
+        Phase::Succeeded | Phase::Failed | Phase::Cancelled => false,
     })
 }
 
@@ -113,7 +113,7 @@ pub fn is_final(input: &Input<'_>) -> bool {
             let step = Step::of(operation);
             matches!(step, Some(Step::Destroy | Step::Evidence | Step::CallOff))
         }
-        Phase::Pending | Phase::Cancelled => false,
+        Phase::Pending | Phase::Failed | Phase::Cancelled => false,
     });
     by_operation || account::of_the_destroyed(input).is_some()
 }
@@ -162,7 +162,7 @@ pub fn plan(input: &Input<'_>, class: Option<&TenantClassSpec>) -> Outcome {
             Phase::Pending => wait_out(input, class, operation, &mut outcome),
             Phase::Running => carry_on(input, class, operation, &mut outcome),
             Phase::Succeeded => tell_end(input, &mut outcome),
-            Phase::Cancelled => {}
+            Phase::Failed | Phase::Cancelled => {}
         },
     }
     if !outcome.records.is_empty() {
@@ -206,6 +206,7 @@ fn announce(input: &Input<'_>, class: Option<&TenantClassSpec>, outcome: &mut Ou
             deletion: None,
             rotation: None,
             authority: None,
+            upgrade: None,
             reencryption: None,
         },
     });

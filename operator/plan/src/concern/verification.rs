@@ -184,6 +184,7 @@ fn told(
             Facts::Pod {
                 over: true,
                 told: Some(text),
+                ..
             } => {
                 let lines: Vec<Told> = serde_json::from_str(text).unwrap_or_default();
                 Some(
@@ -197,6 +198,7 @@ fn told(
             Facts::Pod {
                 over: true,
                 told: None,
+                ..
             } => Some(BTreeMap::new()),
             _ => None,
         }

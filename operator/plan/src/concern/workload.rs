@@ -6,36 +6,39 @@
 
 use std::collections::BTreeSet;
 
-use freehold_crds::{ComponentStatus, Tier};
+use freehold_crds::{ComponentStatus, Strategy, Tier, Variable};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    ContainerPort, HTTPGetAction, PodTemplateSpec, Probe, Service, ServiceAccount, ServicePort, ServiceSpec,
-    TopologySpreadConstraint,
+    ContainerPort, EnvVar, HTTPGetAction, PodTemplateSpec, Probe, Service, ServiceAccount, ServicePort,
+    ServiceSpec, TopologySpreadConstraint,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Scene;
-use super::migration::{self, Progress};
 use super::namespace::{Holder, holder};
 use super::pod::{self, Told, tier_label};
+use super::rollout;
 use super::settings;
+use super::upgrade::{self, Gate};
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::leaf::Leaf;
 use crate::model::{Model, Part, namespace};
-use crate::names::{AWAKE_REPLICAS, COMPONENT, HOOKS, MANAGED_BY, SETTINGS, TIER_LABEL};
-use crate::object::{Id, Marks, Object};
+use crate::names::{AWAKE_REPLICAS, COMPONENT, MANAGED_BY, RELEASE, TIER_LABEL};
+use crate::object::{Marks, Object};
 use crate::outcome::{Finding, Outcome};
 use crate::seen::{Facts, Seen};
 
 pub const TOPIC: &str = "WorkloadsReady";
 /// On the pods: so that a change of the settings rolls them.
 const SETTINGS_CHECKSUM: &str = "freehold.dev/settings";
-const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
+pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 const NAME_LABEL: &str = "app.kubernetes.io/name";
 const VERSION_LABEL: &str = "app.kubernetes.io/version";
+/// Seconds without progress after which a roll-out counts as given up.
+const PROGRESS: i32 = 120;
 /// Seconds that a pod has to finish what it serves.
 const GRACE: i64 = 40;
 
@@ -94,7 +97,7 @@ pub fn serves(input: &Input<'_>, model: Option<&Model<'_>>) -> bool {
     let namespace = namespace(input.tenant);
     let available = |seen: &Seen| matches!(seen.facts, Facts::Deployment { available, .. } if available > 0);
     // While another version runs it is that one which serves, whatever its components are called.
-    if let Some(model) = model.filter(|model| others(input, model).next().is_none()) {
+    if let Some(model) = model.filter(|model| rollout::others(input, model).next().is_none()) {
         let mut parts = model
             .components
             .iter()
@@ -115,7 +118,8 @@ pub fn serves(input: &Input<'_>, model: Option<&Model<'_>>) -> bool {
         .filter(|(id, seen)| id.kind == Kind::Deployment && answers(seen))
         .map(|(_, seen)| seen)
         .collect();
-    !running.is_empty() && running.into_iter().all(available)
+    let is_web = |seen: &&Seen| seen.live["metadata"]["labels"][COMPONENT_LABEL] == tier_label(Tier::Web);
+    running.iter().copied().any(|seen| is_web(&seen)) && running.into_iter().all(available)
 }
 
 /// How many pods a component is to have.
@@ -127,43 +131,30 @@ fn replicas(scene: &Scene<'_>, part: &Part<'_>) -> i32 {
     }
 }
 
-fn facts<'a>(scene: &'a Scene<'_>, part: &Part<'_>) -> Option<&'a Facts> {
+pub fn facts<'a>(scene: &'a Scene<'_>, part: &Part<'_>) -> Option<&'a Facts> {
     scene
         .seen(Kind::Deployment, part.name.as_str())
         .map(|seen| &seen.facts)
 }
 
 fn finding(scene: &Scene<'_>) -> Finding {
-    let wanted = scene.model.version.to_string();
-    let mut waiting = Vec::new();
-    for part in &scene.model.components {
-        let name = &part.component.name;
-        match facts(scene, part) {
-            Some(Facts::Deployment {
-                failure: Some(why), ..
-            }) => {
-                return Finding::new(TOPIC, false, "RollOutStuck", format!("{name}: {why}"));
-            }
-            Some(Facts::Deployment {
-                version,
-                settled: true,
-                ..
-            }) if version.as_ref() == Some(&wanted) => {}
-            Some(Facts::Deployment {
-                version,
-                available,
-                wanted: pods,
-                ..
-            }) => {
-                let version = version.as_deref().unwrap_or("unknown");
-                waiting.push(format!("{name} {available}/{pods} at {version}"));
-            }
-            _ => waiting.push(format!("{name} not yet created")),
-        }
-    }
     if scene.model.suspended {
         return suspended(scene);
     }
+    if upgrade::gate(scene) == Gate::Shut && upgrade::under_way(scene.input).is_none() {
+        return rollout::before(scene);
+    }
+    for part in &scene.model.components {
+        if let Some(Facts::Deployment {
+            failure: Some(why), ..
+        }) = facts(scene, part)
+        {
+            let name = &part.component.name;
+            return Finding::new(TOPIC, false, "RollOutStuck", format!("{name}: {why}"));
+        }
+    }
+    let wanted = &scene.model.version;
+    let waiting = rollout::lacking(scene);
     if waiting.is_empty() {
         Finding::new(TOPIC, true, "Ready", format!("all components run {wanted}"))
     } else {
@@ -215,7 +206,7 @@ fn component(scene: &Scene<'_>, part: &Part<'_>) -> Outcome {
         &account,
     )]);
     if let Some(port) = part.port {
-        let service = service(port, selector(part));
+        let service = service(port, rollout::port_before(scene, part), selector(part));
         outcome.objects.push(Object::declare(
             scene.id(Kind::Service, name),
             marks.clone(),
@@ -228,6 +219,7 @@ fn component(scene: &Scene<'_>, part: &Part<'_>) -> Outcome {
         outcome.objects.push(Object::declare(id, marks.clone(), &budget));
     }
     let id = scene.id(Kind::Deployment, name);
+    let marks = marks.annotation(RELEASE, scene.model.release);
     let marks = if scene.model.suspended {
         marks.annotation(AWAKE_REPLICAS, &part.component.replicas.to_string())
     } else {
@@ -239,85 +231,13 @@ fn component(scene: &Scene<'_>, part: &Part<'_>) -> Outcome {
     outcome
 }
 
-/// Until the schema is ready for the new version, what another version needs to run stays as it is: its Deployments and
-/// what is around them. What is missing is made, but no Deployment: its image would meet the old schema.
-///
-/// Held back too as long as no window can be read, and while the tenant is suspended, but for the number of pods.
-pub fn hold_back(scene: &Scene<'_>, outcome: &mut Outcome) {
-    let upgrades = scene.model.hours.is_ok() && !scene.model.suspended;
-    let goes_on = upgrades && migration::progress(scene) == Progress::Done;
-    if goes_on || others(scene.input, scene.model).next().is_none() {
-        return;
-    }
-    let observed = &scene.input.observed.objects;
-    let belongs = |id: &Id| match id.kind {
-        Kind::Deployment
-        | Kind::Service
-        | Kind::PodDisruptionBudget
-        | Kind::BackendTlsPolicy
-        | Kind::HttpRoute => true,
-        // The migration itself runs under one of ours.
-        Kind::ServiceAccount => id.name != HOOKS,
-        Kind::ConfigMap => id.name == SETTINGS,
-        _ => false,
-    };
-    let is_held = |id: &Id| belongs(id) && (id.kind == Kind::Deployment || observed.contains_key(id));
-    outcome.objects.retain(|object| !is_held(&object.id));
-    outcome
-        .keep
-        .extend(observed.keys().filter(|id| belongs(id)).cloned());
-    outcome.objects.extend(kept(scene));
-}
-
-/// The Deployments that stay as they are, but for the number of their pods: none while the tenant sleeps, and those that
-/// they had when it wakes.
-fn kept(scene: &Scene<'_>) -> Vec<Object> {
-    let deployments = scene.input.observed.objects.iter().filter(|(id, seen)| {
-        id.kind == Kind::Deployment && id.namespace == scene.model.namespace.as_str() && !seen.ending
-    });
-    let change = |(id, seen): (&Id, &Seen)| {
-        let now = seen.live["spec"]["replicas"].as_i64().unwrap_or(1);
-        let had = seen.live["metadata"]["annotations"][AWAKE_REPLICAS].as_str();
-        let had: Option<i64> = had.and_then(|text| text.parse().ok());
-        let wanted = if scene.model.suspended {
-            0
-        } else {
-            had.unwrap_or(now).max(1)
-        };
-        if now == wanted {
-            return None;
-        }
-        let mut live = seen.live.clone();
-        live["spec"]["replicas"] = wanted.into();
-        let had = had.unwrap_or(now).to_string();
-        Some(Object::of_live(id.clone(), &live, &[(AWAKE_REPLICAS, &had)]))
-    };
-    deployments.filter_map(change).collect()
-}
-
-/// Whether anything runs that an upgrade would replace.
-pub fn runs_another(input: &Input<'_>, model: &Model<'_>) -> bool {
-    others(input, model).next().is_some()
-}
-
-/// The Deployments that run another version than the one that is wanted.
-fn others<'a>(input: &'a Input<'_>, model: &'a Model<'_>) -> impl Iterator<Item = &'a Seen> {
-    let wanted = model.version.to_string();
-    let seen = input.observed.objects.iter();
-    seen.filter(move |(id, seen)| {
-        id.namespace == model.namespace.as_str()
-            && matches!(&seen.facts, Facts::Deployment { version, .. } if version.as_ref() != Some(&wanted))
-    })
-    .map(|(_, seen)| seen)
-}
-
 /// On which ports the pods of a tier answer: those of the release, and those of another version that still runs.
 pub fn ports(scene: &Scene<'_>, tier: Tier) -> BTreeSet<u16> {
     let parts = scene.model.components.iter();
     let wanted = parts
         .filter(|part| part.component.tier == tier)
         .filter_map(|part| part.port);
-    let of_others = others(scene.input, scene.model).flat_map(|seen| {
+    let of_others = rollout::others(scene.input, scene.model).flat_map(|seen| {
         let template = &seen.live["spec"]["template"];
         let ports = &template["spec"]["containers"][0]["ports"];
         let ports = ports
@@ -326,7 +246,16 @@ pub fn ports(scene: &Scene<'_>, tier: Tier) -> BTreeSet<u16> {
         let number = |port: &serde_json::Value| u16::try_from(port["containerPort"].as_u64()?).ok();
         ports.into_iter().flatten().filter_map(number)
     });
-    wanted.chain(of_others).collect()
+    // Those of pods whose template has changed already.
+    let seen = scene.input.observed.objects.iter();
+    let of_services = seen
+        .filter(|(id, seen)| {
+            id.kind == Kind::Service && seen.live["metadata"]["labels"][COMPONENT_LABEL] == tier_label(tier)
+        })
+        .filter(|_| upgrade::rolls(scene.input))
+        .flat_map(|(_, seen)| seen.live["spec"]["ports"].as_array().into_iter().flatten())
+        .filter_map(|port| u16::try_from(port["port"].as_u64()?).ok());
+    wanted.chain(of_others).chain(of_services).collect()
 }
 
 /// Under which names the pods of a tier answer: those of the release, and those that another version has still.
@@ -360,9 +289,9 @@ fn selector(part: &Part<'_>) -> LabelSelector {
     }
 }
 
-fn service(port: u16, selector: LabelSelector) -> Service {
-    let port = ServicePort {
-        name: Some("http".into()),
+fn service(port_now: u16, before: Option<u16>, selector: LabelSelector) -> Service {
+    let port = |name: &str, port: u16| ServicePort {
+        name: Some(name.into()),
         port: port.into(),
         target_port: Some(IntOrString::String("http".into())),
         protocol: Some("TCP".into()),
@@ -372,7 +301,11 @@ fn service(port: u16, selector: LabelSelector) -> Service {
     let spec = ServiceSpec {
         type_: Some("ClusterIP".into()),
         selector: selector.match_labels,
-        ports: Some(vec![port]),
+        ports: Some(
+            std::iter::once(port("http", port_now))
+                .chain(before.map(|before| port("before", before)))
+                .collect(),
+        ),
         ..ServiceSpec::default()
     };
     Service {
@@ -396,17 +329,15 @@ fn budget(selector: LabelSelector) -> PodDisruptionBudget {
 }
 
 fn deployment(scene: &Scene<'_>, part: &Part<'_>) -> Deployment {
-    let rolling = RollingUpdateDeployment {
-        max_surge: Some(IntOrString::Int(1)),
-        max_unavailable: Some(IntOrString::Int(0)),
-    };
+    let min_ready = part.component.min_ready_seconds;
     let spec = DeploymentSpec {
         replicas: Some(replicas(scene, part)),
         selector: selector(part),
-        strategy: Some(DeploymentStrategy {
-            type_: Some("RollingUpdate".into()),
-            rolling_update: Some(rolling),
-        }),
+        strategy: Some(strategy(part.component.strategy)),
+        // 0 is not kept by the API server, and would look like drift.
+        min_ready_seconds: (min_ready > 0).then_some(min_ready),
+        // More than what a pod has to wait.
+        progress_deadline_seconds: Some(PROGRESS.saturating_add(min_ready)),
         revision_history_limit: Some(3),
         template: template(scene, part),
         ..DeploymentSpec::default()
@@ -415,6 +346,38 @@ fn deployment(scene: &Scene<'_>, part: &Part<'_>) -> Deployment {
         spec: Some(spec),
         ..Deployment::default()
     }
+}
+
+fn strategy(wanted: Strategy) -> DeploymentStrategy {
+    match wanted {
+        Strategy::RollingUpdate => DeploymentStrategy {
+            type_: Some("RollingUpdate".into()),
+            rolling_update: Some(RollingUpdateDeployment {
+                max_surge: Some(IntOrString::Int(1)),
+                max_unavailable: Some(IntOrString::Int(0)),
+            }),
+        },
+        Strategy::Recreate => DeploymentStrategy {
+            type_: Some("Recreate".into()),
+            rolling_update: None,
+        },
+    }
+}
+
+/// In the order of their names: the API server takes a Release's list in another order for the same one, and that restarts
+/// nobody.
+fn environment(given: &[Variable]) -> Option<Vec<EnvVar>> {
+    let mut given: Vec<&Variable> = given.iter().collect();
+    given.sort_by_key(|variable| &variable.name);
+    let wire = |variable: &Variable| EnvVar {
+        name: variable.name.clone(),
+        // Kubernetes would put other variables in the place of `$(NAME)`, and reads `$$` as `$`. An empty value is not kept
+        // by the API server, and would look like drift.
+        value: Some(variable.value.replace('$', "$$")).filter(|value| !value.is_empty()),
+        value_from: None,
+    };
+    let variables: Vec<EnvVar> = given.into_iter().map(wire).collect();
+    (!variables.is_empty()).then_some(variables)
 }
 
 fn template(scene: &Scene<'_>, part: &Part<'_>) -> PodTemplateSpec {
@@ -436,6 +399,7 @@ fn template(scene: &Scene<'_>, part: &Part<'_>) -> PodTemplateSpec {
         &component.args,
         &component.resources,
     );
+    container.env = environment(&component.env);
     if let Some(port) = part.port {
         container.ports = Some(vec![ContainerPort {
             name: Some("http".into()),

@@ -90,7 +90,7 @@ fn a_class_that_does_not_exist() {
 #[test]
 fn a_release_that_is_gone_leaves_what_serves_as_it_is() {
     let mut given = settled().given;
-    given.release = None;
+    given.releases.clear();
     insta::assert_snapshot!(check(&given), @r#"
     Ready=False ReleaseNotFound: the Release board-1.0.0 does not exist
     Stalled=True ReleaseNotFound: unblocked by: create the Release board-1.0.0, or name another in spec.release.name
@@ -110,7 +110,7 @@ fn a_certificate_is_renewed_without_a_release_and_without_a_class() {
     let last = times.max().unwrap();
     assert!(edge.renew_at.0 <= last && edge.not_after.0 > last);
     given.now = last;
-    given.release = None;
+    given.releases.clear();
     given.class = None;
     let plan = freehold_plan::plan(&given.input());
     let renewed: Vec<Leaf> = plan
@@ -317,7 +317,7 @@ fn a_component_that_is_no_longer_in_the_release_is_pruned() {
     let mut release = given::release("1.0.0");
     release.spec.components[1].name = "server".into();
     release.spec.hooks.as_mut().unwrap().migrate = None;
-    given.release = Some(release);
+    given.ask_for(release);
     insta::assert_snapshot!(check(&given), @r#"
     create ServiceAccount tenant-acme/server
     apply ConfigMap tenant-acme/settings
@@ -342,7 +342,9 @@ fn a_component_that_is_no_longer_in_the_release_is_pruned() {
 fn a_component_may_change_its_tier() {
     let deployment = |tier| {
         let mut given = given::new("acme");
-        given.release.as_mut().unwrap().spec.components[1].tier = tier;
+        let mut release = given::release("1.0.0");
+        release.spec.components[1].tier = tier;
+        given.ask_for(release);
         let plan = freehold_plan::plan(&given.input());
         let of = |kind| {
             let mut objects = plan.objects.iter();

@@ -1,6 +1,5 @@
 //! A class's change reaches a tenant in that tenant's window; and what a class doesn't allow is refused.
 
-use freehold_crds::{Maintenance, Window};
 use freehold_plan::names::CLASS;
 use freehold_plan::{Id, Kind};
 use jiff::SignedDuration;
@@ -49,11 +48,7 @@ fn a_class_is_taken_over_when_the_window_opens_and_nothing_changes_before() {
 #[test]
 fn a_tenants_own_window_goes_before_the_classs() {
     let mut cluster = Cluster::new(given::new("acme"));
-    let always: Window =
-        given::typed(json!({"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}));
-    cluster.given.tenant.spec.maintenance = Some(Maintenance {
-        windows: vec![always],
-    });
+    cluster.given.tenant.spec.maintenance = Some(given::always_open());
     cluster.settle();
     cluster
         .given

@@ -33,6 +33,12 @@ pub struct Cluster {
     pub log: Vec<String>,
     /// Migrations end badly.
     pub broken_migration: bool,
+    /// Images can't be pulled.
+    pub missing_image: bool,
+    /// Smoke tests end badly.
+    pub broken_smoke: bool,
+    /// A version whose pods never get ready.
+    pub unready: Option<String>,
     /// What an unrestricted pod, and what a tier's pod reaches.
     pub network: Network,
     /// When what cert-manager issues ends to be valid; it issues nothing when there is none.
@@ -77,6 +83,9 @@ impl Cluster {
             gone: false,
             log: Vec::new(),
             broken_migration: false,
+            missing_image: false,
+            broken_smoke: false,
+            unready: None,
             network: Network::Enforced,
             issues_until: None,
             others: BTreeMap::new(),
@@ -340,6 +349,13 @@ impl Cluster {
             }
         }
         panic!("no rest after 50 rounds:\n{}", self.log.join("\n"));
+    }
+
+    /// Settles, and again at each wake-up of the next quarter of an hour: an upgrade is watched for a while.
+    pub fn settle_upgrade(&mut self) {
+        self.settle();
+        let end = self.given.now + SignedDuration::from_mins(15);
+        self.live_until(end, |_| {});
     }
 
     /// Sleeps from wake-up to wake-up, and settles at each, as long as there is one before an instant.

@@ -1,6 +1,9 @@
 //! Tenants, classes and releases to plan for.
 
-use freehold_crds::{Release, Tenant, TenantClass};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use freehold_crds::{Maintenance, Release, Tenant, TenantClass};
 use freehold_plan::{Config, Endpoint, Input, KeyService, Observed, StorageClass, Verification};
 use jiff::SignedDuration;
 use jiff::Timestamp;
@@ -17,7 +20,7 @@ pub const UID: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 pub struct Given {
     pub tenant: Tenant,
     pub class: Option<TenantClass>,
-    pub release: Option<Release>,
+    pub releases: BTreeMap<String, Arc<Release>>,
     pub observed: Observed,
     pub now: Timestamp,
     pub config: Config,
@@ -28,12 +31,31 @@ impl Given {
         Input {
             tenant: &self.tenant,
             class: self.class.as_ref(),
-            release: self.release.as_ref(),
+            releases: &self.releases,
             observed: &self.observed,
             now: self.now,
             config: &self.config,
         }
     }
+}
+
+impl Given {
+    /// A release is published, and the tenant asks for it.
+    pub fn ask_for(&mut self, release: Release) {
+        let (name, release) = published(release);
+        self.tenant.spec.release.name.clone_from(&name);
+        self.releases.insert(name, release);
+    }
+
+    /// The same in a window that is always open.
+    pub fn upgrade_to(&mut self, release: Release) {
+        self.tenant.spec.maintenance = Some(always_open());
+        self.ask_for(release);
+    }
+}
+
+fn published(release: Release) -> (String, Arc<Release>) {
+    (release.metadata.name.clone().unwrap(), Arc::new(release))
 }
 
 pub fn at(second: i64) -> Timestamp {
@@ -96,7 +118,7 @@ pub fn new(name: &str) -> Given {
     Given {
         tenant: tenant(name),
         class: Some(class()),
-        release: Some(release("1.0.0")),
+        releases: [published(release("1.0.0"))].into(),
         observed: Observed::default(),
         now: at(NOON),
         config: Config {
@@ -136,4 +158,9 @@ pub fn with_keys(name: &str) -> Given {
 
 pub fn typed<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
+}
+
+/// A window that never shuts: a change of the class reaches the tenant at once.
+pub fn always_open() -> Maintenance {
+    typed(json!({"windows": [{"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}]}))
 }

@@ -1,9 +1,8 @@
 //! The gateway's certificate from an issuer of the platform.
 
-use freehold_crds::{IssuerRef, Maintenance, Window};
+use freehold_crds::IssuerRef;
 use freehold_plan::{Kind, Leaf};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::given;
@@ -25,11 +24,7 @@ fn name_issuer(cluster: &mut Cluster, name: Option<&str>) {
 /// A tenant with a window that is always open: a change of its class reaches it at once.
 fn settled() -> Cluster {
     let mut cluster = Cluster::new(given::new("acme"));
-    let always: Window =
-        given::typed(json!({"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}));
-    cluster.given.tenant.spec.maintenance = Some(Maintenance {
-        windows: vec![always],
-    });
+    cluster.given.tenant.spec.maintenance = Some(given::always_open());
     cluster.settle();
     assert!(ready(&cluster));
     cluster

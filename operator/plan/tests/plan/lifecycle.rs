@@ -89,15 +89,14 @@ fn a_suspended_tenant_sleeps_keeps_its_data_and_wakes() {
 fn a_release_that_is_named_while_a_tenant_sleeps_is_installed_when_it_wakes() {
     let mut cluster = settled();
     suspend(&mut cluster);
-    cluster.given.tenant.spec.release.name = "board-1.1.0".into();
-    cluster.given.release = Some(given::release("1.1.0"));
+    cluster.given.upgrade_to(given::release("1.1.0"));
     cluster.settle();
     assert_asleep(&cluster);
     assert_eq!(says(&cluster, "UpToDate"), is("False", "Suspended"));
     assert!(cluster.body(Kind::Job, "migrate-1-1-0-994d951e6a").is_none());
     silent(&mut cluster);
     resume(&mut cluster);
-    cluster.settle();
+    cluster.settle_upgrade();
     assert_eq!(
         cluster.given.tenant.status.as_ref().unwrap().version.as_deref(),
         Some("1.1.0")
@@ -342,7 +341,7 @@ fn a_namespace_of_another_incarnation_is_not_adopted() {
 fn a_tenant_that_wakes_to_a_release_it_cannot_have_runs_the_one_before() {
     let mut cluster = settled();
     suspend(&mut cluster);
-    cluster.given.release = Some(given::release("1.1.0"));
+    cluster.given.upgrade_to(given::release("1.1.0"));
     cluster.settle();
     cluster.broken_migration = true;
     resume(&mut cluster);
@@ -353,7 +352,7 @@ fn a_tenant_that_wakes_to_a_release_it_cannot_have_runs_the_one_before() {
     assert_eq!(replicas(&cluster, "web"), 2);
     assert_eq!(replicas(&cluster, "api"), 1);
     assert_eq!(says(&cluster, "Serving"), is("True", "Serving"));
-    assert_eq!(says(&cluster, "Stalled"), is("True", "MigrationFailed"));
+    assert_eq!(says(&cluster, "Stalled"), is("True", "UpgradeFailed"));
     silent(&mut cluster);
 }
 

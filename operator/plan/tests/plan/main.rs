@@ -10,6 +10,7 @@
 mod cases;
 mod class;
 mod cluster;
+mod gitops;
 mod given;
 mod hostnames;
 mod isolation;
@@ -24,4 +25,6 @@ mod show;
 mod simulation;
 mod succession;
 mod termination;
+mod upgrade;
 mod windows;
+mod workload;

@@ -31,16 +31,16 @@ prop_compose! {
         let mut given = given::new(&name);
         given.tenant.spec.hostnames = hosts.into_iter().collect();
         given.tenant.spec.database = Some(given::typed(json!({"instances": instances})));
-        if let Some(release) = &mut given.release {
-            release.spec.components[0].replicas = web;
-            if worker {
-                let mut more = release.spec.components[1].clone();
-                more.name = "jobs".into();
-                more.tier = freehold_crds::Tier::Worker;
-                more.port = None;
-                release.spec.components.push(more);
-            }
+        let mut release = given::release("1.0.0");
+        release.spec.components[0].replicas = web;
+        if worker {
+            let mut more = release.spec.components[1].clone();
+            more.name = "jobs".into();
+            more.tier = freehold_crds::Tier::Worker;
+            more.port = None;
+            release.spec.components.push(more);
         }
+        given.ask_for(release);
         let mut cluster = Cluster::new(given);
         cluster.broken_migration = broken;
         cluster.pass(crash);
@@ -53,7 +53,7 @@ prop_compose! {
             release.spec.components[0].port = Some(9090);
             release.spec.components[1].tier = freehold_crds::Tier::Worker;
             release.spec.components[1].port = None;
-            cluster.given.release = Some(release);
+            cluster.given.upgrade_to(release);
             for _ in 0..rounds {
                 cluster.pass(usize::MAX);
                 cluster.tick();
@@ -70,7 +70,7 @@ prop_compose! {
             given.class = None;
         }
         if !with_release {
-            given.release = None;
+            given.releases.clear();
         }
         given
     }

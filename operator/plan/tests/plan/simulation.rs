@@ -121,25 +121,31 @@ fn an_upgrade_migrates_before_it_rolls() {
     let mut cluster = Cluster::new(given::new("acme"));
     cluster.settle();
     cluster.log.clear();
-    cluster.given.tenant.spec.release.name = "board-1.1.0".into();
-    cluster.given.release = Some(given::release("1.1.0"));
-    cluster.settle();
+    cluster.given.upgrade_to(given::release("1.1.0"));
+    cluster.settle_upgrade();
     assert!(ready(&cluster));
     assert_eq!(
         cluster.given.tenant.status.as_ref().unwrap().version.as_deref(),
         Some("1.1.0")
     );
     insta::assert_snapshot!(cluster.log.join("\n"), @r#"
-    create Job tenant-acme/migrate-1-1-0-994d951e6a
-    delete Job tenant-acme/migrate-1-0-0-955a424b87
+    announce Upgrade None
+    step Running Preflight
+    step Running Migrate
+    create Job tenant-acme/migrate-1-1-0-a1e817eea7
+    step Running Roll
     apply ServiceAccount tenant-acme/api
     apply ServiceAccount tenant-acme/web
-    apply ConfigMap tenant-acme/settings
     apply Service tenant-acme/api
     apply Service tenant-acme/web
     apply PodDisruptionBudget tenant-acme/web
     apply Deployment tenant-acme/api
+    apply ConfigMap tenant-acme/settings
     apply Deployment tenant-acme/web
+    step Running Smoke
+    step Running Bake
+    step Succeeded 
+    delete Job tenant-acme/migrate-1-0-0-955a424b87
     "#);
     silent(&mut cluster);
 }
@@ -149,16 +155,15 @@ fn a_failed_migration_keeps_what_serves() {
     let mut cluster = Cluster::new(given::new("acme"));
     cluster.settle();
     cluster.broken_migration = true;
-    cluster.given.tenant.spec.release.name = "board-1.2.0".into();
-    cluster.given.release = Some(given::release("1.2.0"));
+    cluster.given.upgrade_to(given::release("1.2.0"));
     cluster.settle();
     let plan = cluster.plan();
     insta::assert_snapshot!(crate::show::show(&plan, &cluster.given.observed), @r#"
-    Ready=False MigrationFailed: migrate-1-2-0-7b279c380e failed: no such column
-    Stalled=True MigrationFailed: unblocked by: read `kubectl logs -n tenant-acme job/migrate-1-2-0-7b279c380e`; then name another release, or retry with `kubectl delete job -n tenant-acme migrate-1-2-0-7b279c380e`
+    Ready=False UpgradeFailed: the upgrade to 1.2.0 failed in the step Migrate: migrate-1-2-0-bee97e324b: no such column; 1.0.0 runs on
+    Stalled=True UpgradeFailed: unblocked by: name another release in spec.release.name, or set spec.release.retry to a new word to try 1.2.0 again; `kubectl describe tenantoperation -n freehold-system acme-upgrade-5346869efd` has the whole story
     Serving=True Serving: users are served
-    UpToDate=False MigrationFailed: migrate-1-2-0-7b279c380e failed: no such column
-    blocked by MigrationFailed; read `kubectl logs -n tenant-acme job/migrate-1-2-0-7b279c380e`; then name another release, or retry with `kubectl delete job -n tenant-acme migrate-1-2-0-7b279c380e`
+    UpToDate=False UpgradeFailed: the upgrade to 1.2.0 failed in the step Migrate: migrate-1-2-0-bee97e324b: no such column; 1.0.0 runs on
+    blocked by UpgradeFailed; name another release in spec.release.name, or set spec.release.retry to a new word to try 1.2.0 again; `kubectl describe tenantoperation -n freehold-system acme-upgrade-5346869efd` has the whole story
     wake 2027-01-15T13:55:01Z
     "#);
     assert_eq!(plan.status.version.as_deref(), Some("1.0.0"));
@@ -203,7 +208,7 @@ fn a_change_makes_a_tenant_unready_until_it_is_there() {
 fn the_version_is_that_which_serves_and_not_that_of_a_template() {
     let mut cluster = Cluster::new(given::new("acme"));
     cluster.settle();
-    cluster.given.release = Some(given::release("1.1.0"));
+    cluster.given.upgrade_to(given::release("1.1.0"));
     let version = |cluster: &mut Cluster| cluster.plan().status.version;
     cluster.pass(usize::MAX);
     cluster.tick();
@@ -240,16 +245,35 @@ fn while_the_schema_is_old_nothing_of_the_old_version_is_touched() {
     cluster.settle();
     cluster.log.clear();
     cluster.broken_migration = true;
-    cluster.given.release = Some(another_shape());
+    cluster.given.upgrade_to(another_shape());
     cluster.settle();
     insta::assert_snapshot!(cluster.log.join("\n"), @r#"
+    announce Upgrade None
     apply NetworkPolicy tenant-acme/web
     create ServiceAccount tenant-acme/server
     MintCertificate { leaf: Application, namespace: "tenant-acme", dns_names: ["api.tenant-acme.svc.cluster.local", "server.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
     create Service tenant-acme/server
-    create Job tenant-acme/migrate-1-2-0-7b279c380e
-    delete Job tenant-acme/migrate-1-0-0-955a424b87
+    step Running Preflight
     apply ConfigMap tenant-acme/isolation
+    step Running Migrate
+    create Pod freehold-probes/verify-control-acme-74341981
+    create Pod tenant-acme/verify-application-acme-74341981
+    create Pod tenant-acme/verify-database-acme-74341981
+    create Pod tenant-acme/verify-hook-acme-74341981
+    create Pod tenant-acme/verify-web-acme-74341981
+    apply ConfigMap tenant-acme/isolation
+    create Job tenant-acme/migrate-1-2-0-bee97e324b
+    delete Pod freehold-probes/verify-control-acme-74341981
+    delete Pod tenant-acme/verify-application-acme-74341981
+    delete Pod tenant-acme/verify-database-acme-74341981
+    delete Pod tenant-acme/verify-hook-acme-74341981
+    delete Pod tenant-acme/verify-web-acme-74341981
+    step Failed 
+    apply NetworkPolicy tenant-acme/web
+    delete ServiceAccount tenant-acme/server
+    delete Service tenant-acme/server
+    apply ConfigMap tenant-acme/isolation
+    MintCertificate { leaf: Application, namespace: "tenant-acme", dns_names: ["api.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
     create Pod freehold-probes/verify-control-acme-74341981
     create Pod tenant-acme/verify-application-acme-74341981
     create Pod tenant-acme/verify-database-acme-74341981
@@ -280,7 +304,7 @@ fn while_the_schema_is_old_nothing_of_the_old_version_is_touched() {
             .collect();
         ports
     };
-    assert_eq!(web(&mut cluster), [8080, 9090]);
+    assert_eq!(web(&mut cluster), [8080], "it was given up");
 
     let api = cluster
         .ids()
@@ -289,15 +313,16 @@ fn while_the_schema_is_old_nothing_of_the_old_version_is_touched() {
         .unwrap();
     cluster.lose(&api);
     cluster.settle();
-    assert!(
-        cluster
-            .ids()
-            .all(|id| id.kind != Kind::Deployment || id.name == "web"),
+    let api = cluster.body(Kind::Deployment, "api").unwrap();
+    let labels = &api["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(
+        labels["app.kubernetes.io/version"], "1.0.0",
         "a new image met the old schema"
     );
 
     cluster.broken_migration = false;
-    cluster.settle();
+    cluster.given.tenant.spec.release.retry = Some("mended".into());
+    cluster.settle_upgrade();
     assert!(ready(&cluster), "{:#?}", cluster.given.tenant.status);
     assert_eq!(web(&mut cluster), [9090]);
     assert!(cluster.ids().all(|id| id.name != "api"));
@@ -308,7 +333,7 @@ fn while_the_schema_is_old_nothing_of_the_old_version_is_touched() {
 fn two_migrations_never_run_at_once() {
     let mut cluster = Cluster::new(given::new("acme"));
     cluster.pass(usize::MAX);
-    cluster.given.release = Some(given::release("1.1.0"));
+    cluster.given.upgrade_to(given::release("1.1.0"));
     let mut most = 0;
     for _ in 0..10 {
         cluster.pass(usize::MAX);
@@ -316,6 +341,6 @@ fn two_migrations_never_run_at_once() {
         cluster.tick();
     }
     assert_eq!(most, 1);
-    cluster.settle();
+    cluster.settle_upgrade();
     assert!(ready(&cluster));
 }

@@ -414,7 +414,7 @@ fn a_release_that_is_gone_stops_no_destruction() {
     let mut cluster = settled();
     ask(&mut cluster);
     cluster.settle();
-    cluster.given.release = None;
+    cluster.given.releases.clear();
     grace(&mut cluster);
     cluster.settle();
     assert!(is_destroyed(&mut cluster), "{}", cluster.log.join("\n"));

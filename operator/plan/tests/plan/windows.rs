@@ -30,7 +30,7 @@ fn a_tenant_with_a_broken_window_is_installed_and_serves_but_is_not_upgraded() {
     let version = |cluster: &Cluster| cluster.given.tenant.status.clone().unwrap().version;
     assert_eq!(version(&cluster).as_deref(), Some("1.0.0"));
 
-    cluster.given.release = Some(given::release("1.1.0"));
+    cluster.given.ask_for(given::release("1.1.0"));
     cluster.log.clear();
     cluster.settle();
     assert_eq!(version(&cluster).as_deref(), Some("1.0.0"));
@@ -52,8 +52,8 @@ fn a_tenant_with_a_broken_window_is_installed_and_serves_but_is_not_upgraded() {
     cluster.settle();
     assert!(cluster.ids().any(|id| *id == policy));
 
-    cluster.given.tenant.spec.maintenance = None;
-    cluster.settle();
+    cluster.given.tenant.spec.maintenance = Some(given::always_open());
+    cluster.settle_upgrade();
     assert_eq!(version(&cluster).as_deref(), Some("1.1.0"));
 }
 

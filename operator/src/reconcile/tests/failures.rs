@@ -59,6 +59,21 @@ fn failures_are_retried_soon_then_later_and_not_in_step() {
     assert_ne!(backoff("acme", 3), backoff("globex", 3));
 }
 
+#[tokio::test]
+async fn while_the_key_service_is_away_a_pass_waits_for_seconds_only() {
+    let shell = Shell::new();
+    let away = || MintError::Key {
+        verb: "rotate",
+        source: freehold_keys::KeyError::Unavailable("no answer".to_owned()),
+    };
+    let mut last = Action::await_change();
+    for _ in 0..12 {
+        let error = PassError::Apply(ApplyError::Mint(away()));
+        last = on_error(shell.tenant(), &error, shell.context.clone());
+    }
+    assert_eq!(last, Action::requeue(KEY_SERVICE_BACKOFF_MAX));
+}
+
 impl Shell {
     /// Passes, some of which may fail, until none asks for anything.
     async fn rest(&self, over: impl Fn(&Self) -> bool) {

@@ -301,6 +301,7 @@ fn begin(scene: &Scene<'_>, reason: RotationReason, asked: Option<&str>, outcome
             deletion: None,
             rotation: None,
             authority: None,
+            upgrade: None,
             reencryption: Some(ReencryptionOperation {
                 volumes: ours,
                 reason,

@@ -115,6 +115,7 @@ pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outco
             r#type: OperationType::TenantKeyRotation,
             deletion: None,
             authority: None,
+            upgrade: None,
             reencryption: None,
             rotation: Some(RotationOperation {
                 from_version: current.0,

@@ -20,12 +20,11 @@ use crate::concern::Scene;
 use crate::input::{Certificate, End, Ends, Input, Minted, Operation};
 use crate::leaf::Leaf;
 use crate::model::incarnation;
-use crate::names::{CLUSTER_LABEL, COMPONENT, DATABASE, DATABASE_PRIMARY, service_host};
+use crate::names::{CLUSTER_LABEL, COMPONENT, DATABASE, DATABASE_PRIMARY, POSTGRESQL, service_host};
 use crate::operation::{self, Step as _, advance, cancel, free_name, of_type};
 use crate::outcome::{Action, EndService, Finding, Outcome, Record, Wait};
 
 const TOPIC: &str = "AuthorityCurrent";
-const POSTGRESQL: u16 = 5432;
 
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,6 +203,7 @@ pub fn plan(scene: &Scene<'_>, authority: &Certificate, state: &State, outcome: 
             deletion: None,
             rotation: None,
             reencryption: None,
+            upgrade: None,
             authority: Some(AuthorityOperation {
                 from: authority.fingerprint.clone(),
                 reason,

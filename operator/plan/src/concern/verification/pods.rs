@@ -15,7 +15,7 @@ use super::super::{Scene, isolation};
 use super::Run;
 use crate::input::Verification;
 use crate::kind::Kind;
-use crate::names::{DATABASE, ProbeName, TIER_LABEL, digest};
+use crate::names::{DATABASE, POSTGRESQL, ProbeName, TIER_LABEL, digest};
 use crate::object::{Id, Object};
 
 /// The unrestricted pod.
@@ -87,7 +87,10 @@ pub fn targets(scene: &Scene<'_>, config: &Verification, run: &Run) -> Vec<(&'st
     });
     let api_server = api_server.unwrap_or_else(|| "kubernetes.default.svc.cluster.local:443".to_owned());
     [
-        (NEIGHBOUR, run.neighbour.as_ref().map(|address| at(address, 5432))),
+        (
+            NEIGHBOUR,
+            run.neighbour.as_ref().map(|address| at(address, POSTGRESQL)),
+        ),
         (API_SERVER, Some(api_server)),
         (METADATA, config.metadata.clone()),
         (INTERNET, config.internet.clone()),

@@ -21,13 +21,22 @@ impl Cluster {
             .collect();
         for (id, body) in &mut self.objects {
             body["status"] = match id.kind {
+                Kind::Pod if id.name.starts_with("preflight-") => preflight(self.missing_image),
                 Kind::Pod => pod(id, body, network),
                 Kind::Cluster => statuses[id].clone(),
                 Kind::Job if body["status"]["succeeded"] == 1 => json!({"succeeded": 1}),
+                Kind::Job if id.name.starts_with("smoke-") && self.broken_smoke => {
+                    json!({"conditions": [{"type": "Failed", "status": "True", "message": "no card was listed"}]})
+                }
                 Kind::Job if database_ready && self.broken_migration => {
                     json!({"conditions": [{"type": "Failed", "status": "True", "message": "no such column"}]})
                 }
                 Kind::Job if database_ready => json!({"succeeded": 1}),
+                Kind::Deployment if is_version(body, self.unready.as_deref()) => {
+                    let wanted = body["spec"]["replicas"].as_i64().unwrap();
+                    json!({"observedGeneration": body["metadata"]["generation"], "replicas": wanted + 1,
+                        "updatedReplicas": 1, "availableReplicas": wanted})
+                }
                 Kind::Deployment if migrated || body["status"]["availableReplicas"].is_number() => json!({
                     "observedGeneration": body["metadata"]["generation"], "replicas": body["spec"]["replicas"],
                     "updatedReplicas": body["spec"]["replicas"], "availableReplicas": body["spec"]["replicas"],
@@ -71,6 +80,11 @@ impl Cluster {
     }
 }
 
+fn is_version(deployment: &Value, version: Option<&str>) -> bool {
+    let label = &deployment["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/version"];
+    version.is_some_and(|version| label == version)
+}
+
 /// cert-manager: what was issued once stays in its Secret, and is told of, whatever becomes of the next.
 fn certificate(body: &Value, issues_until: Option<Timestamp>) -> Value {
     let generation = &body["metadata"]["generation"];
@@ -87,6 +101,16 @@ fn certificate(body: &Value, issues_until: Option<Timestamp>) -> Value {
             "notAfter": said["notAfter"], "renewalTime": said["renewalTime"],
         }),
     }
+}
+
+/// A container that is asked for what its image doesn't have ends; without its image it waits.
+fn preflight(missing: bool) -> Value {
+    if missing {
+        let waiting = json!({"reason": "ImagePullBackOff", "message": "no such manifest"});
+        return json!({"phase": "Pending", "containerStatuses": [{"imageID": "", "state": {"waiting": waiting}}]});
+    }
+    let terminated = json!({"reason": "StartError", "exitCode": 128});
+    json!({"phase": "Failed", "containerStatuses": [{"imageID": "sha256:1", "state": {"terminated": terminated}}]})
 }
 
 /// A probe tells what it reached.

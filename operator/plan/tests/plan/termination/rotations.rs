@@ -110,7 +110,7 @@ fn nor_does_a_rotation_of_a_tenant_whose_release_is_gone() {
     let mut cluster = stuck(3);
     ask(&mut cluster);
     cluster.settle();
-    cluster.given.release = None;
+    cluster.given.releases.clear();
     grace(&mut cluster);
     cluster.settle();
     assert!(is_destroyed(&mut cluster), "{}", cluster.log.join("\n"));

@@ -1,0 +1,486 @@
+//! From one release to the next, as a TenantOperation: checked, migrated, rolled out tier by tier, tried out, watched; and undone
+//! by itself when any of that fails.
+//!
+//! In: the release that is asked for, what runs, the operations of this life. Out: records, the smoke test's job, and for the
+//! other concerns which release is wanted, how far its schema is, and what of the one before must stay. Invariants: each step
+//! stands in the operation before its effect; until the schema is migrated nothing of the release before is touched; a release
+//! that failed is not tried again unless somebody asks for it.
+
+mod images;
+mod path;
+mod steps;
+
+use freehold_crds::{
+    DesiredState, OperationType, Phase, RecallAction, Release, TenantOperationSpec, UpgradeOperation,
+};
+use jiff::Timestamp;
+
+use super::hook::Hook;
+use super::maintenance::Hours;
+use super::{Scene, keys, rollout, workload};
+use crate::clock::soon;
+use crate::input::{Input, Operation};
+use crate::kind::Kind;
+use crate::model::{incarnation, namespace};
+use crate::operation::{self, Step as _, advance, cancel, free_name, of_type};
+use crate::outcome::{Finding, Outcome, Record, Wait};
+use crate::seen::Facts;
+
+pub const TOPIC: &str = "ReleaseCurrent";
+
+/// One step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Whether it may be done at all, and whether what it needs is well.
+    Preflight,
+    /// The schema is brought to the version.
+    Migrate,
+    /// The components take their new images: application and workers first, then web.
+    Roll,
+    /// The release's own test.
+    Smoke,
+    /// It must run well for a while.
+    Bake,
+    /// It failed: the components take back the images of the release before, web first.
+    RollBack,
+}
+
+impl operation::Step for Step {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Preflight, "Preflight"),
+        (Self::Migrate, "Migrate"),
+        (Self::Roll, "Roll"),
+        (Self::Smoke, "Smoke"),
+        (Self::Bake, "Bake"),
+        (Self::RollBack, "RollBack"),
+    ];
+}
+
+/// How far the schema is for the release that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema<'a> {
+    /// Nothing was there before: it is made together with everything else.
+    Installed,
+    /// An upgrade has yet to come to it.
+    Waits,
+    /// This upgrade brings it there now.
+    Brought(&'a str),
+    /// It is there.
+    There,
+}
+
+/// What of another release that runs stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Nothing: everything is as the release that is wanted says.
+    Open,
+    /// Everything.
+    Shut,
+    /// What the tiers that come later need: they wait for those that come first.
+    Tiers { web_first: bool },
+}
+
+/// The upgrade that is under way.
+pub fn under_way<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
+    upgrades(input).find(|(_, operation)| !operation.status.phase.is_over())
+}
+
+fn upgrades<'a>(input: &'a Input<'_>) -> impl Iterator<Item = (&'a str, &'a Operation)> {
+    of_type(input, OperationType::Upgrade)
+}
+
+/// The last one that ended.
+fn last<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
+    let over = upgrades(input).filter(|(_, operation)| operation.status.phase.is_over());
+    over.max_by_key(|(_, operation)| {
+        let ended = operation.status.finished_at.as_ref().map(|at| at.0);
+        (ended, operation.created)
+    })
+}
+
+/// The upgrade to what is asked for that failed, as long as nobody asks for another one.
+fn failed<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
+    let asked = &input.tenant.spec.release;
+    let version = &input.releases.get(&asked.name)?.spec.version;
+    last(input).filter(|(_, operation)| {
+        let to = operation.spec.upgrade.as_ref();
+        operation.status.phase == Phase::Failed
+            && to
+                .is_some_and(|to| to.to == asked.name && to.to_version == *version && to.retry == asked.retry)
+    })
+}
+
+fn asked<'a>(input: &Input<'a>) -> &'a str {
+    &input.tenant.spec.release.name
+}
+
+/// The release that is wanted now, by its object's name: the one that is asked for, or the one before when that one failed.
+pub fn wanted<'a>(input: &Input<'a>) -> (&'a str, Option<&'a Release>) {
+    let undone = match under_way(input) {
+        Some((name, operation)) => (Step::of(operation) == Some(Step::RollBack)).then_some((name, true)),
+        None => failed(input).map(|(name, _)| (name, false)),
+    };
+    let asked = || {
+        let asked = asked(input);
+        (asked, input.releases.get(asked).map(AsRef::as_ref))
+    };
+    let observed = input.observed;
+    let undone = undone.and_then(|(name, must)| {
+        let upgrade = observed.operations.get(name)?.spec.upgrade.as_ref()?;
+        Some((upgrade, must))
+    });
+    match undone {
+        Some((upgrade, must)) => match before(input, upgrade) {
+            Some((name, release)) => (name, Some(release)),
+            // On the way back nothing else will do.
+            None if must => (&upgrade.from, None),
+            None => asked(),
+        },
+        None => instead_of_recalled(input).map_or_else(asked, |(name, release)| (name, Some(release))),
+    }
+}
+
+/// What runs instead of a release that is asked for and was recalled: the one before, if that may come back.
+fn instead_of_recalled<'a>(input: &Input<'a>) -> Option<(&'a str, &'a Release)> {
+    let (name, release) = input.releases.get_key_value(&input.tenant.spec.release.name)?;
+    let recall = release.spec.recall.as_ref()?;
+    let is_to_it = |operation: &Operation| {
+        let upgrade = operation.spec.upgrade.as_ref();
+        upgrade.is_some_and(|upgrade| upgrade.to == *name && upgrade.to_version == release.spec.version)
+    };
+    if recall.action != RecallAction::RollBack || under_way(input).is_some_and(|(_, it)| is_to_it(it)) {
+        return None;
+    }
+    let done = upgrades(input).filter(|(_, it)| it.status.phase == Phase::Succeeded && is_to_it(it));
+    let (_, done) = done.max_by_key(|(_, it)| it.status.finished_at.as_ref().map(|at| at.0))?;
+    let upgrade = done.spec.upgrade.as_ref()?;
+    let before = before(input, upgrade)?;
+    let version = &before.1.spec.version;
+    let is_good = before.1.spec.recall.is_none()
+        && path::is_down_to(version, &release.spec.version)
+        && path::works_on(version, release)
+        && path::fits(input, version).is_ok();
+    is_good.then_some(before)
+}
+
+/// The release that ran before, if it is there still.
+fn before<'a>(input: &Input<'a>, upgrade: &UpgradeOperation) -> Option<(&'a str, &'a Release)> {
+    let (name, release) = input.releases.get_key_value(&upgrade.from)?;
+    (release.spec.version == upgrade.from_version).then_some((name.as_str(), release.as_ref()))
+}
+
+/// Whether an operation is about the release that is wanted.
+fn is_for(operation: &Operation, scene: &Scene<'_>) -> bool {
+    let upgrade = operation.spec.upgrade.as_ref();
+    upgrade.is_some_and(|upgrade| {
+        upgrade.to == scene.model.release && upgrade.to_version == scene.model.version.to_string()
+    })
+}
+
+/// Whether anything of the product was made for this tenant.
+pub fn is_installed(input: &Input<'_>) -> bool {
+    let namespace = namespace(input.tenant);
+    let mut objects = input.observed.objects.keys();
+    objects.any(|id| id.kind == Kind::Deployment && id.namespace == namespace.as_str())
+}
+
+/// Whether pods of two releases may be there: what a template says is not yet what runs.
+pub fn rolls(input: &Input<'_>) -> bool {
+    let step = under_way(input).and_then(|(_, operation)| Step::of(operation));
+    matches!(step, Some(Step::Roll | Step::RollBack))
+}
+
+/// How far the schema is for the release that is wanted.
+pub fn schema<'a>(scene: &Scene<'a>) -> Schema<'a> {
+    match under_way(scene.input) {
+        Some((name, operation)) => match Step::of(operation) {
+            Some(Step::RollBack) => Schema::There,
+            _ if !is_for(operation, scene) => Schema::Waits,
+            None | Some(Step::Preflight) => Schema::Waits,
+            Some(Step::Migrate) if path::is_down(operation) => Schema::There,
+            Some(Step::Migrate) => Schema::Brought(name),
+            Some(Step::Roll | Step::Smoke | Step::Bake) => Schema::There,
+        },
+        None if rollout::runs_another(scene.input, scene.model) => Schema::Waits,
+        None if upgrades(scene.input).any(|(_, operation)| path::has_migrated(operation)) => Schema::There,
+        None => Schema::Installed,
+    }
+}
+
+/// What of another release that runs stays as it is.
+pub fn gate(scene: &Scene<'_>) -> Gate {
+    if !rollout::runs_another(scene.input, scene.model) {
+        return Gate::Open;
+    }
+    let Some((_, operation)) = under_way(scene.input).filter(|_| !scene.model.suspended) else {
+        return Gate::Shut;
+    };
+    match Step::of(operation) {
+        // What only the failed release has goes last.
+        Some(Step::RollBack) if rollout::is_rolled_out(scene) => Gate::Open,
+        Some(Step::RollBack) => Gate::Tiers { web_first: true },
+        _ if !is_for(operation, scene) => Gate::Shut,
+        None | Some(Step::Preflight | Step::Migrate) => Gate::Shut,
+        Some(Step::Roll) => Gate::Tiers { web_first: false },
+        Some(Step::Smoke | Step::Bake) => Gate::Open,
+    }
+}
+
+pub fn plan(scene: Scene<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    keep_jobs(&scene, &mut outcome);
+    let finding = match under_way(scene.input) {
+        // Given up already.
+        Some(operation) if scene.model.tenant.spec.desired_state == DesiredState::Terminated => {
+            told(operation)
+        }
+        Some(operation) => {
+            carry_on(&scene, operation, &mut outcome);
+            if !outcome.records.is_empty() {
+                outcome.wake_at(soon(scene.input.now));
+            }
+            told(operation)
+        }
+        None => idle(&scene, &mut outcome),
+    };
+    outcome.findings.push(finding);
+    outcome
+}
+
+/// The jobs of an upgrade stay, and those of one that failed: their logs say why. So does the one that made the schema, as long as no
+/// upgrade has taken its place.
+fn keep_jobs(scene: &Scene<'_>, outcome: &mut Outcome) {
+    if let Some((name, _)) = under_way(scene.input).or_else(|| last(scene.input)) {
+        let own: [Option<Hook<'_>>; 2] = [
+            super::migration::of_upgrade(scene, name),
+            steps::smoke(scene, name),
+        ];
+        outcome
+            .keep
+            .extend(own.iter().flatten().map(|hook| hook.id(scene)));
+    }
+    let is_between = rollout::runs_another(scene.input, scene.model);
+    if is_between || under_way(scene.input).is_some() || failed(scene.input).is_some() {
+        let objects = scene.input.observed.objects.iter();
+        let ended = objects.filter(|(_, seen)| {
+            matches!(
+                seen.facts,
+                Facts::Job { succeeded: true, .. } | Facts::Job { failed: Some(_), .. }
+            )
+        });
+        outcome.keep.extend(ended.map(|(id, _)| id.clone()));
+    }
+}
+
+/// Whether an upgrade is to begin.
+fn idle(scene: &Scene<'_>, outcome: &mut Outcome) -> Finding {
+    let version = &scene.model.version;
+    if let Some((name, operation)) = failed(scene.input) {
+        outcome.waits.push(failure(scene, name, operation));
+        return Finding::aside(
+            TOPIC,
+            Some(false),
+            "UpgradeFailed",
+            format!("{version} was gone back to"),
+        );
+    }
+    let waits = |reason, message: String| Finding::aside(TOPIC, Some(false), reason, message);
+    let recalled = path::recalled(scene.input);
+    if !rollout::runs_another(scene.input, scene.model) {
+        return match recalled {
+            Some(why) => waits("Recalled", format!("{version} runs; {why}")),
+            None => Finding::aside(
+                TOPIC,
+                Some(true),
+                "Current",
+                format!("{version} is what was asked for"),
+            ),
+        };
+    }
+    if scene.model.suspended {
+        return waits(
+            "Suspended",
+            format!("{version} is installed when the tenant is active again"),
+        );
+    }
+    if let Some((name, operation)) = last(scene.input).filter(|(_, last)| {
+        let same = last.spec.upgrade.as_ref().map(|upgrade| &upgrade.retry);
+        last.status.phase == Phase::Failed
+            && is_for(last, scene)
+            && same == Some(&scene.model.tenant.spec.release.retry)
+    }) {
+        outcome.waits.push(failure(scene, name, operation));
+        return waits("UpgradeFailed", format!("{version} could not be had"));
+    }
+    // What serves nobody disturbs nobody; and a recalled release goes at once.
+    let (_, runs) = rollout::installed(scene);
+    let is_whole = !rollout::is_mixed(scene, &runs);
+    if recalled.is_none() && is_whole && workload::serves(scene.input, Some(scene.model)) {
+        match &scene.model.hours {
+            Ok(Hours::Open { .. }) => {}
+            Ok(Hours::Shut { until }) => {
+                outcome.wake_at(*until);
+                let when = until.map_or_else(
+                    || "no window opens in the next years".to_owned(),
+                    |until| format!("the window opens at {until}"),
+                );
+                return waits("WaitsForWindow", format!("{version} waits: {when}"));
+            }
+            // Told by the windows' own wait.
+            Err(_) => {
+                return waits(
+                    "InvalidWindow",
+                    format!("{version} waits for a window that can be read"),
+                );
+            }
+        }
+    }
+    let life = incarnation(scene.input);
+    let mut others = scene.input.observed.operations.iter();
+    if let Some((name, _)) = others.find(|(_, other)| keys::is_in_the_way(other, &life)) {
+        return waits(
+            "OperationUnderWay",
+            format!("{version} waits for the end of {name}"),
+        );
+    }
+    begin(scene, outcome);
+    waits("Upgrading", format!("the upgrade to {version} begins"))
+}
+
+fn begin(scene: &Scene<'_>, outcome: &mut Outcome) {
+    let (from, from_version) = rollout::installed(scene);
+    outcome.wake_at(soon(scene.input.now));
+    outcome.records.push(Record::Create {
+        name: free_name(scene.input, "upgrade"),
+        spec: TenantOperationSpec {
+            tenant: scene.model.name.to_owned(),
+            tenant_uid: scene.model.uid.to_owned(),
+            incarnation: incarnation(scene.input),
+            r#type: OperationType::Upgrade,
+            deletion: None,
+            rotation: None,
+            reencryption: None,
+            authority: None,
+            upgrade: Some(UpgradeOperation {
+                from,
+                from_version,
+                to: scene.model.release.to_owned(),
+                to_version: scene.model.version.to_string(),
+                retry: scene.model.tenant.spec.release.retry.clone(),
+            }),
+        },
+    });
+}
+
+fn carry_on(scene: &Scene<'_>, operation: (&str, &Operation), outcome: &mut Outcome) {
+    let now = scene.input.now;
+    let step = Step::of(operation.1).filter(|_| operation.1.status.phase == Phase::Running);
+    let is_meant = match step {
+        // It may never come to its end: who asks for a third one gets that.
+        Some(Step::RollBack) => operation.1.spec.upgrade.as_ref().is_some_and(|upgrade| {
+            let asked = asked(scene.input);
+            asked == upgrade.to || asked == upgrade.from
+        }),
+        _ => is_for(operation.1, scene),
+    };
+    let again = operation
+        .1
+        .spec
+        .upgrade
+        .as_ref()
+        .is_some_and(|it| it.from == asked(scene.input));
+    if let (false, true, Some(step @ (Step::Roll | Step::Smoke | Step::Bake))) = (is_meant, again, step) {
+        // Who takes it back gets what ran before, by the way that is known to work.
+        let why = format!("{} is asked for again", asked(scene.input));
+        return steps::fail(scene, operation, step, &why, outcome);
+    }
+    if !is_meant {
+        let why = format!("{} is asked for now", asked(scene.input));
+        return outcome.records.push(cancel(operation, now, Some(&why)));
+    }
+    if scene.model.suspended {
+        // It goes on when the tenant wakes, and its time begins anew.
+        let back = match step {
+            // What was seen of its pods is no longer so.
+            Some(Step::Smoke | Step::Bake) => Some(Step::Roll),
+            step => step.filter(|_| hold(operation.1).is_some()),
+        };
+        if let Some(step) = back {
+            let record = advance(operation, now, None, Some(step.as_str()));
+            outcome.records.push(record);
+        }
+        return;
+    }
+    let recalled = path::recalled(scene.input).filter(|_| scene.model.release == asked(scene.input));
+    let goes_on = |step: &Step| match step {
+        Step::RollBack => true,
+        // It runs everywhere already, and can't be left backwards.
+        Step::Smoke | Step::Bake => path::is_rolled_forward(scene.input),
+        Step::Preflight | Step::Migrate | Step::Roll => false,
+    };
+    if let (Some(why), Some(step)) = (recalled, step.filter(|step| !goes_on(step))) {
+        return steps::fail(scene, operation, step, &why, outcome);
+    }
+    steps::take(scene, operation, step, outcome);
+}
+
+/// Why nothing is tried again, and what would.
+fn failure(scene: &Scene<'_>, name: &str, operation: &Operation) -> Wait {
+    let upgrade = operation.spec.upgrade.as_ref();
+    let to = upgrade.map_or("", |upgrade| upgrade.to_version.as_str());
+    let from = upgrade.map_or("", |upgrade| upgrade.from_version.as_str());
+    let mut evidence = operation.status.evidence.iter().rev();
+    let why = evidence.find_map(|line| Some((&line.step, line.message.strip_prefix(steps::FAILED)?)));
+    let why = why.map_or_else(String::new, |(step, why)| format!(" in the step {step}: {why}"));
+    Wait {
+        reason: "UpgradeFailed",
+        message: format!("the upgrade to {to} failed{why}; {from} runs on"),
+        unblocked_by: format!(
+            "name another release in spec.release.name, or set spec.release.retry to a new word to try {to} again; \
+             `kubectl describe tenantoperation -n {} {name}` has the whole story",
+            scene.input.config.operator_namespace
+        ),
+        stalls: true,
+    }
+}
+
+/// In words, for the condition.
+fn told((name, operation): (&str, &Operation)) -> Finding {
+    let upgrade = operation.spec.upgrade.as_ref();
+    let to = upgrade.map_or("", |upgrade| upgrade.to_version.as_str());
+    let step = Step::of(operation);
+    let (reason, message) = match step {
+        Some(Step::RollBack) => ("RollingBack", format!("{to} failed and is being undone ({name})")),
+        None => ("Upgrading", format!("the upgrade to {to} begins ({name})")),
+        Some(step) => {
+            let until = hold(operation).map_or_else(String::new, |until| format!(" until {until}"));
+            let until = if step == Step::Bake { until } else { String::new() };
+            ("Upgrading", format!("to {to}: {}{until} ({name})", step.as_str()))
+        }
+    };
+    Finding::new(TOPIC, false, reason, message)
+}
+
+/// What the step that is under way waits for.
+fn hold(operation: &Operation) -> Option<Timestamp> {
+    operation.status.hold_until.as_ref().map(|until| until.0)
+}
+
+/// A tenant that is terminated gets no other release; whoever destroys its keys waits for nobody.
+pub fn give_way(input: &Input<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    if input.tenant.spec.desired_state == DesiredState::Terminated
+        && let Some(operation) = under_way(input)
+    {
+        let why = "the tenant is terminated";
+        outcome.records.push(cancel(operation, input.now, Some(why)));
+        outcome.wake_at(soon(input.now));
+    }
+    outcome
+}
+
+/// The tenant is taken down: its upgrade is given up.
+pub fn give_up(input: &Input<'_>) -> Option<Record> {
+    let why = "the tenant is being taken down";
+    under_way(input).map(|operation| cancel(operation, input.now, Some(why)))
+}
