@@ -1,5 +1,7 @@
 //! `cargo xtask demo`: the lab, Freehold on it, two tenants, and what they can do, shown.
 
+mod upgrade;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,7 @@ pub fn run(lab: &Lab) -> Result<()> {
     rotated(lab, TENANTS[0])?;
     reencrypted(lab, TENANTS[0])?;
     revoked(lab, TENANTS[1])?;
+    upgrade::show(lab, TENANTS[0])?;
     refusals(lab)?;
     sleep_and_wake(lab, TENANTS[1])?;
     for tenant in TENANTS {

@@ -108,6 +108,12 @@ impl User {
         })
     }
 
+    /// The session as a header `Cookie` says it: whoever has it is this user.
+    pub fn session(&self) -> Result<String> {
+        let jar = fs::read_to_string(&self.cookies).context("this user has no cookies yet")?;
+        session(&jar).context("this user has no session yet")
+    }
+
     pub fn get(&self, path: &str) -> Result<Value> {
         self.request("GET", path, &[], None)?.json(path)
     }
@@ -141,6 +147,16 @@ impl User {
     }
 }
 
+/// The cookie in curl's file: one a line, name and value last, and those that scripts don't see after a mark.
+fn session(jar: &str) -> Option<String> {
+    let fields = jar.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    let cookies: Vec<String> = fields
+        .filter(|fields| fields.len() == 7)
+        .map(|fields| format!("{}={}", fields[5], fields[6]))
+        .collect();
+    (!cookies.is_empty()).then(|| cookies.join("; "))
+}
+
 impl Answer {
     /// The body of a success; an error with the status and the body otherwise.
     pub fn json(self, path: &str) -> Result<Value> {
@@ -152,5 +168,19 @@ impl Answer {
             );
         }
         Ok(serde_json::from_str(&self.body).unwrap_or(Value::String(self.body)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_is_read_from_curls_file() {
+        let comment = "# Netscape HTTP Cookie File\n# https://curl.se/docs/http-cookies.html\n\n";
+        assert_eq!(session(comment), None);
+        let cookie = "#HttpOnly_acme.localhost\tFALSE\t/\tTRUE\t0\t__Host-board_session\tticket\n";
+        let expected = "__Host-board_session=ticket";
+        assert_eq!(session(&format!("{comment}{cookie}")).as_deref(), Some(expected));
     }
 }

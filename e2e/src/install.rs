@@ -4,14 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::kube;
 use crate::lab::image::Image;
 use crate::lab::steps::{Outcome, Step};
 use crate::lab::up::{Made, import_step, made, make_step};
-use crate::lab::{Lab, addons, net, shell};
+use crate::lab::{Lab, addons, images, net, shell};
 
 /// Where the chart is installed.
 pub const NAMESPACE: &str = "freehold-system";
@@ -19,6 +19,8 @@ pub const NAMESPACE: &str = "freehold-system";
 const STORAGE: &str = "freehold-csi";
 /// Where the key service runs, and the wrapped keys lie.
 pub const KEYS: &str = "freehold-keys";
+/// The sample product's later versions: the first brings a migration, the second is broken.
+pub const LATER: [&str; 2] = ["1.1.0", "1.2.0"];
 
 /// The steps after the lab's own: images of this workspace, the charts.
 pub fn steps<'a>(lab: &'a Lab, images: &'a Made) -> Vec<Step<'a>> {
@@ -108,21 +110,56 @@ pub fn helm(lab: &Lab, args: &[&str]) -> Result<()> {
     shell::run(&mut command, &lab.log("helm"))
 }
 
-/// Applies `manifests/samples` with the lab's images in the place of the samples' digests. A sample release
-/// that was built anew from changed code is replaced: a Release can't be changed.
+/// Applies `manifests/samples` with the lab's images in the place of the samples' digests. A sample release that is another
+/// now, by its text or because its image was built anew, is replaced: a Release can't be changed.
 pub fn samples(lab: &Lab, board: &Image, postgresql: &Image) -> Result<()> {
     let folder = overlay(lab, board, postgresql)?;
-    let stale = kube::get(lab, &["release", "board-1.0.0"]).is_ok_and(|release| !uses(&release, board));
-    if stale {
-        println!("The sample release was built anew; Release board-1.0.0 is replaced.");
-        kube::kubectl(lab, &["delete", "release", "board-1.0.0"])?;
+    let apply = || {
+        let mut command = addons::kubectl(lab);
+        shell::run(command.args(["apply", "-k"]).arg(&folder), &lab.log("samples"))
+    };
+    match apply() {
+        Err(refusal) if format!("{refusal:#}").contains("a Release is immutable") => {
+            println!("The sample release is another now; Release board-1.0.0 is replaced.");
+            kube::kubectl(lab, &["delete", "release", "board-1.0.0"])?;
+            apply()
+        }
+        applied => applied,
     }
-    let mut command = addons::kubectl(lab);
-    shell::run(command.args(["apply", "-k"]).arg(folder), &lab.log("samples"))
 }
 
-fn uses(release: &Value, image: &Image) -> bool {
-    release["spec"]["components"][0]["image"] == image.tagged.as_str()
+/// Builds the sample product's later versions and applies a Release of each, beside the sample that [`samples`] applied. One
+/// that was built anew is replaced, as there.
+pub fn later_releases(lab: &Lab) -> Result<()> {
+    let sample = kube::get(lab, &["release", "board-1.0.0"]).context("the samples aren't applied yet")?;
+    for version in LATER {
+        let name = format!("board-{version}");
+        let image = images::make(lab, &name)?;
+        images::import(lab, &image)?;
+        let wanted = later(&sample, version, &image);
+        if let Ok(there) = kube::get(lab, &["release", &name]) {
+            if there["spec"] == wanted["spec"] {
+                continue;
+            }
+            println!("Version {version} of the sample was built anew; Release {name} is replaced.");
+            kube::kubectl(lab, &["delete", "release", &name])?;
+        }
+        kube::apply(lab, &[wanted])?;
+    }
+    Ok(())
+}
+
+/// The sample release as another version.
+fn later(sample: &Value, version: &str, image: &Image) -> Value {
+    let mut spec = sample["spec"].clone();
+    spec["version"] = json!(version);
+    if let Some(source) = spec.get_mut("source") {
+        source["tag"] = json!(format!("v{version}"));
+    }
+    for component in spec["components"].as_array_mut().into_iter().flatten() {
+        component["image"] = json!(image.tagged);
+    }
+    json!({"apiVersion": sample["apiVersion"], "kind": "Release", "metadata": {"name": format!("board-{version}")}, "spec": spec})
 }
 
 /// The kustomization that a platform engineer would keep beside the samples.
@@ -134,10 +171,11 @@ fn overlay(lab: &Lab, board: &Image, postgresql: &Image) -> Result<PathBuf> {
         replace("/spec/components/0/image", &board.tagged),
         replace("/spec/components/1/image", &board.tagged)
     ]);
-    // Nobody waits ten minutes for a tenant of the lab to end.
+    // Nobody waits ten minutes for a tenant of the lab to end, or a minute for an upgrade.
     let class = json!([
         replace("/spec/database/image", &postgresql.tagged),
         replace("/spec/deletion/delay", "1s"),
+        replace("/spec/upgrades/bake", "10s"),
         // The lab's default class does not encrypt.
         json!({"op": "add", "path": "/spec/database/storageClassName", "value": "encrypted"})
     ]);
@@ -153,4 +191,27 @@ fn overlay(lab: &Lab, board: &Image, postgresql: &Image) -> Result<PathBuf> {
         serde_json::to_vec_pretty(&kustomization)?,
     )?;
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_release_is_the_sample_with_another_name_version_and_images() {
+        let sample = json!({"apiVersion": "freehold.dev/v1alpha1", "kind": "Release",
+            "metadata": {"name": "board-1.0.0", "uid": "1", "resourceVersion": "2"},
+            "spec": {"product": "board", "version": "1.0.0", "hooks": {"migrate": {"component": "api", "args": ["migrate"]}},
+                "components": [{"name": "web", "image": "old"}, {"name": "api", "image": "old", "replicas": 2}]}});
+        let image = Image {
+            reference: "board@sha256:1".into(),
+            tagged: "board:1.1.0@sha256:1".into(),
+            archive: PathBuf::new(),
+        };
+        let expected = json!({"apiVersion": "freehold.dev/v1alpha1", "kind": "Release", "metadata": {"name": "board-1.1.0"},
+            "spec": {"product": "board", "version": "1.1.0", "hooks": {"migrate": {"component": "api", "args": ["migrate"]}},
+                "components": [{"name": "web", "image": "board:1.1.0@sha256:1"},
+                    {"name": "api", "image": "board:1.1.0@sha256:1", "replicas": 2}]}});
+        assert_eq!(later(&sample, "1.1.0", &image), expected);
+    }
 }

@@ -28,7 +28,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+pub(crate) use self::attempt::attempt;
 pub use self::attempt::{Kind, Leaf};
+pub(crate) use self::lane::Target;
 pub use self::lane::{Ask, Credentials, Lane};
 pub use self::report::{Failure, LeafSeen, Report, Seen};
 pub use self::run::{Plan, process, run};
@@ -258,6 +260,7 @@ fn logout() -> Ask {
                 "__Host-board_session=nobody; board_session=nobody".to_owned(),
             ),
         ],
+        body: String::new(),
         expected: 204,
     }
 }

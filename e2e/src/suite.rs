@@ -19,6 +19,9 @@ const CARGO_DENY: Tool = Tool {
     takes: "some minutes",
 };
 
+/// The stories that run beside each other.
+const BESIDE: &str = "beside::";
+
 /// Runs everything, or only what needs no cluster, or only the stories whose name holds `story`.
 pub fn run(lab: &Lab, story: Option<&str>, only_offline: bool) -> Result<()> {
     let begin = Instant::now();
@@ -30,7 +33,10 @@ pub fn run(lab: &Lab, story: Option<&str>, only_offline: bool) -> Result<()> {
     if !only_offline {
         println!("== the lab and Freehold in it");
         drop(demo::prepare(lab)?);
-        stories(lab, "stories", story)?;
+        match story {
+            None => all_stories(lab)?,
+            Some(_) => stories(lab, "stories", story)?,
+        }
         stories(lab, "csi", story)?;
     }
     if !only_offline && story.is_none() {
@@ -53,6 +59,16 @@ pub fn bench(lab: &Lab, name: Option<&str>) -> Result<()> {
     step("bench", &mut command)
 }
 
+/// Those that disturb nobody a few at a time, for most of their time is waiting; then the others one after the other.
+fn all_stories(lab: &Lab) -> Result<()> {
+    let mut together = tests(lab, "stories");
+    together.args([BESIDE, "--test-threads=4", "--show-output"]);
+    step("stories that run beside each other", &mut together)?;
+    let mut alone = target(lab, "stories");
+    alone.args(["--skip", BESIDE]);
+    step("stories that have the cluster to themselves", &mut alone)
+}
+
 fn stories(lab: &Lab, test: &str, story: Option<&str>) -> Result<()> {
     let mut command = target(lab, test);
     command.args(story);
@@ -61,7 +77,13 @@ fn stories(lab: &Lab, test: &str, story: Option<&str>) -> Result<()> {
 
 /// One after the other, for they share one cluster.
 fn target(lab: &Lab, test: &str) -> Command {
-    let mut command = cargo(
+    let mut command = tests(lab, test);
+    command.args(["--test-threads=1", "--nocapture"]);
+    command
+}
+
+fn tests(lab: &Lab, test: &str) -> Command {
+    cargo(
         lab,
         &[
             "test",
@@ -74,9 +96,7 @@ fn target(lab: &Lab, test: &str) -> Command {
             test,
             "--",
         ],
-    );
-    command.args(["--test-threads=1", "--nocapture"]);
-    command
+    )
 }
 
 fn offline(lab: &Lab) -> Result<()> {

@@ -91,6 +91,7 @@ fn get() -> Ask {
         method: "GET".to_owned(),
         path: "/".to_owned(),
         headers: Vec::new(),
+        body: String::new(),
         expected: 200,
     }
 }

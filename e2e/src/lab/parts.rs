@@ -309,7 +309,7 @@ fn kubelet_config(node: NodeId) -> Value {
         "configMapAndSecretChangeDetectionStrategy": "Watch",
         "syncFrequency": "10s",
         // What is killed again and again in tests is not kept waiting for up to five minutes.
-        "crashLoopBackOff": {"maxContainerRestartPeriod": "5s"},
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
         "shutdownGracePeriod": "0s",
     })
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -46,14 +46,14 @@ pub struct Leaf {
 
 /// How one attempt ended.
 #[derive(Debug, Default)]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     pub leaf: Option<Leaf>,
     pub handshake: Option<Duration>,
     pub request: Option<Duration>,
     pub failure: Option<(Kind, String)>,
 }
 
-pub(super) async fn attempt(target: &Target, limit: Duration) -> Ended {
+pub(crate) async fn attempt(target: &Target, limit: Duration) -> Ended {
     let deadline = Instant::now() + limit;
     let mut ended = Ended::default();
     if let Err((kind, error)) = steps(target, deadline, &mut ended).await {
@@ -118,6 +118,7 @@ async fn request(target: &Target, stream: TlsStream<TcpStream>) -> Result<()> {
             method,
             path,
             headers,
+            body,
             expected,
         } => {
             let mut request = Request::builder()
@@ -128,7 +129,10 @@ async fn request(target: &Target, stream: TlsStream<TcpStream>) -> Result<()> {
             for (name, value) in headers {
                 request = request.header(name, value);
             }
-            http(stream, request.body(Empty::new())?, *expected).await
+            if let Some(cookie) = &target.cookie {
+                request = request.header("cookie", cookie);
+            }
+            http(stream, request.body(Full::from(body.clone()))?, *expected).await
         }
         Ask::Postgres { database } => {
             let login = target.login.as_ref().context("no login for the database")?;
@@ -138,7 +142,7 @@ async fn request(target: &Target, stream: TlsStream<TcpStream>) -> Result<()> {
 }
 
 /// The whole answer is read: one that breaks off is none.
-async fn http(stream: TlsStream<TcpStream>, request: Request<Empty<Bytes>>, expected: u16) -> Result<()> {
+async fn http(stream: TlsStream<TcpStream>, request: Request<Full<Bytes>>, expected: u16) -> Result<()> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let talk = async {
         let answer = sender.send_request(request).await?;
@@ -174,19 +178,23 @@ async fn query(
     drive(talk, async { Ok(connection.await?) }).await
 }
 
-/// Talks while the connection's own work goes on, which may end first.
+/// Talks while the connection's own work goes on, which may end first: what it brought until then counts, however it ended.
 async fn drive(
     talk: impl Future<Output = Result<()>>,
     connection: impl Future<Output = Result<()>>,
 ) -> Result<()> {
-    tokio::pin!(talk, connection);
-    tokio::select! {
+    tokio::pin!(talk);
+    let mut connection = Box::pin(connection);
+    let gone = tokio::select! {
         biased;
-        told = &mut talk => told,
-        gone = &mut connection => match gone {
-            Ok(()) => talk.await,
-            Err(error) => Err(error),
-        },
+        told = &mut talk => return told,
+        gone = &mut connection => gone,
+    };
+    // Else what waits for more of it would wait for ever.
+    drop(connection);
+    match (talk.await, gone) {
+        (Err(told), Err(error)) => Err(error.context(format!("{told:#}"))),
+        (told, _) => told,
     }
 }
 

@@ -34,6 +34,8 @@ pub enum Ask {
         method: String,
         path: String,
         headers: Vec<(String, String)>,
+        #[serde(default)]
+        body: String,
         /// The status code of a good answer.
         expected: u16,
     },
@@ -65,7 +67,7 @@ impl Credentials {
     }
 
     /// No session is ever resumed: each connection verifies the server anew.
-    fn client(&self) -> Result<ClientConfig> {
+    pub(crate) fn client(&self) -> Result<ClientConfig> {
         let mut roots = RootCertStore::empty();
         for root in CertificateDer::pem_slice_iter(self.roots.as_bytes()) {
             roots.add(root?)?;
@@ -91,13 +93,16 @@ impl Credentials {
 
 /// All that one attempt needs.
 #[derive(Clone)]
-pub(super) struct Target {
+pub(crate) struct Target {
     pub address: SocketAddr,
+    /// As the request names it.
     pub host: String,
     pub server_name: ServerName<'static>,
     pub ask: Arc<Ask>,
     pub client: Arc<ClientConfig>,
     pub login: Option<(String, String)>,
+    /// The session of a request.
+    pub cookie: Option<String>,
 }
 
 /// A lane with the newest state of its credentials.
@@ -119,6 +124,7 @@ impl Followed {
             ask: Arc::new(lane.ask.clone()),
             client,
             login,
+            cookie: None,
         };
         Ok(Followed {
             path: lane.credentials.clone(),

@@ -9,7 +9,7 @@ use freehold_e2e::lab::cel::cel_cost;
 use serde_json::{Value, json};
 
 use crate::stage::{
-    Guest, MINUTE, change, lab, namespace, operator_away, operator_back, tenant_manifest, wait_ready,
+    Guest, MINUTE, calm, change, lab, namespace, operator_away, operator_back, tenant_manifest, wait_ready,
 };
 
 /// Objects that somebody put under the names that a tenant will need, before it does.
@@ -53,92 +53,8 @@ fn objects_planted_under_our_names_are_named_and_left_alone() {
     wait_ready(guest.0, 2 * MINUTE);
 }
 
-#[test]
-fn a_child_that_can_not_be_deleted_is_named_and_holds_up_nobody_else() {
-    let guest = Guest::ready("sticky", 1);
-    let namespace = namespace(guest.0);
-    let hold = |finalizers: Value| {
-        let patch = json!({"metadata": {"finalizers": finalizers}}).to_string();
-        kube::kubectl(
-            lab(),
-            &[
-                "-n",
-                &namespace,
-                "patch",
-                "deployment",
-                "web",
-                "--type=merge",
-                "-p",
-                &patch,
-            ],
-        )
-    };
-    hold(json!(["example.com/stuck"])).unwrap();
-    crate::stage::release(guest.0, "Delete").unwrap();
-    kube::kubectl(lab(), &["delete", "tenant", guest.0, "--wait=false"]).unwrap();
-    let told = kube::until("the stuck child to be named", MINUTE, || {
-        let object = kube::get(lab(), &["tenant", guest.0])?;
-        let message = object["status"]["blockers"][0]["message"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        Ok(message.contains("/web").then_some(message))
-    });
-    // Others are looked after meanwhile.
-    let others = repair(&crate::stage::namespace("acme"));
-    assert!(others < Duration::from_secs(5), "{others:?}");
-    let operation = kube::get(lab(), &["tenant", guest.0]).unwrap()["status"]["operation"].clone();
-    hold(Value::Null).unwrap();
-    println!("{}", told.unwrap());
-    assert_eq!(operation["step"], "Workloads");
-    kube::until("the tenant to be gone", 3 * MINUTE, || {
-        Ok(kube::get(lab(), &["tenant", guest.0]).is_err().then_some(()))
-    })
-    .unwrap();
-}
-
-#[test]
-fn a_tenant_without_quota_left_still_gets_its_certificate() {
-    let guest = Guest::ready("crowded", 1);
-    let namespace = namespace(guest.0);
-    let edge = || -> anyhow::Result<Value> {
-        let object = kube::get(lab(), &["tenant", guest.0])?;
-        let all = object["status"]["certificates"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        let edge = all.into_iter().find(|one| one["name"] == "edge-tls");
-        Ok(edge.unwrap_or_default())
-    };
-    let before = edge().unwrap();
-    // Pods that wait for ever fill what is left of the quota.
-    let hog = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hog", "namespace": namespace},
-        "spec": {"replicas": 60, "selector": {"matchLabels": {"app": "hog"}}, "template": {
-            "metadata": {"labels": {"app": "hog"}}, "spec": {"automountServiceAccountToken": false,
-                "nodeSelector": {"no": "node"},
-                "securityContext": {"runAsNonRoot": true, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
-                "containers": [{"name": "hog", "image": "none", "resources": {"requests": {"cpu": "1m", "memory": "1Mi"}},
-                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}]}}}});
-    kube::apply(lab(), &[hog]).unwrap();
-    kube::until("the quota to be full", MINUTE, || {
-        let quota = kube::get(lab(), &["-n", &namespace, "resourcequota", "tenant"])?;
-        Ok((quota["status"]["used"]["count/pods"] == quota["status"]["hard"]["count/pods"]).then_some(()))
-    })
-    .unwrap();
-    change(
-        guest.0,
-        &json!({"hostnames": ["crowded.localhost", "more.crowded.localhost"]}),
-    );
-    kube::until("another certificate", MINUTE, || {
-        Ok((edge()?["fingerprint"] != before["fingerprint"]).then_some(()))
-    })
-    .unwrap();
-    kube::kubectl(lab(), &["-n", &namespace, "delete", "deployment", "hog"]).unwrap();
-    wait_ready(guest.0, 2 * MINUTE);
-}
-
 /// How long a deleted policy of a tenant is away: the longest of five times.
-fn repair(namespace: &str) -> Duration {
+pub fn repair(namespace: &str) -> Duration {
     let mut longest = Duration::ZERO;
     for _ in 0..5 {
         let name = ["-n", namespace, "networkpolicy", "worker"];
@@ -168,6 +84,7 @@ fn repair(namespace: &str) -> Duration {
 
 #[test]
 fn a_tenant_that_flaps_does_not_slow_the_others() {
+    calm();
     let guest = Guest::ready("flapping", 1);
     wait_ready("acme", MINUTE);
     let acme = namespace("acme");

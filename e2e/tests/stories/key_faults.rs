@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 
 use self::strikes::{At, Rotations, STEPS, Struck, Victim};
 use self::witness::Witness;
-use crate::stage::{MINUTE, Writer, assert_nothing_lost, change, lab, lane, namespace, owner, wait_ready};
+use crate::stage::{
+    MINUTE, Writer, assert_nothing_lost, calm, change, lab, lane, namespace, owner, wait_ready,
+};
 
 const TENANT: &str = "acme";
 /// How many strikes there are at moments that nobody chose: `FREEHOLD_STRIKES`.
@@ -40,6 +42,7 @@ fn a_rotation_goes_on_when_kubelet_is_killed_at_any_of_its_steps() {
 
 /// Rotations of one tenant's key while it is written to, a strike in each; then one while its volumes are staged anew.
 fn survives(victim: Victim, prefix: &'static str) {
+    calm();
     wait_ready(TENANT, MINUTE);
     let witness = Witness::start(TENANT);
     let rotations = Rotations::watch(TENANT);

@@ -4,17 +4,13 @@
 
 mod access;
 mod admission;
-mod class;
-mod destruction;
+mod beside;
 mod faults;
 mod hostile;
-mod hostnames;
 mod isolation;
-mod issuer;
 mod key_faults;
 mod keys;
 mod kills;
-mod leaving;
 mod operator;
 mod reencryption;
 mod renewal;
@@ -22,8 +18,7 @@ mod scale;
 mod serving;
 mod speed;
 mod stage;
-mod storage;
 mod succession;
-mod suspension;
 mod timing;
 mod tls;
+mod upgrade;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use freehold_e2e::{install, kube};
 use serde_json::json;
 
-use crate::stage::{Guest, MINUTE, lab, namespace, owner, tenant_manifest, wait_ready};
+use crate::stage::{MINUTE, calm, lab, namespace, tenant_manifest, wait_ready};
 
 #[test]
 fn the_operator_runs_twice_without_privileges() {
@@ -58,6 +58,7 @@ fn the_operator_runs_twice_without_privileges() {
 
 #[test]
 fn at_rest_nothing_is_written() {
+    calm();
     for tenant in ["acme", "globex"] {
         wait_ready(tenant, MINUTE);
     }
@@ -131,51 +132,6 @@ fn nonsense_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn a_tenant_whose_class_or_release_is_missing_says_so_and_recovers() {
-    lab();
-    let mut tenant = tenant_manifest("orphan", 1);
-    tenant["spec"]["release"]["name"] = json!("board-9.9.9");
-    kube::apply(lab(), &[tenant]).unwrap();
-    let guest = Guest("orphan");
-    let object = kube::wait_condition(lab(), &["tenant", guest.0], "Stalled", "True", MINUTE).unwrap();
-    let told = object["status"].to_string();
-    assert!(
-        told.contains("board-9.9.9"),
-        "the message names what is missing: {told}"
-    );
-    kube::apply(lab(), &[tenant_manifest("orphan", 1)]).unwrap();
-    wait_ready(guest.0, 3 * MINUTE);
-}
-
-#[test]
-fn a_namespace_that_was_there_before_is_not_taken_over() {
-    lab();
-    kube::apply(
-        lab(),
-        &[json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tenant-squatted"}})],
-    )
-    .unwrap();
-    let guest = Guest::applied("squatted", 1);
-    kube::wait_condition(lab(), &["tenant", guest.0], "Stalled", "True", MINUTE).unwrap();
-    let inside = kube::get(
-        lab(),
-        &[
-            "-n",
-            "tenant-squatted",
-            "deployments,networkpolicies,rolebindings,secrets",
-        ],
-    )
-    .unwrap();
-    assert_eq!(inside["items"], json!([]), "nothing was written into it");
-    drop(guest);
-    assert!(
-        kube::get(lab(), &["namespace", "tenant-squatted"]).is_ok(),
-        "a namespace that isn't ours is not deleted"
-    );
-    kube::kubectl(lab(), &["delete", "namespace", "tenant-squatted"]).unwrap();
-}
-
-#[test]
 fn a_database_whose_labels_were_taken_off_is_still_the_tenants() {
     wait_ready("globex", MINUTE);
     let namespace = namespace("globex");
@@ -198,29 +154,4 @@ fn a_database_whose_labels_were_taken_off_is_still_the_tenants() {
         "nobody is told to delete it: {}",
         tenant["status"]
     );
-}
-
-#[test]
-fn a_namespace_that_was_deleted_by_hand_is_made_again_with_everything_in_it() {
-    let guest = Guest::ready("phoenix", 1);
-    let namespace = namespace(guest.0);
-    let before = kube::get(lab(), &["namespace", &namespace]).unwrap();
-    // Admission refuses it to people; something that may do what the operator may could still do it.
-    let by_mistake = "--as=system:serviceaccount:freehold-system:freehold";
-    kube::kubectl(
-        lab(),
-        &["delete", "namespace", &namespace, "--timeout=180s", by_mistake],
-    )
-    .unwrap();
-    kube::until("another namespace", MINUTE, || {
-        let now = kube::get(lab(), &["namespace", &namespace])?;
-        Ok((now["metadata"]["uid"] != before["metadata"]["uid"]).then_some(()))
-    })
-    .unwrap();
-    kube::until("its Secrets to be minted anew", MINUTE, || {
-        Ok(kube::get(lab(), &["-n", &namespace, "secret", "owner", "edge-tls"]).ok())
-    })
-    .unwrap();
-    wait_ready(guest.0, 4 * MINUTE);
-    drop(owner(guest.0));
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::key_faults::strikes::Victim;
 use crate::stage::{
-    Guest, MINUTE, Writer, assert_nothing_lost, change, lab, lane, namespace, owner, wait_ready,
+    Guest, MINUTE, Writer, assert_nothing_lost, calm, change, lab, lane, namespace, owner, wait_ready,
 };
 
 /// The longest that a client which tries again may wait: 10 s on a machine that does nothing else, twice that on a busy one.
@@ -81,6 +81,7 @@ fn moves(tenant: &str) -> Vec<String> {
 
 #[test]
 fn the_database_moves_to_volumes_with_new_keys_while_its_users_write() {
+    calm();
     let guest = Guest::ready("twins", 2);
     moves(guest.0);
     let own = namespace(guest.0);

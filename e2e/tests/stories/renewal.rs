@@ -12,9 +12,7 @@ use freehold_pki::{LeafRequest, Pair, Usage};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::stage::{
-    Guest, MINUTE, class, lab, namespace, operator_away, operator_back, tenant_manifest, wait_ready,
-};
+use crate::stage::{Guest, MINUTE, calm, lab, namespace, operator_away, operator_back};
 
 /// The shortest life that a class may say.
 const LIFE: Duration = Duration::from_secs(600);
@@ -86,6 +84,14 @@ fn assert_unnoticed(report: &Report) {
 /// Puts a certificate in the place of each that has [`LEFT`] to live, and had lived for as long as its authority: time that has
 /// passed. The operator renews it by the same rule as any other.
 fn age(tenant: &str) {
+    let back = LIFE - LEFT;
+    let begin = Timestamp::now() - SignedDuration::from_secs(back.as_secs() as i64);
+    // It begins a minute before.
+    issue_each(tenant, begin, LIFE.as_secs() + 60);
+}
+
+/// Puts a certificate in the place of each, as the tenant's authority would have issued it at an instant.
+pub fn issue_each(tenant: &str, at: Timestamp, lifetime_seconds: u64) {
     let namespace = namespace(tenant);
     let of_authority =
         |key: &str| kube::secret(lab(), install::KEYS, &format!("tenant-{tenant}-ca"), key).unwrap();
@@ -93,8 +99,6 @@ fn age(tenant: &str) {
         certificate_pem: of_authority("tls.crt"),
         key_pem: of_authority("tls.key").into(),
     };
-    let back = LIFE - LEFT;
-    let begin = Timestamp::now() - SignedDuration::from_secs(back.as_secs() as i64);
     for (secret, _, usage) in LEAVES {
         let there = freehold_pki::facts(&certificate(tenant, secret), &authority.certificate_pem).unwrap();
         let request = LeafRequest {
@@ -104,10 +108,9 @@ fn age(tenant: &str) {
             },
             dns_names: &there.dns_names,
             usage,
-            // It begins a minute before.
-            lifetime_seconds: LIFE.as_secs() + 60,
+            lifetime_seconds,
         };
-        let made = freehold_pki::leaf(&authority, &request, begin).unwrap();
+        let made = freehold_pki::leaf(&authority, &request, at).unwrap();
         let data = json!({"data": {
             "tls.crt": STANDARD.encode(&made.certificate_pem), "tls.key": STANDARD.encode(&*made.key_pem)}});
         // Through a file: a key must not be in a process's arguments.
@@ -130,6 +133,7 @@ fn age(tenant: &str) {
 
 #[test]
 fn leaves_that_are_due_are_renewed_under_a_load_and_no_handshake_fails() {
+    calm();
     let guest = Guest::ready("perennial", 1);
     let ends = tls::ends(lab(), guest.0).unwrap();
     let first = certificates(guest.0);
@@ -151,28 +155,4 @@ fn leaves_that_are_due_are_renewed_under_a_load_and_no_handshake_fails() {
     );
     std::thread::sleep(REST);
     assert_unnoticed(&prober.stop().unwrap());
-}
-
-#[test]
-#[ignore = "minutes of waiting for a life to pass: cargo xtask bench"]
-fn leaves_that_live_ten_minutes_are_renewed_in_their_time_and_no_handshake_fails() {
-    lab();
-    class("ephemeral", |spec| {
-        spec["certificates"] = json!({"lifetime": "10m"})
-    });
-    let guest = Guest::absent("mayfly");
-    let mut manifest = tenant_manifest(guest.0, 1);
-    manifest["spec"]["className"] = json!("ephemeral");
-    kube::apply(lab(), &[manifest]).unwrap();
-    wait_ready(guest.0, 4 * MINUTE);
-    let ends = tls::ends(lab(), guest.0).unwrap();
-    let first = certificates(guest.0);
-    let prober = Prober::start(lab(), guest.0).unwrap();
-    // All are renewed before two thirds of their lives are over. Longer than a life, so that one that nobody took up is refused.
-    until_renewed(guest.0, &first, LIFE);
-    until_shown(&ends, &first);
-    std::thread::sleep(LIFE);
-    assert_unnoticed(&prober.stop().unwrap());
-    drop(guest);
-    kube::kubectl(lab(), &["delete", "tenantclass", "ephemeral"]).unwrap();
 }

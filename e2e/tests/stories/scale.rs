@@ -10,7 +10,7 @@ use freehold_e2e::scale::{LABEL, Marker, OPERATOR, Requests, Scale, TAINT, TENAN
 use freehold_e2e::{install, kube};
 use serde_json::{Value, json};
 
-use crate::stage::{MINUTE, lab, tenant_manifest, wait_ready};
+use crate::stage::{MINUTE, calm, lab, tenant_manifest, wait_ready};
 
 /// The most requests that a tenant's creation may take, as a multiple of the objects that the operator makes for it: beside
 /// those, a finalizer, a few statuses, and what is refused in the moment before a new right is known everywhere.
@@ -115,6 +115,7 @@ fn until_rest(since: Marker) -> Requests {
 
 #[test]
 fn many_tenants_at_once_become_ready_and_rotate_their_keys_with_few_requests_and_then_rest() {
+    calm();
     let count: usize = std::env::var("FREEHOLD_SCALE")
         .ok()
         .and_then(|n| n.parse().ok())

@@ -51,7 +51,8 @@ pub fn tenant_manifest(name: &str, instances: u8) -> Value {
         "database": {"instances": instances}}})
 }
 
-/// A tenant that one story has to itself; deleted at its end, whatever that is.
+/// A tenant that one story has to itself; deleted at its end, whatever that is. The next story begins meanwhile: one that
+/// needs [`calm`] says so.
 pub struct Guest(pub &'static str);
 
 impl Guest {
@@ -73,6 +74,11 @@ impl Guest {
         Guest(name)
     }
 
+    /// Deletes it, and waits until it is gone.
+    pub fn gone(self) {
+        delete(self.0, "Delete").unwrap();
+    }
+
     pub fn apply(&self, instances: u8) {
         kube::apply(lab(), &[tenant_manifest(self.0, instances)]).unwrap();
     }
@@ -80,7 +86,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        if let Err(error) = delete(self.0, "Delete") {
+        if let Err(error) = begin_to_delete(self.0) {
             eprintln!("tenant {} could not be deleted: {error:#}", self.0);
         }
     }
@@ -106,6 +112,29 @@ pub fn delete(tenant: &str, policy: &str) -> anyhow::Result<()> {
         &["delete", "tenant", tenant, "--ignore-not-found", "--timeout=180s"],
     )
     .map(drop)
+}
+
+/// Deletes a tenant with all that it has, and doesn't wait for that.
+fn begin_to_delete(tenant: &str) -> anyhow::Result<()> {
+    if kube::get(lab(), &["tenant", tenant]).is_err() {
+        return Ok(());
+    }
+    release(tenant, "Delete")?;
+    kube::kubectl(
+        lab(),
+        &["delete", "tenant", tenant, "--ignore-not-found", "--wait=false"],
+    )
+    .map(drop)
+}
+
+/// Waits until no tenant is being deleted any more: for whoever measures, or counts what is written.
+pub fn calm() {
+    kube::until("the tenants of other stories to be gone", 3 * MINUTE, || {
+        let all = kube::get(lab(), &["tenants"])?;
+        let mut all = all["items"].as_array().into_iter().flatten();
+        Ok((!all.any(|tenant| !tenant["metadata"]["deletionTimestamp"].is_null())).then_some(()))
+    })
+    .unwrap();
 }
 
 /// Switches the protection off and waits until the tenant says that it may be deleted.

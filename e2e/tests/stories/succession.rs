@@ -11,7 +11,7 @@ use freehold_e2e::{install, kube};
 use serde_json::{Value, json};
 
 use crate::kills::{during, rest};
-use crate::stage::{Guest, MINUTE, change, class, lab, namespace, tenant_manifest, wait_ready};
+use crate::stage::{Guest, MINUTE, calm, change, class, lab, namespace, tenant_manifest, wait_ready};
 
 /// A class whose certificates live as short as a class may say, with the least overlap of authorities.
 const CLASS: &str = "successive";
@@ -19,7 +19,7 @@ const CLASS: &str = "successive";
 const TAKEN: Duration = Duration::from_secs(180);
 
 fn guest(name: &'static str) -> Guest {
-    lab();
+    calm();
     class(CLASS, |spec| {
         spec["certificates"] = json!({"lifetime": "10m", "overlap": "1m"});
     });
@@ -150,7 +150,7 @@ fn an_authority_is_replaced_under_a_load_without_a_failure_and_a_compromised_one
     let keys: Vec<&String> = secret["data"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["tls.crt", "tls.key"], "nothing is left of the others");
     wait_ready(guest.0, MINUTE);
-    drop(guest);
+    guest.gone();
     kube::kubectl(lab(), &["delete", "tenantclass", CLASS]).unwrap();
 }
 
@@ -185,6 +185,6 @@ fn a_whole_succession_under_a_load_goes_through_although_the_operator_is_killed_
             end.name
         );
     }
-    drop(guest);
+    guest.gone();
     kube::kubectl(lab(), &["delete", "tenantclass", CLASS]).unwrap();
 }

@@ -3,14 +3,11 @@
 
 use std::time::Instant;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use freehold_e2e::kube;
 use freehold_e2e::tls::{self, End};
-use freehold_e2e::{install, kube};
-use freehold_pki::{LeafRequest, Pair, Usage};
 use jiff::Timestamp;
-use serde_json::json;
 
+use crate::renewal::issue_each;
 use crate::stage::{Guest, MINUTE, lab, namespace, operator_away, operator_back, wait_ready};
 
 const TENANT: &str = "acme";
@@ -155,59 +152,14 @@ fn a_certificate_of_one_tenant_is_refused_by_another_at_every_tier() {
     );
 }
 
-/// Puts a certificate in the place of each of a tenant's that is over as soon as it is there.
-fn expire(tenant: &str) {
-    let namespace = namespace(tenant);
-    let authority = format!("tenant-{tenant}-ca");
-    let of_authority = |key: &str| kube::secret(lab(), install::KEYS, &authority, key).unwrap();
-    let authority = Pair {
-        certificate_pem: of_authority("tls.crt"),
-        key_pem: of_authority("tls.key").into(),
-    };
-    for (secret, common_name, usage) in [
-        ("edge-tls", "edge", Usage::Server),
-        ("web-tls", "web", Usage::Both),
-        ("application-tls", "application", Usage::Both),
-        ("database-tls", "database", Usage::Server),
-        ("replication-tls", "streaming_replica", Usage::Client),
-    ] {
-        let there = kube::secret(lab(), &namespace, secret, "tls.crt").unwrap();
-        let facts = freehold_pki::facts(&there, &authority.certificate_pem).unwrap();
-        let request = LeafRequest {
-            common_name,
-            dns_names: &facts.dns_names,
-            usage,
-            // It begins a minute back.
-            lifetime_seconds: 61,
-        };
-        let made = freehold_pki::leaf(&authority, &request, Timestamp::now()).unwrap();
-        let data = json!({"data": {
-            "tls.crt": STANDARD.encode(&made.certificate_pem), "tls.key": STANDARD.encode(&*made.key_pem)}});
-        let patch = data.to_string();
-        kube::kubectl(
-            lab(),
-            &[
-                "-n",
-                &namespace,
-                "patch",
-                "secret",
-                secret,
-                "--type=merge",
-                "-p",
-                &patch,
-            ],
-        )
-        .unwrap();
-    }
-}
-
 #[test]
 fn certificates_that_expired_while_the_operator_was_away_are_renewed_at_its_next_start() {
     let guest = Guest::ready("phoenix", 1);
     let trusted = roots(guest.0);
     let ends = ends(guest.0);
     operator_away();
-    expire(guest.0);
+    // It begins a minute back, so it is over as soon as it is there.
+    issue_each(guest.0, Timestamp::now(), 61);
     for end in &ends {
         let what = format!("{} to show a certificate that is over", end.name);
         kube::until(&what, 2 * MINUTE, || {

@@ -41,6 +41,18 @@ pub fn table() -> Table {
             "overlap must be between 1m and 2160h",
         ),
         spans(
+            "/spec/upgrades/bake",
+            ["1s", "1m", "24h"],
+            ["25h", "1441m", "9999999h"],
+            "upgrades.bake must be between 1s and 24h",
+        ),
+        spans(
+            "/spec/upgrades/rollTimeout",
+            ["1m", "60s", "24h"],
+            ["59s", "25h", "9999999h"],
+            "upgrades.rollTimeout must be between 1m and 24h",
+        ),
+        spans(
             "/spec/deletion/delay",
             ["1s", "10m", "720h"],
             ["721h", "43201m", "9999999h"],

@@ -1,5 +1,8 @@
 //! Releases, good and bad: a pipeline makes them, and what it makes runs.
 
+mod pods;
+mod upgrades;
+
 use serde_json::{Value, json};
 
 use super::table::{Case, Changes, Table, absent, letters, one, refuses, takes, within};
@@ -22,6 +25,14 @@ fn worker() -> Value {
     json!({"name": "worker", "tier": "Worker", "image": image()})
 }
 
+pub fn source(tag: &str) -> Value {
+    json!({"commit": "a".repeat(40), "tag": tag})
+}
+
+pub fn variable(name: &str, value: &str) -> Value {
+    json!({"name": name, "value": value})
+}
+
 pub fn table() -> Table {
     let cases = [
         vec![takes("the good one", [])],
@@ -29,6 +40,8 @@ pub fn table() -> Table {
         components(),
         images(),
         hooks(),
+        pods::cases(),
+        upgrades::cases(),
     ];
     Table {
         kind: "Release",

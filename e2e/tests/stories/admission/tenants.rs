@@ -284,6 +284,7 @@ fn words() -> Vec<Case> {
         "/spec/keys/rotateDataKeys",
         "/spec/certificates/rotateAuthority",
         "/spec/certificates/revokeAuthority",
+        "/spec/release/retry",
     ] {
         let field = path.rsplit('/').next().unwrap_or(path);
         cases.extend([

@@ -1,6 +1,8 @@
 //! From one good object to another that is good by itself: what may follow what. What was stored before a rule came is not
 //! held against a change of something else (the API server calls it ratcheting), and that must open no door.
 
+mod release;
+
 use std::time::Duration;
 
 use freehold_e2e::kube;
@@ -9,7 +11,6 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::copies::{Copies, KINDS, base, path, renamed};
 use super::table::{Case, Changes, Expect, Tally, absent, changed, judge, refuses, takes};
-use super::{classes, releases};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -62,13 +63,13 @@ fn all() -> Vec<Before> {
         sized_log(),
         adopting(),
         class(),
-        release(),
         operation(),
         claim(),
         destruction(),
         terminated(),
     ];
     all.extend(editions());
+    all.extend(release::all());
     all
 }
 
@@ -287,51 +288,6 @@ fn class() -> Before {
     }
 }
 
-fn release() -> Before {
-    let fixed = "a Release is immutable: publish the change as a new version";
-    Before {
-        kind: "Release",
-        old: vec![],
-        then: vec![
-            takes("nothing", []),
-            takes("a label", [("/metadata/labels", json!({"team": "board"}))]),
-            takes(
-                "a default that is spelled out",
-                [("/spec/components/0/replicas", json!(1))],
-            ),
-            refuses(
-                "another image",
-                [("/spec/components/0/image", json!(classes::image("board:1.0.1")))],
-                fixed,
-            ),
-            refuses("another version", [("/spec/version", json!("1.0.1"))], fixed),
-            refuses(
-                "one component less",
-                [(
-                    "/spec/components",
-                    json!([releases::base()["spec"]["components"][0]]),
-                )],
-                fixed,
-            ),
-            refuses("no hooks", [("/spec/hooks", absent())], fixed),
-            refuses(
-                "a hook more",
-                [(
-                    "/spec/hooks/smoke",
-                    json!({"component": "web", "args": ["smoke"]}),
-                )],
-                fixed,
-            ),
-            refuses(
-                "more replicas",
-                [("/spec/components/0/replicas", json!(2))],
-                fixed,
-            ),
-            refuses("a null hook", [("/spec/hooks/migrate", Value::Null)], fixed),
-        ],
-    }
-}
-
 fn operation() -> Before {
     let fixed = "a TenantOperation is immutable";
     Before {
@@ -490,6 +446,7 @@ pub fn on_the_samples(api: &Api) -> Tally {
         [("/spec/version", json!("9.9.9"))],
         "a Release is immutable",
     );
+    let recall = takes("a recall", [("/spec/recall", release::recall("Hold"))]);
     let storage = refuses(
         "less storage",
         [("/spec/database/storageSize", json!("101Mi"))],
@@ -498,6 +455,7 @@ pub fn on_the_samples(api: &Api) -> Tally {
     let cases = [
         ("tenants/acme", region),
         ("releases/board-1.0.0", version),
+        ("releases/board-1.0.0", recall),
         ("tenantclasses/standard", storage),
     ];
     for (name, case) in cases {

@@ -106,6 +106,6 @@ fn the_gateway_shows_what_the_issuer_of_the_class_issued_and_the_tenant_s_own_ce
     let left = kube::get(lab(), &["-n", &place, "certificates.cert-manager.io"]).unwrap();
     assert_eq!(left["items"].as_array().unwrap().len(), 0);
 
-    drop(guest);
+    guest.gone();
     kube::kubectl(lab(), &["delete", "tenantclass", CLASS]).unwrap();
 }

@@ -76,6 +76,6 @@ fn a_changed_class_shows_as_drift_and_is_taken_over_in_the_window() {
     let object = kube::wait_condition(lab(), &["tenant", guest.0], "Stalled", "True", MINUTE).unwrap();
     assert_eq!(object["status"]["blockers"][0]["reason"], "InvalidWindow");
     assert_eq!(kube::condition(&object, "Serving"), "True");
-    drop(guest);
+    guest.gone();
     kube::kubectl(lab(), &["delete", "tenantclass", "drifting"]).unwrap();
 }

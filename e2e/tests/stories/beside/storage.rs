@@ -1,8 +1,9 @@
 //! A database's volumes: one of its own for the write-ahead log, and both grow when the tenant asks for more.
 
-use freehold_e2e::kube;
+use freehold_e2e::{install, kube};
 use serde_json::{Value, json};
 
+use crate::keys::volumes;
 use crate::reencryption::{ids, keys};
 use crate::stage::{
     Guest, MINUTE, assert_nothing_lost, change, lab, lane, namespace, owner, tenant_manifest, wait_ready,
@@ -131,4 +132,66 @@ fn gets_new_keys_when_it_wakes(tenant: &str) {
     })
     .unwrap();
     assert!(ids(&now).iter().all(|id| !old.contains(id)));
+}
+
+#[test]
+fn without_its_key_or_with_anothers_a_volume_is_not_staged() {
+    let guest = Guest::ready("vault", 1);
+    let own = namespace(guest.0);
+    let user = owner(guest.0);
+    let path = lane(&user, "Vault");
+    user.post(&path, &json!({"title": "locked away"})).unwrap();
+    let volume = volumes(&own).remove(0);
+    let secret = |name: &str| kube::get(lab(), &["-n", install::KEYS, "secret", name]).unwrap();
+    let kept = secret(&volume);
+    let other = secret(&volumes(&namespace("acme"))[0]);
+    change(guest.0, &json!({"desiredState": "Suspended"}));
+    wait_ready(guest.0, 2 * MINUTE);
+    kube::until("the database's pod to be gone", MINUTE, || {
+        let pods = kube::get(lab(), &["-n", &own, "pods", "-l", "cnpg.io/cluster=db"])?;
+        Ok(pods["items"].as_array().is_some_and(Vec::is_empty).then_some(()))
+    })
+    .unwrap();
+    // Another tenant's wrapped key in the place of its own.
+    let put = |data: &Value| {
+        let patch = json!({"data": data}).to_string();
+        let args = [
+            "-n",
+            install::KEYS,
+            "patch",
+            "secret",
+            &volume,
+            "--type=merge",
+            "-p",
+            &patch,
+        ];
+        kube::kubectl(lab(), &args).unwrap();
+    };
+    put(&other["data"]);
+    change(guest.0, &json!({"desiredState": "Active"}));
+    let told = kube::until("the staging to be refused", 2 * MINUTE, || {
+        let events = kube::get(
+            lab(),
+            &["-n", &own, "events", "--field-selector=reason=FailedMount"],
+        )?;
+        let events = events["items"].as_array().cloned().unwrap_or_default();
+        let mut told = events.iter().filter_map(|event| event["message"].as_str());
+        Ok(told
+            .find(|text| text.contains("MountVolume.MountDevice"))
+            .map(str::to_owned))
+    })
+    .unwrap();
+    println!("with another tenant's key: {told}");
+    kube::kubectl(lab(), &["-n", install::KEYS, "delete", "secret", &volume]).unwrap();
+    let answer = kube::get(lab(), &["-n", &own, "clusters.postgresql.cnpg.io", "db"]).unwrap();
+    assert_ne!(kube::condition(&answer, "Ready"), "True", "nothing was opened");
+    // Put back it opens again, with what was in it.
+    let mut back = kept.clone();
+    let metadata = &kept["metadata"];
+    back["metadata"] = json!({
+        "name": volume, "namespace": install::KEYS, "labels": metadata["labels"], "annotations": metadata["annotations"],
+    });
+    kube::apply(lab(), &[back]).unwrap();
+    wait_ready(guest.0, 4 * MINUTE);
+    assert!(crate::stage::titles(guest.0).contains("locked away"));
 }
