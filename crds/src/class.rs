@@ -21,7 +21,7 @@ pub use deletion::{ClassDeletion, DELAY, GRACE};
 pub use egress::ClassEgress;
 pub use gateway::Gateway;
 pub use keys::{CRYPTOPERIOD, ClassKeys};
-pub use maintenance::{ClassMaintenance, OPEN, Window};
+pub use maintenance::{ClassMaintenance, Freeze, OPEN, Window};
 pub use placement::{Effect, Operator, Placement, Toleration};
 pub use quota::{LimitDefaults, Quota};
 pub use upgrades::{BAKE, ROLL, Upgrades};

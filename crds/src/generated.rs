@@ -8,7 +8,8 @@ use kube::CustomResourceExt;
 
 use crate::yaml::{self, YamlError};
 use crate::{
-    DestructionRecord, HostnameClaim, Release, Settings, Tenant, TenantClass, TenantOperation, reference,
+    DestructionRecord, HostnameClaim, Release, ReleaseApproval, ReleaseChannel, Settings, Tenant,
+    TenantClass, TenantOperation, reference,
 };
 
 const HEADER: &str = "# Generated from the types in crds/src by `cargo run -p freehold-crds -- --write`.\n";
@@ -29,6 +30,8 @@ pub fn generated_files() -> Result<Vec<GeneratedFile>, YamlError> {
         Tenant::crd(),
         TenantClass::crd(),
         Release::crd(),
+        ReleaseChannel::crd(),
+        ReleaseApproval::crd(),
         TenantOperation::crd(),
         HostnameClaim::crd(),
         DestructionRecord::crd(),

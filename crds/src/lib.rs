@@ -9,6 +9,8 @@
 //! - `spec` belongs to the user, `status` to the operator.
 //! - Every field has a description: it is what `kubectl explain` prints.
 
+mod approval;
+mod channel;
 mod claim;
 mod class;
 mod destruction;
@@ -22,11 +24,18 @@ mod settings;
 mod tenant;
 pub mod yaml;
 
+pub use approval::{Decision, ReleaseApproval, ReleaseApprovalSpec};
+pub use channel::{
+    Emergency, EmergencyRecord, Failure, GRANTS, Gate, GateStatus, Grant, GrantKind, Halt, ReleaseChannel,
+    ReleaseChannelSpec, ReleaseChannelStatus, RequiredApproval, Ring, RingPhase, RingStatus, SOAK, Selection,
+    Share, Verdict, VerifiedRelease,
+};
 pub use claim::{ClaimState, HostnameClaim, HostnameClaimSpec};
 pub use class::{
     AUTHORITY_LIFETIME, BAKE, CRYPTOPERIOD, Certificates, ClassDatabase, ClassDeletion, ClassEgress,
-    ClassKeys, ClassMaintenance, DELAY, Effect, GRACE, Gateway, IssuerRef, LIFETIME, LimitDefaults, OPEN,
-    OVERLAP, Operator, Placement, Quota, ROLL, TenantClass, TenantClassSpec, Toleration, Upgrades, Window,
+    ClassKeys, ClassMaintenance, DELAY, Effect, Freeze, GRACE, Gateway, IssuerRef, LIFETIME, LimitDefaults,
+    OPEN, OVERLAP, Operator, Placement, Quota, ROLL, TenantClass, TenantClassSpec, Toleration, Upgrades,
+    Window,
 };
 pub use destruction::{
     DestroyedDataKey, DestroyedVersion, DestructionPhase, DestructionRecord, DestructionRecordSpec,
@@ -51,7 +60,7 @@ pub use settings::{
 pub use tenant::{
     Adoption, AuthorityStatus, Blocker, CertificateStatus, ComponentStatus, DataKeyStatus, DeletionPolicy,
     DesiredState, Edition, EgressPort, EgressRule, Environment, Groups, KeyScope, KeyVersionStatus,
-    KeysStatus, Maintenance, OperationStatus, Owner, PasswordPolicy, Protocol, ReleaseReference, Saml,
+    KeysStatus, Maintenance, OperationStatus, Owner, PasswordPolicy, Pin, Protocol, ReleaseReference, Saml,
     SessionPolicy, Sso, Support, SupportConsent, Tenant, TenantCertificates, TenantDatabase, TenantKeyStatus,
     TenantKeys, TenantSpec, TenantStatus, Termination,
 };

@@ -169,6 +169,13 @@ pub struct UpgradeOperation {
     /// Its version.
     #[schemars(length(min = 1, max = 63))]
     pub to_version: String,
+    /// The channel that has granted it, with the ring: `board/production`. None when the tenant itself names the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 110))]
+    pub granted_by: Option<String>,
+    /// Why the tenant's window was not waited for, if it wasn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub urgency: Option<crate::GrantKind>,
     /// The word with which one that had failed was asked for again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]

@@ -16,6 +16,7 @@ mod sso;
 mod status;
 mod support;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -216,16 +217,32 @@ fn yes() -> bool {
     true
 }
 
-/// The release that a tenant runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The release that a tenant runs: one that is named, or what a channel brings.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("has(self.name) != has(self.channel)")
+        .message("give either name, for one release, or channel, for those that a ReleaseChannel brings"),
+    validation = Rule::new("!has(self.pin) || has(self.channel)")
+        .message("a pin is for tenants of a channel: one that names its release has it until another one is named")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseReference {
     /// Name of a Release object, for example `board-1.0.0`. Naming another one upgrades the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 120),
         regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
     )]
-    pub name: String,
+    pub name: Option<String>,
+
+    /// Name of a ReleaseChannel: the tenant gets what comes into its ring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub channel: Option<String>,
+
+    /// Keeps the tenant at one release of its channel for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Pin>,
 
     /// A new word here tries a release again whose upgrade has failed. Without one a release that failed is not tried again until
     /// another one was asked for.
@@ -235,4 +252,21 @@ pub struct ReleaseReference {
         regex(pattern = "^[A-Za-z0-9]([-A-Za-z0-9._:]*[A-Za-z0-9])?$")
     )]
     pub retry: Option<String>,
+}
+
+/// One release that a tenant of a channel keeps for a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pin {
+    /// Name of a Release object.
+    #[schemars(
+        length(min = 1, max = 120),
+        regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// When it ends: from then on the channel decides again.
+    pub until: Time,
+    /// Why.
+    #[schemars(length(min = 1, max = 500))]
+    pub reason: String,
 }

@@ -113,6 +113,7 @@ pub fn life(tenant: &Tenant, observed: &Observed, config: &Config, now: Timestam
     incarnation(&Input {
         tenant,
         class: None,
+        channel: None,
         releases: &BTreeMap::new(),
         observed,
         now,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use freehold_crds::{Release, Tenant, TenantClass, yaml};
+use freehold_crds::{Release, ReleaseChannel, Tenant, TenantClass, yaml};
 use freehold_plan::{Config, Input, Observed, Record, plan};
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -21,6 +21,7 @@ pub struct Documents {
     pub tenants: Vec<Tenant>,
     pub classes: Vec<TenantClass>,
     pub releases: Vec<Release>,
+    pub channels: Vec<ReleaseChannel>,
 }
 
 pub fn main(args: &PlanArgs) -> anyhow::Result<()> {
@@ -76,6 +77,7 @@ fn take(documents: &mut Documents, document: Value) -> anyhow::Result<()> {
     match document["kind"].as_str() {
         Some("Tenant") => documents.tenants.push(typed(document)?),
         Some("TenantClass") => documents.classes.push(typed(document)?),
+        Some("ReleaseChannel") => documents.channels.push(typed(document)?),
         Some("Release") => documents.releases.push(typed(document)?),
         _ => {}
     }
@@ -95,9 +97,11 @@ pub fn describe(tenant: &Tenant, documents: &Documents) -> Value {
     let releases = releases
         .map(|release| (release.name_any(), Arc::new(release.clone())))
         .collect();
+    let mut channels = documents.channels.iter();
     let planned = plan(&Input {
         tenant: &tenant,
         class: documents.classes.iter().find(|found| found.name_any() == class),
+        channel: channels.find(|found| Some(found.name_any()) == tenant.spec.release.channel),
         releases: &releases,
         observed: &Observed::default(),
         now: Timestamp::UNIX_EPOCH,

@@ -124,6 +124,7 @@ async fn pass(context: &Context, ghost: &Tenant, name: &str, now: Timestamp) -> 
     let plan = plan(&Input {
         tenant: ghost,
         class: None,
+        channel: None,
         releases: &BTreeMap::new(),
         observed: &observed,
         now,

@@ -6,7 +6,7 @@ mod tests;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use freehold_crds::{Release, Tenant, TenantClass};
+use freehold_crds::{Release, ReleaseChannel, Tenant, TenantClass};
 use freehold_plan::names::digest;
 use freehold_plan::{Config, Input, plan, releases_of};
 use jiff::Timestamp;
@@ -39,6 +39,7 @@ pub struct Context {
     pub store: Arc<Store>,
     pub classes: Reflector<TenantClass>,
     pub releases: Reflector<Release>,
+    pub channels: Reflector<ReleaseChannel>,
     /// Changes when the API server's addresses do.
     pub config: RwLock<Config>,
     /// The key service, where there is one.
@@ -101,13 +102,16 @@ async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, Pass
         failed,
     } = observe(client, store, &config, keys.as_ref(), &tenant, now).await;
     let class = context.classes.get(&ObjectRef::new(&tenant.spec.class_name));
-    let releases = releases_of(&tenant, &observed).into_iter();
+    let channel = tenant.spec.release.channel.as_ref();
+    let channel = channel.and_then(|name| context.channels.get(&ObjectRef::new(name)));
+    let releases = releases_of(&tenant, channel.as_deref(), &observed).into_iter();
     let releases = releases
         .filter_map(|name| Some((name.to_owned(), context.releases.get(&ObjectRef::new(name))?)))
         .collect();
     let input = Input {
         tenant: &tenant,
         class: class.as_deref(),
+        channel: channel.as_deref(),
         releases: &releases,
         observed: &observed,
         now,

@@ -115,6 +115,7 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
         tenants,
         classes,
         releases,
+        channels,
     } = queue::watch(client.clone(), store.clone(), wakes.clone()).await?;
     let given: Vec<Endpoint> = args
         .api_server
@@ -148,6 +149,7 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
         store,
         classes,
         releases,
+        channels,
         config: RwLock::new(told),
         keys: keys.clone(),
         identity: args.identity.clone(),

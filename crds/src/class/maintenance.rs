@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,21 @@ pub struct Window {
     #[x_kube(validation = Rule::new("duration(self) >= duration('15m') && duration(self) <= duration('24h')")
         .message("a window's duration must be between 15m and 24h"))]
     pub duration: Span,
+}
+
+/// A time in which nothing is upgraded, whatever the windows say.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("self.from < self.until")
+    .message("a freeze ends after it has begun: correct from or until"))]
+#[serde(rename_all = "camelCase")]
+pub struct Freeze {
+    /// When it begins, with a zone: `2026-12-20T00:00:00+01:00`.
+    pub from: Time,
+    /// When it is over.
+    pub until: Time,
+    /// Why.
+    #[schemars(length(min = 1, max = 200))]
+    pub reason: String,
 }
 
 fn utc() -> String {

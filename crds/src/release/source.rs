@@ -24,4 +24,10 @@ pub struct Source {
     /// The tag from which the pipeline ran: the version, with or without a leading v.
     #[schemars(length(min = 5, max = 64))]
     pub tag: String,
+
+    /// Whose change it is: the user's name as the API server knows it. Approvals of that person don't count, and none does where this is
+    /// left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub author: Option<String>,
 }

@@ -5,11 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use freehold_crds::{Release, Span, Tenant, TenantClass, TenantOperationSpec, TenantOperationStatus};
+use freehold_crds::{
+    Release, ReleaseChannel, Span, Tenant, TenantClass, TenantOperationSpec, TenantOperationStatus,
+};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::fleet;
 use crate::kind::Kind;
 use crate::leaf::Leaf;
+use crate::names::RELEASE;
 use crate::object::Id;
 use crate::seen::Seen;
 
@@ -19,6 +23,8 @@ pub struct Input<'a> {
     pub tenant: &'a Tenant,
     /// The class that the tenant names, if it exists.
     pub class: Option<&'a TenantClass>,
+    /// The channel that the tenant names, if it exists.
+    pub channel: Option<&'a ReleaseChannel>,
     /// Those of the releases that the tenant or its upgrades name which exist, by name: see [`releases_of`].
     pub releases: &'a BTreeMap<String, Arc<Release>>,
     pub observed: &'a Observed,
@@ -26,14 +32,34 @@ pub struct Input<'a> {
     pub config: &'a Config,
 }
 
-/// The names of the releases that a plan may need: the one that is asked for, and those between which it was upgraded.
-pub fn releases_of<'a>(tenant: &'a Tenant, observed: &'a Observed) -> BTreeSet<&'a str> {
+/// The names of the releases that a plan may need: the one that is asked for, those that the channel may have it go to, that which runs,
+/// and those between which it was upgraded.
+pub fn releases_of<'a>(
+    tenant: &'a Tenant,
+    channel: Option<&'a ReleaseChannel>,
+    observed: &'a Observed,
+) -> BTreeSet<&'a str> {
     let upgrades = observed
         .operations
         .values()
         .filter_map(|operation| operation.spec.upgrade.as_ref());
     let between = upgrades.flat_map(|upgrade| [upgrade.from.as_str(), upgrade.to.as_str()]);
-    between.chain([tenant.spec.release.name.as_str()]).collect()
+    let asked = &tenant.spec.release;
+    let named = asked.name.iter().chain(asked.pin.iter().map(|pin| &pin.name));
+    let brought = channel.into_iter().flat_map(|channel| {
+        let grant = fleet::grant_of(channel, tenant).map(|grant| grant.release.as_str());
+        grant.into_iter().chain(fleet::first_of(channel, tenant))
+    });
+    let installed = observed
+        .objects
+        .iter()
+        .filter(|(id, _)| id.kind == Kind::Deployment);
+    let runs = installed.filter_map(|(_, seen)| seen.live["metadata"]["annotations"][RELEASE].as_str());
+    between
+        .chain(named.map(String::as_str))
+        .chain(brought)
+        .chain(runs)
+        .collect()
 }
 
 /// What was seen of a tenant in the cluster.

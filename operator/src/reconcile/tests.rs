@@ -83,6 +83,7 @@ impl Shell {
             store: Arc::new(Store::default()),
             classes,
             releases,
+            channels: reflector::store().0,
             config: RwLock::new(config),
             keys: None,
             identity: "test".to_owned(),

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use freehold_crds::{Release, Tenant, TenantClass};
+use freehold_crds::{Release, ReleaseChannel, Tenant, TenantClass};
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt, pin_mut};
 use k8s_openapi::serde::de::DeserializeOwned;
@@ -27,6 +27,7 @@ pub struct Sources {
     pub tenants: Reflector<Tenant>,
     pub classes: Reflector<TenantClass>,
     pub releases: Reflector<Release>,
+    pub channels: Reflector<ReleaseChannel>,
 }
 
 /// Watches tenants, classes and releases. Returns when each has been listed.
@@ -42,20 +43,36 @@ pub async fn watch(client: Client, store: Arc<Store>, wakes: Wakes) -> anyhow::R
     let classes = follow(
         client.clone(),
         move |event: &Event<TenantClass>, _: &Reflector<TenantClass>| {
-            named_changed(event, &of_tenants, &wake, |tenant| &tenant.spec.class_name);
+            named_changed(event, &of_tenants, &wake, |tenant, name| {
+                tenant.spec.class_name == name
+            });
+        },
+    );
+    let (of_tenants, wake) = (tenants.clone(), wakes.clone());
+    let releases = follow(
+        client.clone(),
+        move |event: &Event<Release>, _: &Reflector<Release>| {
+            named_changed(event, &of_tenants, &wake, may_have);
         },
     );
     let (of_tenants, wake) = (tenants.clone(), wakes);
-    let releases = follow(client, move |event: &Event<Release>, _: &Reflector<Release>| {
-        named_changed(event, &of_tenants, &wake, |tenant| &tenant.spec.release.name);
-    });
+    let channels = follow(
+        client,
+        move |event: &Event<ReleaseChannel>, _: &Reflector<ReleaseChannel>| {
+            named_changed(event, &of_tenants, &wake, |tenant, name| {
+                tenant.spec.release.channel.as_deref() == Some(name)
+            });
+        },
+    );
     tenants.wait_until_ready().await?;
     classes.wait_until_ready().await?;
     releases.wait_until_ready().await?;
+    channels.wait_until_ready().await?;
     Ok(Sources {
         tenants,
         classes,
         releases,
+        channels,
     })
 }
 
@@ -88,17 +105,23 @@ fn tenant_changed(event: &Event<Tenant>, tenants: &Reflector<Tenant>, store: &St
     }
 }
 
+/// Whether a release may be one of this tenant's: which of them a channel has brought, its spec doesn't say.
+fn may_have(tenant: &Tenant, release: &str) -> bool {
+    let asked = &tenant.spec.release;
+    asked.channel.is_some() || asked.name.as_deref() == Some(release)
+}
+
 /// A class or release changed, or all of them were listed anew.
 fn named_changed<K: ResourceExt>(
     event: &Event<K>,
     tenants: &Reflector<Tenant>,
     wakes: &Wakes,
-    names: impl Fn(&Tenant) -> &str,
+    names: impl Fn(&Tenant, &str) -> bool,
 ) {
     match event {
         Event::Apply(object) | Event::Delete(object) => {
             let changed = object.name_any();
-            wake_those(tenants, wakes, |tenant| names(tenant) == changed);
+            wake_those(tenants, wakes, |tenant| names(tenant, &changed));
         }
         Event::InitDone => wake_those(tenants, wakes, |_| true),
         Event::Init | Event::InitApply(_) => {}
@@ -196,9 +219,7 @@ mod tests {
         let (tenants, mut writer) = reflector::store();
         writer.apply_watcher_event(&Event::Apply(tenant("acme", "1")));
         let (wakes, mut names) = unbounded();
-        named_changed(&Event::<TenantClass>::InitDone, &tenants, &wakes, |tenant| {
-            &tenant.spec.class_name
-        });
+        named_changed(&Event::<TenantClass>::InitDone, &tenants, &wakes, |_, _| false);
         assert_eq!(names.try_recv().unwrap(), "acme");
     }
 

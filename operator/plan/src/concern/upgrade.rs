@@ -6,6 +6,7 @@
 //! stands in the operation before its effect; until the schema is migrated nothing of the release before is touched; a release
 //! that failed is not tried again unless somebody asks for it.
 
+mod asked;
 mod images;
 mod path;
 mod steps;
@@ -100,18 +101,19 @@ fn last<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
 
 /// The upgrade to what is asked for that failed, as long as nobody asks for another one.
 fn failed<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
-    let asked = &input.tenant.spec.release;
-    let version = &input.releases.get(&asked.name)?.spec.version;
+    let name = asked(input);
+    let retry = &input.tenant.spec.release.retry;
+    let version = &input.releases.get(name)?.spec.version;
     last(input).filter(|(_, operation)| {
         let to = operation.spec.upgrade.as_ref();
         operation.status.phase == Phase::Failed
-            && to
-                .is_some_and(|to| to.to == asked.name && to.to_version == *version && to.retry == asked.retry)
+            && to.is_some_and(|to| to.to == name && to.to_version == *version && to.retry == *retry)
     })
 }
 
-fn asked<'a>(input: &Input<'a>) -> &'a str {
-    &input.tenant.spec.release.name
+/// The release that is asked for, by its object's name.
+pub fn asked<'a>(input: &Input<'a>) -> &'a str {
+    asked::asked(input).0
 }
 
 /// The release that is wanted now, by its object's name: the one that is asked for, or the one before when that one failed.
@@ -142,7 +144,7 @@ pub fn wanted<'a>(input: &Input<'a>) -> (&'a str, Option<&'a Release>) {
 
 /// What runs instead of a release that is asked for and was recalled: the one before, if that may come back.
 fn instead_of_recalled<'a>(input: &Input<'a>) -> Option<(&'a str, &'a Release)> {
-    let (name, release) = input.releases.get_key_value(&input.tenant.spec.release.name)?;
+    let (name, release) = input.releases.get_key_value(asked(input))?;
     let recall = release.spec.recall.as_ref()?;
     let is_to_it = |operation: &Operation| {
         let upgrade = operation.spec.upgrade.as_ref();
@@ -366,6 +368,8 @@ fn begin(scene: &Scene<'_>, outcome: &mut Outcome) {
                 from_version,
                 to: scene.model.release.to_owned(),
                 to_version: scene.model.version.to_string(),
+                granted_by: None,
+                urgency: None,
                 retry: scene.model.tenant.spec.release.retry.clone(),
             }),
         },

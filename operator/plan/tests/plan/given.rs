@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use freehold_crds::{Maintenance, Release, Tenant, TenantClass};
+use freehold_crds::{Maintenance, Release, ReleaseChannel, Tenant, TenantClass};
 use freehold_plan::{Config, Endpoint, Input, KeyService, Observed, StorageClass, Verification};
 use jiff::SignedDuration;
 use jiff::Timestamp;
@@ -20,6 +20,7 @@ pub const UID: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 pub struct Given {
     pub tenant: Tenant,
     pub class: Option<TenantClass>,
+    pub channel: Option<ReleaseChannel>,
     pub releases: BTreeMap<String, Arc<Release>>,
     pub observed: Observed,
     pub now: Timestamp,
@@ -31,6 +32,7 @@ impl Given {
         Input {
             tenant: &self.tenant,
             class: self.class.as_ref(),
+            channel: self.channel.as_ref(),
             releases: &self.releases,
             observed: &self.observed,
             now: self.now,
@@ -43,7 +45,7 @@ impl Given {
     /// A release is published, and the tenant asks for it.
     pub fn ask_for(&mut self, release: Release) {
         let (name, release) = published(release);
-        self.tenant.spec.release.name.clone_from(&name);
+        self.tenant.spec.release.name = Some(name.clone());
         self.releases.insert(name, release);
     }
 
@@ -118,6 +120,7 @@ pub fn new(name: &str) -> Given {
     Given {
         tenant: tenant(name),
         class: Some(class()),
+        channel: None,
         releases: [published(release("1.0.0"))].into(),
         observed: Observed::default(),
         now: at(NOON),

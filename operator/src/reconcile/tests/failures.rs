@@ -42,6 +42,7 @@ async fn a_pass_without_an_answer_ends() {
         store: shell.context.store.clone(),
         classes: shell.context.classes.clone(),
         releases: shell.context.releases.clone(),
+        channels: shell.context.channels.clone(),
         config: RwLock::new(Config::default()),
         keys: None,
         identity: "test".to_owned(),

@@ -1,0 +1,95 @@
+//! Which release is asked for: the one that the tenant names, or what its channel brings.
+//!
+//! Invariant: a tenant of a channel keeps what runs unless a grant, a pin or an upgrade that has begun says otherwise.
+
+use freehold_crds::{Grant, GrantKind, Pin, Tier};
+use jiff::Timestamp;
+
+use super::under_way;
+use crate::concern::pod::tier_label;
+use crate::concern::workload::COMPONENT_LABEL;
+use crate::fleet;
+use crate::input::Input;
+use crate::kind::Kind;
+use crate::model::namespace;
+use crate::names::RELEASE;
+
+/// Who asks for a release.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum By<'a> {
+    /// The tenant names it.
+    Name,
+    /// The tenant keeps it for a time.
+    Pin(&'a Pin),
+    /// The channel has granted it.
+    Grant(&'a Grant),
+    /// It was granted, and its upgrade has begun.
+    Begun,
+    /// It runs, and nobody asks for another.
+    Runs,
+    /// It is the ring's, and the first one of this tenant.
+    Ring,
+    /// Nobody has one for it yet.
+    Nobody,
+}
+
+/// The release that is asked for, by its object's name, and by whom.
+pub fn asked<'a>(input: &Input<'a>) -> (&'a str, By<'a>) {
+    let asked = &input.tenant.spec.release;
+    if let Some(name) = &asked.name {
+        return (name, By::Name);
+    }
+    if let Some(pin) = pin(input) {
+        return (&pin.name, By::Pin(pin));
+    }
+    if let Some(grant) = input
+        .channel
+        .and_then(|channel| fleet::grant_of(channel, input.tenant))
+    {
+        return (&grant.release, By::Grant(grant));
+    }
+    let observed = input.observed;
+    let begun = under_way(input).and_then(|(name, _)| observed.operations.get(name)?.spec.upgrade.as_ref());
+    if let Some(begun) = begun {
+        return (&begun.to, By::Begun);
+    }
+    if let Some(runs) = runs(input) {
+        return (runs, By::Runs);
+    }
+    let first = input
+        .channel
+        .and_then(|channel| fleet::first_of(channel, input.tenant));
+    first.map_or(("", By::Nobody), |first| (first, By::Ring))
+}
+
+/// What keeps a tenant of a channel at a release now.
+pub fn pin<'a>(input: &Input<'a>) -> Option<&'a Pin> {
+    let pin = input.tenant.spec.release.pin.as_ref()?;
+    (input.now < pin.until.0).then_some(pin)
+}
+
+/// When a pin ends.
+pub fn unpinned(input: &Input<'_>) -> Option<Timestamp> {
+    pin(input).map(|pin| pin.until.0)
+}
+
+/// Why the tenant's window isn't waited for, if it isn't.
+pub fn urgency(input: &Input<'_>) -> Option<GrantKind> {
+    match asked(input).1 {
+        By::Grant(grant) if grant.kind != GrantKind::Wave => Some(grant.kind),
+        _ => None,
+    }
+}
+
+/// The release that the web tier says it is of.
+pub fn runs<'a>(input: &Input<'a>) -> Option<&'a str> {
+    let namespace = namespace(input.tenant);
+    let observed = input.observed;
+    let mut seen = observed.objects.iter();
+    let (_, web) = seen.find(|(id, seen)| {
+        id.kind == Kind::Deployment
+            && id.namespace == namespace.as_str()
+            && seen.live["metadata"]["labels"][COMPONENT_LABEL] == tier_label(Tier::Web)
+    })?;
+    web.live["metadata"]["annotations"][RELEASE].as_str()
+}
