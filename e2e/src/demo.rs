@@ -38,7 +38,7 @@ pub fn run(lab: &Lab) -> Result<()> {
     rotated(lab, TENANTS[0])?;
     reencrypted(lab, TENANTS[0])?;
     revoked(lab, TENANTS[1])?;
-    upgrade::show(lab, TENANTS[0])?;
+    upgrade::show(lab)?;
     refusals(lab)?;
     sleep_and_wake(lab, TENANTS[1])?;
     for tenant in TENANTS {

@@ -14,6 +14,7 @@ use freehold_plan::{Endpoint, PRIVATE};
 use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
+use crate::fleet::status::{self as fleet, FleetArgs};
 use crate::keys::{self, KeysArgs};
 use crate::probe::{self, ProbeArgs};
 use crate::why::{self, WhyArgs};
@@ -36,6 +37,8 @@ enum Command {
     /// Say in words how a tenant is, what it waits for, and what ends the wait. Exits with 0 when it is Ready, with 1
     /// when it is not, with 2 when it can't be read.
     Why(WhyArgs),
+    /// Look at the channels by which releases come to tenants.
+    Fleet(FleetArgs),
     /// Try to connect to some targets, once, and tell which were reached: what verifies that tenants are kept apart.
     Probe(ProbeArgs),
     /// Run the key service: the one that holds tenants' keys.
@@ -228,6 +231,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Plan(args) => offline::main(&args)?,
         Command::Why(args) => return why::main(&args),
+        Command::Fleet(args) => return fleet::main(&args),
         Command::Probe(args) => probe::main(&args)?,
         Command::Crds => {
             for file in generated_files()?

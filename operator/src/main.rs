@@ -6,6 +6,7 @@ mod apply;
 mod cli;
 mod cluster;
 mod election;
+mod fleet;
 mod keys;
 mod mint;
 mod observe;

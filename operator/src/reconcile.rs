@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use crate::apply::{self, ApplyError, Pass};
 use crate::cluster::{Refusal, refusal, retry_after};
+use crate::fleet::Members;
 use crate::mint::MintError;
 use crate::observe::{Sight, observe};
 use crate::report::{self, ReportError, Reported};
@@ -40,6 +41,8 @@ pub struct Context {
     pub classes: Reflector<TenantClass>,
     pub releases: Reflector<Release>,
     pub channels: Reflector<ReleaseChannel>,
+    /// Tenants as their channels see them.
+    pub members: Arc<Members>,
     /// Changes when the API server's addresses do.
     pub config: RwLock<Config>,
     /// The key service, where there is one.
@@ -118,6 +121,7 @@ async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, Pass
         config: &config,
     };
     let plan = plan(&input);
+    context.members.saw(&tenant.name_any(), plan.member.clone());
     let pass = Pass {
         client,
         store,

@@ -4,6 +4,7 @@ use freehold_crds::{Tenant, TenantStatus};
 use freehold_plan::Plan;
 use freehold_plan::names::FREEHOLD;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -15,7 +16,7 @@ use crate::cluster::{Refusal, refusal};
 use crate::store::{Store, Written, is_newer};
 
 /// The status is its own applier, so that it never takes fields from the spec's writers.
-const STATUS_MANAGER: &str = "freehold-status";
+pub const STATUS_MANAGER: &str = "freehold-status";
 /// Where events about cluster-scoped objects are kept.
 const EVENTS_NAMESPACE: &str = "default";
 
@@ -98,7 +99,7 @@ pub async fn report(
     }
     for event in &plan.events {
         info!(tenant = name, reason = event.reason, "{}", event.message);
-        publish(client, tenant, event, identity, now).await;
+        publish(client, tenant.object_ref(&()), event, identity, now).await;
     }
     Ok(Reported {
         written: true,
@@ -152,16 +153,16 @@ fn is_same(before: Option<&TenantStatus>, after: &TenantStatus) -> bool {
 }
 
 /// An Event of our own making: kube's recorder folds events whose notes alone differ. One that is lost is no loss.
-async fn publish(
+pub async fn publish(
     client: &Client,
-    tenant: &Tenant,
+    regarding: ObjectReference,
     event: &freehold_plan::Event,
     identity: &str,
     now: Timestamp,
 ) {
     let body = Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", tenant.name_any())),
+            generate_name: regarding.name.as_ref().map(|name| format!("{name}-")),
             namespace: Some(EVENTS_NAMESPACE.to_owned()),
             ..ObjectMeta::default()
         },
@@ -171,7 +172,7 @@ async fn publish(
         action: Some("Reconcile".to_owned()),
         reason: Some(event.reason.clone()),
         note: Some(event.message.chars().take(1000).collect()),
-        regarding: Some(tenant.object_ref(&())),
+        regarding: Some(regarding),
         type_: Some(if event.warning { "Warning" } else { "Normal" }.to_owned()),
         ..Event::default()
     };

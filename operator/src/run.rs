@@ -23,6 +23,7 @@ use tracing::{debug, info};
 
 use crate::cli::RunArgs;
 use crate::election::Election;
+use crate::fleet::{self, Members};
 use crate::orphans;
 use crate::reconcile::{Context, on_error, reconcile};
 use crate::serve::{Health, serve};
@@ -111,12 +112,14 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
         ));
     }
     background.spawn(watch::operations(client.clone(), places, listeners, synced));
+    let members = Arc::new(Members::default());
     let queue::Sources {
         tenants,
         classes,
         releases,
         channels,
-    } = queue::watch(client.clone(), store.clone(), wakes.clone()).await?;
+        approvals,
+    } = queue::watch(client.clone(), store.clone(), wakes.clone(), members.clone()).await?;
     let given: Vec<Endpoint> = args
         .api_server
         .iter()
@@ -150,6 +153,7 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
         classes,
         releases,
         channels,
+        members,
         config: RwLock::new(told),
         keys: keys.clone(),
         identity: args.identity.clone(),
@@ -178,6 +182,11 @@ async fn lead(client: Client, args: &RunArgs, health: &Health) -> anyhow::Result
     }
     info!("every kind is listed: passes begin");
     background.spawn(orphans::follow(context.clone(), tenants.clone()));
+    let sources = fleet::Sources {
+        tenants: tenants.clone(),
+        approvals,
+    };
+    background.spawn(fleet::follow(context.clone(), sources));
     let config = controller::Config::default().concurrency(args.concurrency);
     let passes = applier(
         |tenant, context| Box::pin(reconcile(tenant, context)),

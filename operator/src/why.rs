@@ -269,7 +269,7 @@ fn text(why: &Why, now: Timestamp) -> String {
 }
 
 /// Two units at most: nobody asks for the seconds of a day.
-fn ago(length: SignedDuration) -> String {
+pub fn ago(length: SignedDuration) -> String {
     let seconds = length.as_secs().max(0);
     let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
     let two = |number: i64, unit: &str, rest: i64, smaller: &str| {

@@ -5,6 +5,7 @@
 mod access;
 mod admission;
 mod beside;
+mod channel;
 mod faults;
 mod hostile;
 mod isolation;

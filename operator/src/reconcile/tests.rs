@@ -84,6 +84,7 @@ impl Shell {
             classes,
             releases,
             channels: reflector::store().0,
+            members: Arc::default(),
             config: RwLock::new(config),
             keys: None,
             identity: "test".to_owned(),

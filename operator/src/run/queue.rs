@@ -1,12 +1,13 @@
 //! Which tenants need a pass: those that changed, those whose class or release did, and those named by the watches of
 //! objects. The applier never runs two passes of one tenant at the same time.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use freehold_crds::{Release, ReleaseChannel, Tenant, TenantClass};
+use freehold_crds::{Release, ReleaseApproval, ReleaseChannel, Tenant, TenantClass};
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt, pin_mut};
 use k8s_openapi::serde::de::DeserializeOwned;
@@ -18,6 +19,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Resource, ResourceExt};
 use tracing::info;
 
+use crate::fleet::{Members, concerned};
 use crate::store::Store;
 use crate::watch::Wakes;
 
@@ -28,15 +30,22 @@ pub struct Sources {
     pub classes: Reflector<TenantClass>,
     pub releases: Reflector<Release>,
     pub channels: Reflector<ReleaseChannel>,
+    pub approvals: Reflector<ReleaseApproval>,
 }
 
 /// Watches tenants, classes and releases. Returns when each has been listed.
-pub async fn watch(client: Client, store: Arc<Store>, wakes: Wakes) -> anyhow::Result<Sources> {
-    let wake = wakes.clone();
+pub async fn watch(
+    client: Client,
+    store: Arc<Store>,
+    wakes: Wakes,
+    members: Arc<Members>,
+) -> anyhow::Result<Sources> {
+    let (wake, of_channels) = (wakes.clone(), members.clone());
     let tenants = follow(
         client.clone(),
         move |event: &Event<Tenant>, tenants: &Reflector<Tenant>| {
             tenant_changed(event, tenants, &store, &wake);
+            of_channels.poke();
         },
     );
     let (of_tenants, wake) = (tenants.clone(), wakes.clone());
@@ -48,31 +57,38 @@ pub async fn watch(client: Client, store: Arc<Store>, wakes: Wakes) -> anyhow::R
             });
         },
     );
-    let (of_tenants, wake) = (tenants.clone(), wakes.clone());
+    let (of_tenants, wake, of_channels) = (tenants.clone(), wakes.clone(), members.clone());
     let releases = follow(
         client.clone(),
         move |event: &Event<Release>, _: &Reflector<Release>| {
             named_changed(event, &of_tenants, &wake, may_have);
+            of_channels.poke();
         },
     );
-    let (of_tenants, wake) = (tenants.clone(), wakes);
+    let (of_tenants, of_channels) = (tenants.clone(), members.clone());
+    let mut before = HashMap::new();
     let channels = follow(
-        client,
+        client.clone(),
         move |event: &Event<ReleaseChannel>, _: &Reflector<ReleaseChannel>| {
-            named_changed(event, &of_tenants, &wake, |tenant, name| {
-                tenant.spec.release.channel.as_deref() == Some(name)
-            });
+            channel_changed(event, &mut before, &of_tenants, &wakes);
+            of_channels.poke();
         },
+    );
+    let approvals = follow(
+        client,
+        move |_: &Event<ReleaseApproval>, _: &Reflector<ReleaseApproval>| members.poke(),
     );
     tenants.wait_until_ready().await?;
     classes.wait_until_ready().await?;
     releases.wait_until_ready().await?;
     channels.wait_until_ready().await?;
+    approvals.wait_until_ready().await?;
     Ok(Sources {
         tenants,
         classes,
         releases,
         channels,
+        approvals,
     })
 }
 
@@ -103,6 +119,32 @@ fn tenant_changed(event: &Event<Tenant>, tenants: &Reflector<Tenant>, store: &St
         }
         Event::Init | Event::InitApply(_) => {}
     }
+}
+
+/// A channel changed: of its tenants those are woken whom that concerns.
+fn channel_changed(
+    event: &Event<ReleaseChannel>,
+    before: &mut HashMap<String, ReleaseChannel>,
+    tenants: &Reflector<Tenant>,
+    wakes: &Wakes,
+) {
+    let concerned = match event {
+        Event::Apply(channel) => {
+            let known = before.insert(channel.name_any(), channel.clone());
+            concerned(known.as_ref(), channel)
+        }
+        Event::Delete(channel) => {
+            before.remove(&channel.name_any());
+            None
+        }
+        Event::InitDone | Event::Init | Event::InitApply(_) => None,
+    };
+    named_changed(event, tenants, wakes, |tenant, name| {
+        tenant.spec.release.channel.as_deref() == Some(name)
+            && concerned
+                .as_ref()
+                .is_none_or(|names| names.contains(&tenant.name_any()))
+    });
 }
 
 /// Whether a release may be one of this tenant's: which of them a channel has brought, its spec doesn't say.
@@ -137,7 +179,7 @@ pub fn wake_those(tenants: &Reflector<Tenant>, wakes: &Wakes, holds: impl Fn(&Te
     }
 }
 
-fn follow<K>(client: Client, on: impl Fn(&Event<K>, &Reflector<K>) + Send + 'static) -> Reflector<K>
+fn follow<K>(client: Client, mut on: impl FnMut(&Event<K>, &Reflector<K>) + Send + 'static) -> Reflector<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Clone + Default,

@@ -43,6 +43,7 @@ async fn a_pass_without_an_answer_ends() {
         classes: shell.context.classes.clone(),
         releases: shell.context.releases.clone(),
         channels: shell.context.channels.clone(),
+        members: Arc::default(),
         config: RwLock::new(Config::default()),
         keys: None,
         identity: "test".to_owned(),
