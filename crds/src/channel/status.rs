@@ -88,9 +88,16 @@ pub struct RingStatus {
     /// The word of `resume` that was heard last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resumed: Option<String>,
+    /// How many failures of the release were forgiven by that word.
+    #[serde(skip_serializing_if = "is_none")]
+    pub forgiven: i32,
     /// When the window of one of those that wait opens next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_window: Option<Time>,
+}
+
+fn is_none(number: &i32) -> bool {
+    *number == 0
 }
 
 /// What a ring does.

@@ -1,18 +1,129 @@
 //! From a channel to its tenants: which of them may be upgraded now, and how far each ring is.
 //!
 //! In: the channel, its tenants as their own plans see them, the product's releases, what people said of them, and an instant. Out: the channel's
-//! status, in which the grants stand, and the instant at which this changes its mind. Invariant: pure, as the plan of a tenant is.
+//! status, in which the grants stand, and the instant at which this changes its mind.
+//!
+//! Invariants: pure, as the plan of a tenant is; what it says is the same when it is asked again about its own answer.
 
+mod approvals;
+mod gates;
+mod grants;
 pub mod member;
+mod report;
+mod ring;
+mod target;
+mod wave;
 
-use freehold_crds::{Grant, ReleaseChannel, Ring, Selection, Tenant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use member::Labels;
+use freehold_crds::{
+    EmergencyRecord, GRANTS, Grant, Release, ReleaseApproval, ReleaseChannel, ReleaseChannelStatus, Ring,
+    RingStatus, Selection, Tenant,
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::clock::stamp;
+use crate::outcome::Event;
+use member::{Labels, Member};
+
+/// What a channel is decided by.
+#[derive(Clone, Copy, Debug)]
+pub struct Fleet<'a> {
+    pub channel: &'a ReleaseChannel,
+    /// The tenants that name it, all of them.
+    pub members: &'a [&'a Member],
+    /// The product's releases, by name.
+    pub releases: &'a BTreeMap<String, Arc<Release>>,
+    /// Those that name the channel.
+    pub approvals: &'a [&'a ReleaseApproval],
+    pub now: Timestamp,
+}
+
+/// What becomes of a channel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Advance {
+    pub status: ReleaseChannelStatus,
+    pub events: Vec<Event>,
+    /// The instant at which this changes its mind by itself.
+    pub wake: Option<Timestamp>,
+}
+
+impl Advance {
+    fn wake_at(&mut self, wake: Option<Timestamp>, now: Timestamp) {
+        let wake = wake.filter(|wake| *wake > now);
+        self.wake = [self.wake, wake].into_iter().flatten().min();
+    }
+}
+
+/// Takes every ring of a channel further.
+pub fn advance(fleet: &Fleet<'_>) -> Advance {
+    let none = ReleaseChannelStatus::default();
+    let channel = fleet.channel;
+    let before = channel.status.as_ref().unwrap_or(&none);
+    let mut rings: Vec<Vec<&Member>> = vec![Vec::new(); channel.spec.rings.len()];
+    for member in fleet.members {
+        if let Some(place) = place(channel, member.selected_by()) {
+            rings[place].push(member);
+        }
+    }
+    let mut advance = Advance::default();
+    advance.status.emergencies = emergencies(fleet, before);
+    // Those of tenants that are gone are not in the way of others.
+    let there: BTreeSet<&str> = fleet.members.iter().map(|member| member.uid.as_str()).collect();
+    let held = before.grants.iter().map(|grant| (grant.uid.as_str(), grant));
+    let held: BTreeMap<&str, &Grant> = held.filter(|(uid, _)| there.contains(uid)).collect();
+    let mut room = usize::try_from(GRANTS).unwrap_or_default().saturating_sub(held.len());
+    let mut earlier: Option<RingStatus> = None;
+    for (ring, members) in channel.spec.rings.iter().zip(&rings) {
+        let turn = ring::Turn {
+            fleet,
+            ring,
+            members,
+            before: before.rings.iter().find(|status| status.name == ring.name),
+            is_first: earlier.is_none(),
+            earlier: earlier.as_ref(),
+            held: &held,
+        };
+        let status = ring::advance(&turn, &mut room, &mut advance);
+        earlier = Some(status.clone());
+        advance.status.rings.push(status);
+    }
+    advance.status.grants.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+    advance.status.observed_generation = channel.metadata.generation;
+    advance.status.conditions = report::conditions(fleet, before, &advance.status);
+    advance
+}
+
+/// Each use of the emergency path once, the last ones.
+fn emergencies(fleet: &Fleet<'_>, before: &ReleaseChannelStatus) -> Vec<EmergencyRecord> {
+    const KEPT: usize = 10;
+    let mut records = before.emergencies.clone();
+    if let Some(emergency) = &fleet.channel.spec.emergency {
+        let is_it = |record: &EmergencyRecord| {
+            record.release == emergency.release && record.reason == emergency.reason
+        };
+        if !records.last().is_some_and(is_it) {
+            records.push(EmergencyRecord {
+                release: emergency.release.clone(),
+                reason: emergency.reason.clone(),
+                at: Time(stamp(fleet.now)),
+            });
+        }
+    }
+    let old = records.len().saturating_sub(KEPT);
+    records.split_off(old)
+}
+
+fn place(channel: &ReleaseChannel, labels: Labels<'_>) -> Option<usize> {
+    let mut rings = channel.spec.rings.iter();
+    rings.position(|ring| selects(&ring.tenants, labels))
+}
 
 /// The ring of a tenant: the first one that selects it.
 pub fn ring_of<'a>(channel: &'a ReleaseChannel, labels: Labels<'_>) -> Option<&'a Ring> {
-    let mut rings = channel.spec.rings.iter();
-    rings.find(|ring| selects(&ring.tenants, labels))
+    channel.spec.rings.get(place(channel, labels)?)
 }
 
 fn selects(selection: &Selection, labels: Labels<'_>) -> bool {

@@ -1,0 +1,159 @@
+//! The tenants that may be upgraded now.
+//!
+//! Invariants: a grant that is taken back counts until the tenant's own plan knows of it no more and nothing of it is under way; one whose
+//! upgrade has begun is not taken back.
+
+use std::collections::BTreeSet;
+
+use freehold_crds::{Grant, GrantKind, RingStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::Advance;
+use super::member::Member;
+use super::ring::{Stop, Turn};
+use super::target;
+use super::wave::{Stand, Wave};
+use crate::clock::stamp;
+use crate::concern::maintenance::Hours;
+
+/// Keeps the grants that are still needed, and takes back the others; gives how many tenants of the ring are in flight.
+pub fn keep(turn: &Turn<'_>, wave: Option<&Wave<'_>>, stop: Option<&Stop>, advance: &mut Advance) -> usize {
+    let mut flying = 0;
+    for member in turn.members {
+        let grant = turn.held.get(member.uid.as_str());
+        let kept = grant.and_then(|grant| kept(turn, grant, member, wave, stop));
+        if kept.is_some() || member.under_way.is_some() {
+            flying += 1;
+        }
+        advance.status.grants.extend(kept);
+    }
+    flying
+}
+
+fn kept(
+    turn: &Turn<'_>,
+    grant: &Grant,
+    member: &Member,
+    wave: Option<&Wave<'_>>,
+    stop: Option<&Stop>,
+) -> Option<Grant> {
+    let mut grant = Grant {
+        ring: turn.ring.name.clone(),
+        ..grant.clone()
+    };
+    if member.under_way.as_ref().is_some_and(|way| way.to == grant.release) {
+        return Some(grant);
+    }
+    let is_over = member.failed.contains_key(&grant.release)
+        || (member.runs.as_deref() == Some(&grant.release) && member.under_way.is_none());
+    if is_over {
+        return None;
+    }
+    let is_open = grant.kind != GrantKind::Wave || matches!(member.hours, Some(Hours::Open { .. }));
+    let is_meant = match grant.kind {
+        GrantKind::RollBack => matches!(stop, Some(Stop::Halted(_))),
+        GrantKind::Wave | GrantKind::Emergency => {
+            stop.is_none() && wave.is_some_and(|wave| wave.release == grant.release && wave.emergency == (grant.kind == GrantKind::Emergency))
+        }
+    };
+    let goes_on = is_open
+        && is_meant
+        && member.apart.is_none()
+        && (member.down_since.is_none() || grant.kind == GrantKind::RollBack)
+        && target::is_given(turn, &grant.release);
+    if goes_on && !grant.withdrawn {
+        return Some(grant);
+    }
+    let known = (grant.at.0, grant.release.clone());
+    if grant.withdrawn && member.grant.as_ref() != Some(&known) {
+        return None;
+    }
+    grant.withdrawn = true;
+    Some(grant)
+}
+
+/// Gives leave to those that come next, as far as the ring's pace allows; gives how many are in flight then.
+pub fn give(
+    turn: &Turn<'_>,
+    wave: &Wave<'_>,
+    status: &RingStatus,
+    flying: usize,
+    room: &mut usize,
+    advance: &mut Advance,
+) -> usize {
+    let canary = usize::try_from(turn.ring.canary).unwrap_or(1).max(1);
+    let all_run = wave.canaries_run(&status.canaries);
+    let most = turn.ring.max_concurrent.of(wave.part()).unwrap_or(1);
+    let limit = if all_run {
+        most.min(canary.max(wave.number(Stand::Current)))
+    } else {
+        most.min(canary)
+    };
+    let kind = if wave.emergency {
+        GrantKind::Emergency
+    } else {
+        GrantKind::Wave
+    };
+    let mut flying = flying;
+    let known = granted_to(advance);
+    for place in &wave.places {
+        if flying >= limit || *room == 0 {
+            break;
+        }
+        let is_next = all_run || status.canaries.contains(&place.member.uid);
+        if place.stand != Stand::Ready || !is_next || known.contains(&place.member.uid) {
+            continue;
+        }
+        let grant = granted(turn, place.member, wave.release, kind);
+        advance.status.grants.push(grant);
+        flying += 1;
+        *room -= 1;
+    }
+    flying
+}
+
+/// What a halted release has broken goes back to what was there before.
+pub fn take_back(
+    turn: &Turn<'_>,
+    wave: &Wave<'_>,
+    flying: usize,
+    room: &mut usize,
+    advance: &mut Advance,
+) -> usize {
+    let mut flying = flying;
+    let known = granted_to(advance);
+    for place in &wave.places {
+        let member = place.member;
+        let broke = place.stand == Stand::Failed && member.runs.as_deref() == Some(wave.release);
+        let before = member.came.as_ref().filter(|came| came.to == wave.release);
+        let Some(before) = before.filter(|_| broke && member.apart.is_none()) else {
+            continue;
+        };
+        let may = target::is_given(turn, &before.from) && !member.failed.contains_key(&before.from);
+        if *room == 0 || !may || known.contains(&member.uid) {
+            continue;
+        }
+        let grant = granted(turn, member, &before.from, GrantKind::RollBack);
+        advance.status.grants.push(grant);
+        flying += 1;
+        *room -= 1;
+    }
+    flying
+}
+
+fn granted_to(advance: &Advance) -> BTreeSet<String> {
+    let grants = advance.status.grants.iter();
+    grants.map(|grant| grant.uid.clone()).collect()
+}
+
+fn granted(turn: &Turn<'_>, member: &Member, release: &str, kind: GrantKind) -> Grant {
+    Grant {
+        tenant: member.name.clone(),
+        uid: member.uid.clone(),
+        ring: turn.ring.name.clone(),
+        release: release.to_owned(),
+        kind,
+        at: Time(stamp(turn.fleet.now)),
+        withdrawn: false,
+    }
+}

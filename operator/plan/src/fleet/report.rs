@@ -1,0 +1,74 @@
+//! A channel in three conditions.
+
+use freehold_crds::{Condition, ReleaseChannelStatus, RingPhase, RingStatus, Verdict};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::Fleet;
+
+/// Ready, Reconciling, Stalled: an unchanged status keeps the time of its transition.
+pub fn conditions(
+    fleet: &Fleet<'_>,
+    before: &ReleaseChannelStatus,
+    after: &ReleaseChannelStatus,
+) -> Vec<Condition> {
+    let stuck = after.rings.iter().find(|ring| is_stuck(ring));
+    let busy = after.rings.iter().find(|ring| {
+        matches!(
+            ring.phase,
+            RingPhase::Canary | RingPhase::Rolling | RingPhase::Verifying
+        )
+    });
+    let stopped = after
+        .rings
+        .iter()
+        .find(|ring| matches!(ring.phase, RingPhase::Paused | RingPhase::Frozen));
+    let in_words = |ring: &RingStatus| format!("{}: {}", ring.name, ring.message);
+    let (ready, reason, message) = match (stuck, busy, stopped) {
+        (Some(ring), _, _) if ring.phase == RingPhase::Halted => (false, "Halted", in_words(ring)),
+        (Some(ring), _, _) => (false, "Inconclusive", in_words(ring)),
+        (None, Some(ring), _) => (false, "Rolling", in_words(ring)),
+        (None, None, Some(ring)) if ring.phase == RingPhase::Frozen => (true, "Frozen", in_words(ring)),
+        (None, None, Some(ring)) => (true, "Paused", in_words(ring)),
+        (None, None, None) => (true, "Current", every(after)),
+    };
+    let say = |kind: &str, truth: bool, reason: &str, message: &str| {
+        let status = if truth { "True" } else { "False" };
+        let mut known = before.conditions.iter();
+        let same = known.find(|known| known.type_ == kind && known.status == status);
+        Condition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.chars().take(500).collect(),
+            observed_generation: fleet.channel.metadata.generation,
+            last_transition_time: same
+                .map_or_else(|| Time(seconds(fleet.now)), |same| same.last_transition_time.clone()),
+        }
+    };
+    let reconciling = stuck.is_none() && busy.is_some();
+    vec![
+        say("Ready", ready, reason, &message),
+        say("Reconciling", reconciling, reason, if reconciling { &message } else { "nothing is under way" }),
+        say("Stalled", stuck.is_some(), reason, if stuck.is_some() { &message } else { "nothing is stuck" }),
+    ]
+}
+
+/// Somebody must do something.
+fn is_stuck(ring: &RingStatus) -> bool {
+    let mut gates = ring.gates.iter();
+    ring.phase == RingPhase::Halted
+        || (ring.phase == RingPhase::Paused && gates.any(|gate| gate.verdict == Verdict::Inconclusive))
+}
+
+fn every(status: &ReleaseChannelStatus) -> String {
+    let last = status.rings.last().and_then(|ring| ring.release.as_deref());
+    match last {
+        Some(release) => format!("the last ring has {release}"),
+        None => "no release has come to the last ring so far".to_owned(),
+    }
+}
+
+fn seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}

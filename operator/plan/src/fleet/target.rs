@@ -1,0 +1,194 @@
+//! Which release a ring is to have.
+//!
+//! Invariant: nothing comes into a ring that wasn't verified in the one before, soaked and approved, but for an emergency and what goes back.
+
+use freehold_crds::{Environment, Release, RingStatus, SOAK};
+use jiff::{SignedDuration, Timestamp};
+use semver::Version;
+
+use super::approvals::{self, Word};
+use super::ring::Turn;
+
+/// The release that a ring is to have, and what a later one waits for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Target<'a> {
+    pub release: Option<&'a str>,
+    /// It comes by the emergency path.
+    pub emergency: bool,
+    /// What another one waits for, in words.
+    pub waits: Option<String>,
+    /// When that may be over.
+    pub wake: Option<Timestamp>,
+}
+
+pub fn target<'a>(turn: &Turn<'a>) -> Target<'a> {
+    let has = turn.has();
+    let keeps = Target {
+        release: has,
+        ..Target::default()
+    };
+    let spec = &turn.fleet.channel.spec;
+    if let Some(emergency) = &spec.emergency
+        && let Some(name) = good(turn, &emergency.release)
+        && is_urgent(turn, has, name)
+    {
+        return Target {
+            release: Some(name),
+            emergency: true,
+            ..Target::default()
+        };
+    }
+    if let Some(named) = &turn.ring.release {
+        return match (published(turn, named), has) {
+            (None, _) => Target {
+                waits: Some(format!("the Release {named}, which does not exist, or is of another product")),
+                ..keeps
+            },
+            (Some((name, _)), Some(has)) if name == has => keeps,
+            (Some((name, release)), _) if release.spec.recall.is_some() => Target {
+                waits: Some(format!("another release than {name}, which was recalled")),
+                ..keeps
+            },
+            // What is older goes back at once: somebody says so.
+            (Some((name, _)), Some(has)) if !is_newer(turn, Some(name), has) => Target {
+                release: Some(name),
+                ..Target::default()
+            },
+            (Some((name, _)), _) => enter(turn, name, keeps),
+        };
+    }
+    if !turn.ring.auto_promote {
+        return keeps;
+    }
+    let mut candidates = candidates(turn);
+    candidates.retain(|name| has.is_none_or(|has| is_newer(turn, Some(name), has)));
+    candidates.sort_by_key(|name| std::cmp::Reverse(version(turn, name)));
+    // The newest that may come in; what newer ones wait for is told.
+    let mut told = keeps;
+    for name in candidates {
+        let entered = enter(turn, name, told.clone());
+        if entered.release == Some(name) {
+            return Target {
+                wake: told.wake,
+                ..entered
+            };
+        }
+        told = Target {
+            waits: told.waits.or(entered.waits),
+            wake: [told.wake, entered.wake].into_iter().flatten().min(),
+            ..told
+        };
+    }
+    told
+}
+
+/// Whether an emergency has yet to come to a ring: neither it nor anything newer was verified there.
+fn is_urgent(turn: &Turn<'_>, has: Option<&str>, name: &str) -> bool {
+    let verified = turn.verified();
+    let is_there = verified.iter().any(|it| it.release == name);
+    let is_past = has.is_some_and(|has| {
+        is_newer(turn, Some(has), name) && verified.iter().any(|it| it.release == has)
+    });
+    !is_there && !is_past
+}
+
+/// Those that might come into a ring by themselves.
+fn candidates<'a>(turn: &Turn<'a>) -> Vec<&'a str> {
+    match (turn.is_first, turn.earlier) {
+        (true, _) => {
+            let all = turn.fleet.releases.keys();
+            all.filter_map(|name| good(turn, name)).collect()
+        }
+        (false, Some(earlier)) => {
+            let verified = earlier.verified.iter();
+            verified.filter_map(|it| good(turn, &it.release)).collect()
+        }
+        (false, None) => Vec::new(),
+    }
+}
+
+/// Lets a release in, if it may come.
+fn enter<'a>(turn: &Turn<'a>, name: &'a str, keeps: Target<'a>) -> Target<'a> {
+    let waits = |what: String, wake| Target {
+        waits: Some(what),
+        wake,
+        ..keeps.clone()
+    };
+    if !turn.is_first {
+        let mut verified = turn.earlier.iter().flat_map(|earlier| &earlier.verified);
+        let Some(verified) = verified.find(|it| it.release == name) else {
+            let before = turn.earlier.map_or("before", |earlier| earlier.name.as_str());
+            return waits(
+                format!("{name} to be verified in the ring {before}"),
+                None,
+            );
+        };
+        let soak = turn.ring.soak.within(*SOAK.start(), *SOAK.end());
+        let soak = soak.unwrap_or(*SOAK.end());
+        let soaked = SignedDuration::try_from(soak)
+            .ok()
+            .and_then(|soak| verified.at.0.checked_add(soak).ok());
+        match soaked {
+            Some(soaked) if soaked <= turn.fleet.now => {}
+            soaked => {
+                let until = soaked.map_or_else(|| "for ever".to_owned(), |until| format!("until {until}"));
+                return waits(format!("{name} soaks {until}"), soaked);
+            }
+        }
+    }
+    if let Some(required) = &turn.ring.approval {
+        match approvals::word(turn.fleet, &turn.ring.name, None, name, required) {
+            Word::Given => {}
+            Word::Waits(what) => return waits(what, None),
+            Word::Rejected(by) => {
+                return waits(format!("another release than {name}, which {by} has rejected"), None);
+            }
+        }
+    }
+    Target {
+        release: Some(name),
+        ..Target::default()
+    }
+}
+
+/// A release that may be given to anybody here.
+fn good<'a>(turn: &Turn<'a>, name: &str) -> Option<&'a str> {
+    let (name, release) = published(turn, name)?;
+    let halted = turn.before.is_some_and(|before| is_halted(before, name)) && !turn.resumes();
+    let version = Version::parse(&release.spec.version).ok()?;
+    let is_fit = version.pre.is_empty() || takes_previews(turn);
+    (release.spec.recall.is_none() && !halted && is_fit).then_some(name)
+}
+
+/// Whether a release may still be given to tenants: it exists, and wasn't recalled.
+pub fn is_given(turn: &Turn<'_>, name: &str) -> bool {
+    published(turn, name).is_some_and(|(_, release)| release.spec.recall.is_none())
+}
+
+fn published<'a>(turn: &Turn<'a>, name: &str) -> Option<(&'a str, &'a Release)> {
+    let releases = turn.fleet.releases;
+    let (name, release) = releases.get_key_value(name)?;
+    (release.spec.product == turn.fleet.channel.spec.product).then_some((name.as_str(), release.as_ref()))
+}
+
+/// Previews come to those only who try things out.
+fn takes_previews(turn: &Turn<'_>) -> bool {
+    let environments = &turn.ring.tenants.environments;
+    let tries = |environment: &Environment| {
+        matches!(environment, Environment::Development | Environment::Testing)
+    };
+    !environments.is_empty() && environments.iter().all(tries)
+}
+
+pub fn is_halted(status: &RingStatus, release: &str) -> bool {
+    status.halted.iter().any(|halt| halt.release == release)
+}
+
+fn version(turn: &Turn<'_>, name: &str) -> Option<Version> {
+    Version::parse(&turn.fleet.releases.get(name)?.spec.version).ok()
+}
+
+/// Whether one release is newer than another. One that is gone is older than all.
+pub fn is_newer(turn: &Turn<'_>, one: Option<&str>, than: &str) -> bool {
+    one.is_some_and(|one| version(turn, one) > version(turn, than))
+}

@@ -1,0 +1,218 @@
+//! How each tenant of a ring stands to a release, in the order in which it comes to them: by a hash of incarnation and release, so that it is
+//! another order each time.
+
+use std::collections::BTreeSet;
+
+use freehold_crds::Grant;
+use jiff::{SignedDuration, Timestamp};
+
+use super::member::Member;
+use super::ring::{Turn, count};
+use super::target;
+use crate::concern::maintenance::Hours;
+use crate::names::digest;
+
+/// After this a tenant that doesn't serve with a release is broken by it.
+const BROKEN: SignedDuration = SignedDuration::from_mins(2);
+/// A tenant whose window opens within this may be of the canary.
+const SOON: SignedDuration = SignedDuration::from_hours(24);
+/// The cursor counts the ring in so many parts.
+const PARTS: usize = 10_000;
+
+/// How a tenant stands to a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// It runs it, and serves.
+    Current,
+    /// It failed here, or broke it afterwards.
+    Failed,
+    /// It takes no part: asleep, pinned, leaving, not serving before, or it gets its first release.
+    Apart,
+    /// It gets this very release as its first one.
+    Installs,
+    /// It may begin now.
+    Ready,
+    /// Its window is shut.
+    Waits,
+    /// An upgrade is under way.
+    Flies,
+}
+
+/// One tenant.
+#[derive(Clone, Debug)]
+pub struct Place<'a> {
+    pub member: &'a Member,
+    pub stand: Stand,
+    order: u64,
+    /// Its window opens soon.
+    soon: bool,
+    why: Option<&'a str>,
+}
+
+/// A release on its way through a ring.
+#[derive(Clone, Debug)]
+pub struct Wave<'a> {
+    pub release: &'a str,
+    pub emergency: bool,
+    /// In the order in which they come.
+    pub places: Vec<Place<'a>>,
+    /// When one that fails is known to be broken.
+    pub wake: Option<Timestamp>,
+    pub next_window: Option<Timestamp>,
+}
+
+impl<'a> Wave<'a> {
+    pub fn of(turn: &Turn<'a>, release: &'a str, emergency: bool) -> Self {
+        let now = turn.fleet.now;
+        // Without anything that was verified here, new tenants begin with this one.
+        let is_first = turn.verified().is_empty();
+        let mut wave = Self {
+            release,
+            emergency,
+            places: Vec::with_capacity(turn.members.len()),
+            wake: None,
+            next_window: None,
+        };
+        for member in turn.members {
+            let (mut stand, why) = wave.stand(member, is_first, now);
+            if emergency && target::is_newer(turn, member.runs.as_deref(), release) {
+                // It has what mends more.
+                stand = Stand::Apart;
+            }
+            if stand == Stand::Waits
+                && let Some(Hours::Shut { until: Some(until) }) = member.hours
+            {
+                wave.next_window = [wave.next_window, Some(until)].into_iter().flatten().min();
+            }
+            let order = u64::from_str_radix(&digest(&[&member.incarnation, release]), 16);
+            wave.places.push(Place {
+                member,
+                stand,
+                order: order.unwrap_or_default(),
+                soon: is_soon(member, now) || emergency,
+                why,
+            });
+        }
+        wave.places
+            .sort_by(|a, b| (a.order, &a.member.name).cmp(&(b.order, &b.member.name)));
+        wave
+    }
+
+    fn stand(&mut self, member: &'a Member, is_first: bool, now: Timestamp) -> (Stand, Option<&'a str>) {
+        let runs = member.runs.as_deref() == Some(self.release);
+        if let Some(why) = member.failed.get(self.release) {
+            return (Stand::Failed, Some(why));
+        }
+        if member.under_way.is_some() {
+            return (Stand::Flies, None);
+        }
+        if member.apart.is_some() {
+            return (Stand::Apart, None);
+        }
+        if runs {
+            let came = member.came.as_ref().is_some_and(|came| came.to == self.release);
+            let broken = member.down_since.filter(|_| came).and_then(|since| since.checked_add(BROKEN).ok());
+            return match broken {
+                Some(broken) if broken <= now => (Stand::Failed, Some("it does not serve its users any more")),
+                broken => {
+                    self.wake = [self.wake, broken].into_iter().flatten().min();
+                    (Stand::Current, None)
+                }
+            };
+        }
+        if member.runs.is_none() {
+            let stand = if is_first { Stand::Installs } else { Stand::Apart };
+            return (stand, None);
+        }
+        if member.down_since.is_some() {
+            return (Stand::Apart, None);
+        }
+        let stand = match member.hours {
+            _ if self.emergency => Stand::Ready,
+            Some(Hours::Open { .. }) => Stand::Ready,
+            Some(Hours::Shut { .. }) => Stand::Waits,
+            None => Stand::Apart,
+        };
+        (stand, None)
+    }
+
+    pub fn number(&self, stand: Stand) -> usize {
+        self.places.iter().filter(|place| place.stand == stand).count()
+    }
+
+    /// Those that take part.
+    pub fn part(&self) -> usize {
+        self.places.len() - self.number(Stand::Apart)
+    }
+
+    pub fn failures(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let failed = self.places.iter().filter(|place| place.stand == Stand::Failed);
+        failed.map(|place| (place.member.name.as_str(), place.why.unwrap_or_default()))
+    }
+
+    pub fn place(&self, uid: &str) -> Option<&Place<'a>> {
+        self.places.iter().find(|place| place.member.uid == uid)
+    }
+
+    /// The uids of those that have the release first: those that were chosen, as long as they take part, and others in the places of those
+    /// that don't.
+    pub fn canaries(&self, turn: &Turn<'_>, chosen: &[String]) -> Vec<String> {
+        let many = usize::try_from(turn.ring.canary).unwrap_or(1).max(1);
+        let resumes = turn.resumes();
+        let stays = |uid: &&String| {
+            self.place(uid).is_some_and(|place| {
+                place.stand != Stand::Apart && !(resumes && place.stand == Stand::Failed)
+            })
+        };
+        let mut canaries: Vec<String> = chosen.iter().filter(stays).cloned().collect();
+        let may = self.places.iter().filter(|place| match place.stand {
+            Stand::Current | Stand::Ready | Stand::Flies | Stand::Installs => true,
+            Stand::Waits => place.soon,
+            Stand::Apart | Stand::Failed => false,
+        });
+        for place in may {
+            if canaries.len() >= many {
+                break;
+            }
+            if !canaries.contains(&place.member.uid) {
+                canaries.push(place.member.uid.clone());
+            }
+        }
+        canaries
+    }
+
+    /// Whether all of the canary run the release.
+    pub fn canaries_run(&self, canaries: &[String]) -> bool {
+        canaries
+            .iter()
+            .filter_map(|uid| self.place(uid))
+            .all(|place| place.stand == Stand::Current)
+    }
+
+    /// Whether everybody has it who can have it now, and somebody has, if there is anybody.
+    pub fn is_rolled(&self, canaries: &[String]) -> bool {
+        let open = [Stand::Ready, Stand::Flies, Stand::Installs];
+        let somebody = self.number(Stand::Current) > 0 || self.part() == 0;
+        somebody && self.canaries_run(canaries) && open.iter().all(|stand| self.number(*stand) == 0)
+    }
+
+    /// How far it has come: behind the last one that has it, tried it, or was given leave.
+    pub fn cursor(&self, grants: &[Grant]) -> i32 {
+        let granted: BTreeSet<&str> = grants.iter().map(|grant| grant.uid.as_str()).collect();
+        let reached = |place: &&Place<'_>| {
+            matches!(place.stand, Stand::Current | Stand::Failed | Stand::Flies)
+                || granted.contains(place.member.uid.as_str())
+        };
+        let last = self.places.iter().rposition(|place| reached(&place));
+        let come = last.map_or(0, |last| last + 1);
+        count((come * PARTS).checked_div(self.places.len()).unwrap_or_default())
+    }
+}
+
+fn is_soon(member: &Member, now: Timestamp) -> bool {
+    match member.hours {
+        Some(Hours::Open { .. }) => true,
+        Some(Hours::Shut { until: Some(until) }) => until.duration_since(now) <= SOON,
+        _ => false,
+    }
+}
