@@ -310,12 +310,7 @@ impl<'a> Model<'a> {
             termination_grace: termination_grace(Some(class)),
             // Without its keys nothing can be started any more.
             suspended: spec.desired_state != DesiredState::Active || termination::is_final(input),
-            hours: maintenance::hours(
-                spec.maintenance
-                    .as_ref()
-                    .map_or(&class.maintenance.windows, |own| &own.windows),
-                input.now,
-            ),
+            hours: maintenance::of(tenant, class, input.now),
         })
     }
 }
