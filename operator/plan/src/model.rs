@@ -8,7 +8,7 @@ use std::time::Duration;
 use freehold_crds::{
     AUTHORITY_LIFETIME, BAKE, CRYPTOPERIOD, ClassDatabase, ClassDeletion, ClassEgress, Component, DELAY,
     DesiredState, GRACE, Gateway, Hook, IssuerRef, LIFETIME, LimitDefaults, OVERLAP, Placement, Quantity,
-    Quota, ROLL, Resources, Span, Tenant, TenantClassSpec, Tier,
+    Quota, ROLL, ReleaseReference, Resources, Span, Tenant, TenantClassSpec, Tier,
 };
 
 use crate::concern::maintenance::{self, Hours};
@@ -114,6 +114,14 @@ pub enum Invalid {
     },
     #[error("the Release {0} does not exist")]
     ReleaseNotFound(String),
+    #[error("the ReleaseChannel {0} does not exist, which says what is installed")]
+    ChannelNotFound(String),
+    #[error("no ring of the ReleaseChannel {0} is for this tenant, by its environment and its labels")]
+    NoRing(String),
+    #[error("the ReleaseChannel {channel} has no release yet for its ring {ring}")]
+    NoRelease { channel: String, ring: String },
+    #[error("it is not known of which release what runs is, and no channel can say so")]
+    UnknownRelease,
     #[error("the Release {release} was recalled: {why}")]
     Recalled { release: String, why: String },
     #[error("the Release {release} has no strict semantic version: {error}")]
@@ -149,6 +157,10 @@ impl Invalid {
             Self::ClassNotFound(_) => "ClassNotFound",
             Self::ClassCopy { .. } => "ClassCopyDamaged",
             Self::ReleaseNotFound(_) => "ReleaseNotFound",
+            Self::ChannelNotFound(_) => "ChannelNotFound",
+            Self::NoRing(_) => "NoRing",
+            Self::NoRelease { .. } => "NoRelease",
+            Self::UnknownRelease => "UnknownRelease",
             Self::Recalled { .. } => "ReleaseRecalled",
             Self::Version { .. } | Self::Web(_) | Self::Port { .. } | Self::Hook(_) => "InvalidRelease",
             Self::Authority(_) | Self::Lifetime(_) | Self::Cryptoperiod(_) | Self::Upgrades(_) => {
@@ -160,20 +172,42 @@ impl Invalid {
         }
     }
 
-    /// Who ends it, and how.
-    pub fn unblocked_by(&self) -> String {
+    /// Whether nothing goes on until somebody does something.
+    pub fn stalls(&self) -> bool {
+        !matches!(self, Self::NoRelease { .. })
+    }
+
+    /// Who ends it, and how, for a tenant that asks for its release in this way.
+    pub fn unblocked_by(&self, asked: &ReleaseReference) -> String {
+        let another = another_release(asked);
         match self {
             Self::ClassNotFound(name) => format!("create the TenantClass {name}"),
             Self::ClassCopy { namespace, .. } => format!(
                 "put back what was in the ConfigMap {namespace}/{CLASS}; or delete it, by which the class as it is now is taken \
                  over at once"
             ),
-            Self::Recalled { .. } => "name another release in spec.release.name".to_owned(),
-            Self::ReleaseNotFound(name) => {
+            Self::Recalled { .. } => another.to_owned(),
+            Self::ReleaseNotFound(name) if asked.name.is_some() => {
                 format!("create the Release {name}, or name another in spec.release.name")
             }
+            Self::ReleaseNotFound(name) => format!("create the Release {name}, or {another}"),
+            Self::ChannelNotFound(name) => {
+                format!("create the ReleaseChannel {name}, or name another in spec.release.channel")
+            }
+            Self::NoRing(name) => format!(
+                "give the tenant the environment and the labels that a ring of the ReleaseChannel {name} selects, or give the \
+                 channel a last ring that selects all others"
+            ),
+            Self::NoRelease { ring, .. } => {
+                format!("promote a release into the ring {ring}, or pin one in spec.release.pin")
+            }
+            Self::UnknownRelease => "name the release that runs in spec.release.name, or pin it in spec.release.pin".to_owned(),
             Self::Version { .. } | Self::Web(_) | Self::Port { .. } | Self::Hook(_) => {
-                "publish a correct Release and name it in spec.release.name".to_owned()
+                if asked.name.is_some() {
+                    "publish a correct Release and name it in spec.release.name".to_owned()
+                } else {
+                    format!("publish a correct Release, or {another}")
+                }
             }
             Self::Authority(_) => {
                 "correct spec.certificates.authorityLifetime (1h to 87600h) or overlap (1m to 2160h) of the class".to_owned()
@@ -198,6 +232,15 @@ impl Invalid {
     }
 }
 
+/// How somebody has a tenant get another release.
+pub fn another_release(asked: &ReleaseReference) -> &'static str {
+    if asked.channel.is_some() {
+        "pin another release in spec.release.pin"
+    } else {
+        "name another release in spec.release.name"
+    }
+}
+
 impl<'a> Model<'a> {
     /// Reads the wire types. Everything that the schema can refuse, it has refused already; what is left is what only
     /// two objects together show, and objects older than the schema.
@@ -208,7 +251,7 @@ impl<'a> Model<'a> {
         let spec = &tenant.spec;
         let class = class.ok_or_else(|| Invalid::ClassNotFound(spec.class_name.clone()))?;
         let (name, release) = upgrade::wanted(input);
-        let release = release.ok_or_else(|| Invalid::ReleaseNotFound(name.to_owned()))?;
+        let release = release.ok_or_else(|| upgrade::none(input, name))?;
         let release_name = || name.to_owned();
         if let Some(recall) = &release.spec.recall
             && !upgrade::is_installed(input)
@@ -466,7 +509,8 @@ fn part<'a>(component: &'a Component, release: &str) -> Result<Part<'a>, Invalid
     })
 }
 
-fn hook_job<'a>(hook: &'a Hook, components: &[Part<'a>]) -> Option<HookJob<'a>> {
+/// A hook of the release with these components; none when it names another one, and no image.
+pub fn hook_job<'a>(hook: &'a Hook, components: &[Part<'a>]) -> Option<HookJob<'a>> {
     const NOTHING: &Resources = &Resources {
         cpu_request: None,
         memory_request: None,

@@ -87,6 +87,7 @@ pub fn deeds(plan: &Plan) -> String {
         events: _,
         finalizer,
         wake: _,
+        member: _,
         status: _,
     } = plan;
     format!("{objects:?} {prune:?} {actions:?} {records:?} {finalizer:?}")

@@ -61,7 +61,10 @@ pub fn with_freezes(windows: &[Window], freezes: &[Freeze], now: Timestamp) -> R
         } else {
             match hours(windows, at)? {
                 Hours::Open { until } => {
-                    let begins = freezes.iter().map(|freeze| freeze.from.0).filter(|from| *from > now);
+                    let begins = freezes
+                        .iter()
+                        .map(|freeze| freeze.from.0)
+                        .filter(|from| *from > now);
                     let until = begins.min().map_or(until, |begins| begins.min(until));
                     return Ok(Hours::Open { until });
                 }
@@ -103,20 +106,45 @@ mod tests {
 
     #[test]
     fn a_freeze_wins_over_an_open_window_and_ends_in_the_middle_of_one() {
-        let year_end = [freeze("2026-12-20T03:00:00Z", "2027-01-06T03:30:00Z", "year's end")];
-        assert_eq!(told(&year_end, "2026-12-20T02:10:00Z"), "open until 2026-12-20T03:00:00Z");
-        assert_eq!(told(&year_end, "2026-12-20T03:00:00Z"), "shut until 2027-01-06T03:30:00Z");
-        assert_eq!(told(&year_end, "2026-12-20T12:00:00Z"), "shut until 2027-01-06T03:30:00Z");
-        assert_eq!(told(&year_end, "2027-01-06T03:30:00Z"), "open until 2027-01-06T06:00:00Z");
-        assert_eq!(told(&[], "2026-12-20T03:00:00Z"), "open until 2026-12-20T06:00:00Z");
+        let year_end = [freeze(
+            "2026-12-20T03:00:00Z",
+            "2027-01-06T03:30:00Z",
+            "year's end",
+        )];
+        assert_eq!(
+            told(&year_end, "2026-12-20T02:10:00Z"),
+            "open until 2026-12-20T03:00:00Z"
+        );
+        assert_eq!(
+            told(&year_end, "2026-12-20T03:00:00Z"),
+            "shut until 2027-01-06T03:30:00Z"
+        );
+        assert_eq!(
+            told(&year_end, "2026-12-20T12:00:00Z"),
+            "shut until 2027-01-06T03:30:00Z"
+        );
+        assert_eq!(
+            told(&year_end, "2027-01-06T03:30:00Z"),
+            "open until 2027-01-06T06:00:00Z"
+        );
+        assert_eq!(
+            told(&[], "2026-12-20T03:00:00Z"),
+            "open until 2026-12-20T06:00:00Z"
+        );
     }
 
     #[test]
     fn when_a_freeze_ends_outside_of_the_windows_the_next_one_counts() {
         let day = [freeze("2026-12-20T00:00:00Z", "2026-12-21T12:00:00Z", "audit")];
-        assert_eq!(told(&day, "2026-12-20T02:30:00Z"), "shut until 2026-12-22T02:00:00Z");
+        assert_eq!(
+            told(&day, "2026-12-20T02:30:00Z"),
+            "shut until 2026-12-22T02:00:00Z"
+        );
         // Before it too: what opens next lies in it.
-        assert_eq!(told(&day, "2026-12-19T12:00:00Z"), "shut until 2026-12-22T02:00:00Z");
+        assert_eq!(
+            told(&day, "2026-12-19T12:00:00Z"),
+            "shut until 2026-12-22T02:00:00Z"
+        );
     }
 
     #[test]
@@ -126,9 +154,16 @@ mod tests {
             freeze("2026-12-20T00:00:00Z", "2026-12-21T12:00:00Z", "first"),
             freeze("2026-12-21T00:00:00Z", "2026-12-22T00:00:00Z", "second"),
         ];
-        for now in ["2026-12-20T00:00:00Z", "2026-12-21T06:00:00Z", "2026-12-22T23:59:59Z"] {
+        for now in [
+            "2026-12-20T00:00:00Z",
+            "2026-12-21T06:00:00Z",
+            "2026-12-22T23:59:59Z",
+        ] {
             let holds = frozen(&many, now.parse().unwrap()).unwrap();
-            assert_eq!((holds.until.to_string().as_str(), holds.reason), ("2026-12-23T00:00:00Z", "first"));
+            assert_eq!(
+                (holds.until.to_string().as_str(), holds.reason),
+                ("2026-12-23T00:00:00Z", "first")
+            );
         }
         assert_eq!(frozen(&many, "2026-12-23T00:00:00Z".parse().unwrap()), None);
         assert_eq!(frozen(&many, "2026-12-19T23:59:59Z".parse().unwrap()), None);
