@@ -133,6 +133,7 @@ pub struct EndService {
 
 /// A write of a TenantOperation, or of what became of one.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a plan has one or two of them")]
 pub enum Record {
     /// A create; one of that name that is there already is this one.
     Create { name: String, spec: TenantOperationSpec },

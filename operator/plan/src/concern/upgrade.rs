@@ -12,10 +12,10 @@ mod images;
 mod member;
 mod path;
 mod steps;
+mod words;
 
 use freehold_crds::{
-    DesiredState, GrantKind, OperationType, Phase, RecallAction, Release, TenantOperationSpec,
-    UpgradeOperation,
+    DesiredState, OperationType, Phase, RecallAction, Release, TenantOperationSpec, UpgradeOperation,
 };
 use jiff::Timestamp;
 
@@ -27,12 +27,13 @@ use crate::input::{Input, Operation};
 use crate::kind::Kind;
 use crate::model::{incarnation, namespace};
 use crate::operation::{self, Step as _, advance, cancel, free_name, of_type};
-use crate::outcome::{Finding, Outcome, Record, Wait};
+use crate::outcome::{Finding, Outcome, Record};
 use crate::seen::Facts;
 
 pub use asked::unpinned;
 pub use channel::none;
 pub use member::of as member;
+use words::{at_once, failure, told, why};
 
 pub const TOPIC: &str = "ReleaseCurrent";
 
@@ -365,15 +366,6 @@ fn shut(scene: &Scene<'_>, outcome: &mut Outcome) -> Option<(&'static str, Strin
     Some(("WaitsForWindow", when))
 }
 
-/// Why a window was not waited for, in words.
-fn at_once(urgency: Option<GrantKind>) -> &'static str {
-    match urgency {
-        Some(GrantKind::Emergency) => " at once: it is an emergency",
-        Some(GrantKind::RollBack) => " at once: what runs broke the tenant",
-        Some(GrantKind::Wave) | None => "",
-    }
-}
-
 fn begin(scene: &Scene<'_>, outcome: &mut Outcome) {
     let (from, from_version) = rollout::installed(scene);
     outcome.wake_at(soon(scene.input.now));
@@ -451,56 +443,6 @@ fn carry_on(scene: &Scene<'_>, operation: (&str, &Operation), outcome: &mut Outc
         return steps::fail(scene, operation, step, &why, outcome);
     }
     steps::take(scene, operation, step, outcome);
-}
-
-/// Why nothing is tried again, and what would.
-fn failure(scene: &Scene<'_>, name: &str, operation: &Operation) -> Wait {
-    let upgrade = operation.spec.upgrade.as_ref();
-    let to = upgrade.map_or("", |upgrade| upgrade.to_version.as_str());
-    let from = upgrade.map_or("", |upgrade| upgrade.from_version.as_str());
-    let why = why(operation);
-    let why = why.map_or_else(String::new, |(step, why)| format!(" in the step {step}: {why}"));
-    let mended = channel::mended(scene.input);
-    Wait {
-        reason: "UpgradeFailed",
-        message: format!("the upgrade to {to} failed{why}; {from} runs on"),
-        unblocked_by: format!(
-            "{mended}, or set spec.release.retry to a new word to try {to} again; \
-             `kubectl describe tenantoperation -n {} {name}` has the whole story",
-            scene.input.config.operator_namespace
-        ),
-        stalls: true,
-    }
-}
-
-/// The step in which an upgrade failed, and why.
-fn why(operation: &Operation) -> Option<(&str, &str)> {
-    let mut evidence = operation.status.evidence.iter().rev();
-    evidence.find_map(|line| Some((line.step.as_str(), line.message.strip_prefix(steps::FAILED)?)))
-}
-
-/// In words, for the condition.
-fn told((name, operation): (&str, &Operation)) -> Finding {
-    let upgrade = operation.spec.upgrade.as_ref();
-    let to = upgrade.map_or("", |upgrade| upgrade.to_version.as_str());
-    let at_once = at_once(upgrade.and_then(|upgrade| upgrade.urgency));
-    let step = Step::of(operation);
-    let (reason, message) = match step {
-        Some(Step::RollBack) => ("RollingBack", format!("{to} failed and is being undone ({name})")),
-        None => (
-            "Upgrading",
-            format!("the upgrade to {to} begins{at_once} ({name})"),
-        ),
-        Some(step) => {
-            let until = hold(operation).map_or_else(String::new, |until| format!(" until {until}"));
-            let until = if step == Step::Bake { until } else { String::new() };
-            (
-                "Upgrading",
-                format!("to {to}{at_once}: {}{until} ({name})", step.as_str()),
-            )
-        }
-    };
-    Finding::new(TOPIC, false, reason, message)
 }
 
 /// What the step that is under way waits for.

@@ -39,6 +39,8 @@ pub struct Cluster {
     pub broken_smoke: bool,
     /// How a gate's test ends, by the Job controller's reason; it runs on when there is none.
     pub gate: Option<&'static str>,
+    /// No pod of the product is available.
+    pub dead: bool,
     /// A version whose pods never get ready.
     pub unready: Option<String>,
     /// What an unrestricted pod, and what a tier's pod reaches.
@@ -88,6 +90,7 @@ impl Cluster {
             missing_image: false,
             broken_smoke: false,
             gate: None,
+            dead: false,
             unready: None,
             network: Network::Enforced,
             issues_until: None,

@@ -33,6 +33,11 @@ impl Cluster {
                     json!({"conditions": [{"type": "Failed", "status": "True", "message": "no such column"}]})
                 }
                 Kind::Job if database_ready => json!({"succeeded": 1}),
+                Kind::Deployment if self.dead => {
+                    let conditions = body["status"]["conditions"].clone();
+                    json!({"observedGeneration": body["metadata"]["generation"], "replicas": body["spec"]["replicas"],
+                        "updatedReplicas": body["spec"]["replicas"], "availableReplicas": 0, "conditions": conditions})
+                }
                 Kind::Deployment if is_version(body, self.unready.as_deref()) => {
                     let wanted = body["spec"]["replicas"].as_i64().unwrap();
                     json!({"observedGeneration": body["metadata"]["generation"], "replicas": wanted + 1,
