@@ -92,14 +92,15 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         let id = id(scene.input, &trial);
         let is_there = scene.input.observed.objects.contains_key(&id);
         let is_over = outcome_of(scene.input, &id).is_some();
-        let stands = stands(scene.input, &trial) && trial.run.release == scene.model.release;
+        let is_wanted = trial.run.release == scene.model.release && !scene.model.suspended;
+        let stands = is_wanted && stands(scene.input, &trial);
         match trial.verdict {
             Verdict::Passed => {}
             Verdict::Failed | Verdict::Inconclusive if is_there => drop(outcome.keep.insert(id)),
             Verdict::Failed | Verdict::Inconclusive => {}
-            // One that runs while another release comes tells nothing of either.
+            // One that runs while another release comes tells nothing of either, and nothing runs beside a tenant that sleeps.
             Verdict::Pending if is_there && (is_over || stands) => drop(outcome.keep.insert(id)),
-            Verdict::Pending if is_there || !stands || !is_ready(&scene) => {}
+            Verdict::Pending if is_there || !stands || !rollout::is_rolled_out(&scene) => {}
             Verdict::Pending => outcome.objects.extend(job(&scene, &trial, id)),
         }
     }
@@ -117,10 +118,6 @@ fn job(scene: &Scene<'_>, trial: &Trial<'_>, id: Id) -> Option<Object> {
         judged: true,
     };
     Some(hook.object_of(scene, id))
-}
-
-fn is_ready(scene: &Scene<'_>) -> bool {
-    !scene.model.suspended && rollout::is_rolled_out(scene)
 }
 
 /// Whether the tenant runs the release that is tested, and no other one is on its way.

@@ -154,6 +154,8 @@ fn only_the_tenant_that_is_named_runs_it_and_only_while_it_is_awake() {
     cluster.settle();
     assert_eq!(jobs(&cluster), Vec::<String>::new());
     asks(&mut cluster, "Pending", 1);
+    cluster.settle();
+    assert_eq!(jobs(&cluster).len(), 1);
     cluster.given.tenant.spec.desired_state = freehold_crds::DesiredState::Suspended;
     cluster.settle();
     assert_eq!(jobs(&cluster), Vec::<String>::new());
