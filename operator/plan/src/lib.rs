@@ -55,6 +55,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
     if input.tenant.metadata.deletion_timestamp.is_some() && !has_finalizer(input) {
         return Plan {
             status: input.tenant.status.clone().unwrap_or_default(),
+            member: concern::upgrade::member(input, None, &[]),
             ..Plan::default()
         };
     }
@@ -71,6 +72,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
     outcome.add(termination::plan(input, class));
     outcome.add(concern::keys::give_way(input, class));
     outcome.add(concern::upgrade::give_way(input));
+    outcome.wake_at(concern::upgrade::unpinned(input));
     let status = match (&model, &taken) {
         (Ok(model), _) if concern::namespace::is_blocked(input) => TenantStatus {
             url: Some(model.url.clone()),
@@ -134,8 +136,8 @@ fn invalid_spec(input: &Input<'_>, invalid: &Invalid, outcome: &mut Outcome) -> 
     outcome.waits.push(Wait {
         reason: invalid.reason(),
         message: invalid.to_string(),
-        unblocked_by: invalid.unblocked_by(),
-        stalls: true,
+        unblocked_by: invalid.unblocked_by(&input.tenant.spec.release),
+        stalls: invalid.stalls(),
     });
     outcome.keep.extend(input.observed.objects.keys().cloned());
     outcome
@@ -169,6 +171,7 @@ fn concerns(scene: Scene<'_>) -> Outcome {
         concern::keys::plan,
         concern::database::plan,
         concern::upgrade::plan,
+        concern::gates::plan,
         concern::migration::plan,
         concern::tls::plan,
         concern::gateway::plan,
@@ -283,7 +286,8 @@ fn assemble(
         records,
         mut findings,
         waits,
-        wake,
+        asides,
+        mut wake,
     } = outcome;
     objects.sort_by(|a, b| a.id.cmp(&b.id));
     // In a namespace that ends Kubernetes takes pods before policies; we must not be quicker with the policies.
@@ -295,7 +299,11 @@ fn assemble(
     let summary = summary::summarise(input, model, &findings, &waits);
     findings.splice(0..0, summary);
     status.conditions = report::conditions(input, findings);
-    status.blockers = report::blockers(input, waits);
+    status.blockers = report::blockers(input, waits.into_iter().chain(asides));
+    let member = concern::upgrade::member(input, model, &status.conditions);
+    // What its channel is told of its windows is true until then.
+    let hours = member.as_ref().and_then(|member| member.hours?.until());
+    wake = [wake, hours].into_iter().flatten().min();
     Plan {
         prune,
         actions,
@@ -309,6 +317,7 @@ fn assemble(
         },
         wake: wake.filter(|wake| *wake > input.now),
         status,
+        member,
         objects,
     }
 }
@@ -363,6 +372,7 @@ fn ending(input: &Input<'_>) -> Plan {
         records,
         mut findings,
         waits,
+        asides: _,
         wake,
     } = outcome;
     let mut status = base(input);
@@ -383,6 +393,7 @@ fn ending(input: &Input<'_>) -> Plan {
         events: report::events(input, &status),
         finalizer,
         wake,
+        member: concern::upgrade::member(input, None, &status.conditions),
         status,
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! In: a tenant with its class and its release. Out: `Model`, or the one thing that is wrong. Builders see only this.
 
+mod invalid;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -15,8 +17,9 @@ use crate::concern::maintenance::{self, Hours};
 use crate::concern::{termination, upgrade};
 use crate::input::Input;
 use crate::kind::Kind;
-use crate::names::{CLASS, NamespaceName, WorkloadName};
+use crate::names::{NamespaceName, WorkloadName};
 use crate::seen::Facts;
+pub use invalid::{Invalid, another_release};
 
 /// A tenant as it is to be.
 #[derive(Clone, Debug)]
@@ -99,105 +102,6 @@ pub struct Database<'a> {
     pub wal_storage_size: Option<&'a Quantity>,
 }
 
-/// Why there is no model.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
-    #[error("the TenantClass {0} does not exist")]
-    ClassNotFound(String),
-    #[error(
-        "the class as it was taken over can't be read (ConfigMap {namespace}/{CLASS}: {why}), so nothing is changed; {when}"
-    )]
-    ClassCopy {
-        namespace: String,
-        why: String,
-        when: String,
-    },
-    #[error("the Release {0} does not exist")]
-    ReleaseNotFound(String),
-    #[error("the Release {release} was recalled: {why}")]
-    Recalled { release: String, why: String },
-    #[error("the Release {release} has no strict semantic version: {error}")]
-    Version { release: String, error: String },
-    #[error("the Release {0} has no single component of tier Web with a port")]
-    Web(String),
-    #[error("the Release {release} has a port outside 1-65535: {port}")]
-    Port { release: String, port: i32 },
-    #[error("a hook of the Release {0} names neither a component of it nor an image")]
-    Hook(String),
-    #[error("the authority's lifetime or overlap {0} is out of range")]
-    Authority(String),
-    #[error("upgrades.bake or upgrades.rollTimeout {0} is out of range")]
-    Upgrades(String),
-    #[error("the certificates' lifetime {0} is not between 10m and 2160h")]
-    Lifetime(String),
-    #[error("the cryptoperiod {0} is not between 1h and 17520h")]
-    Cryptoperiod(String),
-    #[error("the tenant names no hostname")]
-    Hostname,
-    #[error("{0} is an address, not a hostname")]
-    Address(String),
-    #[error("the TenantClass {class} does not allow {what}")]
-    NotAllowed { class: String, what: String },
-    #[error("sso.saml.signingCertificate is no certificate: {0}")]
-    Sso(String),
-}
-
-impl Invalid {
-    /// For conditions: one word.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::ClassNotFound(_) => "ClassNotFound",
-            Self::ClassCopy { .. } => "ClassCopyDamaged",
-            Self::ReleaseNotFound(_) => "ReleaseNotFound",
-            Self::Recalled { .. } => "ReleaseRecalled",
-            Self::Version { .. } | Self::Web(_) | Self::Port { .. } | Self::Hook(_) => "InvalidRelease",
-            Self::Authority(_) | Self::Lifetime(_) | Self::Cryptoperiod(_) | Self::Upgrades(_) => {
-                "InvalidClass"
-            }
-            Self::Hostname | Self::Address(_) => "InvalidTenant",
-            Self::NotAllowed { .. } => "NotAllowedByClass",
-            Self::Sso(_) => "InvalidSso",
-        }
-    }
-
-    /// Who ends it, and how.
-    pub fn unblocked_by(&self) -> String {
-        match self {
-            Self::ClassNotFound(name) => format!("create the TenantClass {name}"),
-            Self::ClassCopy { namespace, .. } => format!(
-                "put back what was in the ConfigMap {namespace}/{CLASS}; or delete it, by which the class as it is now is taken \
-                 over at once"
-            ),
-            Self::Recalled { .. } => "name another release in spec.release.name".to_owned(),
-            Self::ReleaseNotFound(name) => {
-                format!("create the Release {name}, or name another in spec.release.name")
-            }
-            Self::Version { .. } | Self::Web(_) | Self::Port { .. } | Self::Hook(_) => {
-                "publish a correct Release and name it in spec.release.name".to_owned()
-            }
-            Self::Authority(_) => {
-                "correct spec.certificates.authorityLifetime (1h to 87600h) or overlap (1m to 2160h) of the class".to_owned()
-            }
-            Self::Upgrades(_) => {
-                "correct spec.upgrades.bake (1s to 24h) or rollTimeout (1m to 24h) of the class".to_owned()
-            }
-            Self::Lifetime(_) => "correct spec.certificates.lifetime of the class".to_owned(),
-            Self::Cryptoperiod(_) => "correct spec.keys.tenantKeyCryptoperiod of the class".to_owned(),
-            Self::Hostname => "name at least one hostname in spec.hostnames".to_owned(),
-            Self::Address(_) => {
-                "name hostnames only in spec.hostnames: the last part begins with a letter".to_owned()
-            }
-            Self::NotAllowed { class, what } => {
-                format!("ask for less in the tenant's spec, or let the TenantClass {class} allow {what}")
-            }
-            Self::Sso(_) => {
-                "put the identity provider's signing certificate, in PEM form, into sso.saml.signingCertificate"
-                    .to_owned()
-            }
-        }
-    }
-}
-
 impl<'a> Model<'a> {
     /// Reads the wire types. Everything that the schema can refuse, it has refused already; what is left is what only
     /// two objects together show, and objects older than the schema.
@@ -208,7 +112,7 @@ impl<'a> Model<'a> {
         let spec = &tenant.spec;
         let class = class.ok_or_else(|| Invalid::ClassNotFound(spec.class_name.clone()))?;
         let (name, release) = upgrade::wanted(input);
-        let release = release.ok_or_else(|| Invalid::ReleaseNotFound(name.to_owned()))?;
+        let release = release.ok_or_else(|| upgrade::none(input, name))?;
         let release_name = || name.to_owned();
         if let Some(recall) = &release.spec.recall
             && !upgrade::is_installed(input)
@@ -310,12 +214,7 @@ impl<'a> Model<'a> {
             termination_grace: termination_grace(Some(class)),
             // Without its keys nothing can be started any more.
             suspended: spec.desired_state != DesiredState::Active || termination::is_final(input),
-            hours: maintenance::hours(
-                spec.maintenance
-                    .as_ref()
-                    .map_or(&class.maintenance.windows, |own| &own.windows),
-                input.now,
-            ),
+            hours: maintenance::of(tenant, class, input.now),
         })
     }
 }
@@ -471,7 +370,8 @@ fn part<'a>(component: &'a Component, release: &str) -> Result<Part<'a>, Invalid
     })
 }
 
-fn hook_job<'a>(hook: &'a Hook, components: &[Part<'a>]) -> Option<HookJob<'a>> {
+/// A hook of the release with these components; none when it names another one, and no image.
+pub fn hook_job<'a>(hook: &'a Hook, components: &[Part<'a>]) -> Option<HookJob<'a>> {
     const NOTHING: &Resources = &Resources {
         cpu_request: None,
         memory_request: None,

@@ -119,7 +119,23 @@ impl WorkloadName {
     }
 }
 
+/// How much of a gate's name is shown in that of its test.
+const GATE_SHOWN: usize = 20;
+
 impl JobName {
+    /// One name for each attempt of a gate's test of a release.
+    pub fn of_gate(gate: &str, release: &str, attempt: i32, test: &[String]) -> Self {
+        let shown: String = gate.chars().take(GATE_SHOWN).collect();
+        let mut parts = vec![gate.to_owned(), attempt.to_string()];
+        parts.extend_from_slice(test);
+        Self::of(
+            &format!("gate-{}", shown.trim_end_matches('-')),
+            release,
+            "",
+            &parts,
+        )
+    }
+
     /// One name for each version, image and list of arguments of a hook.
     pub fn of(hook: &str, version: &str, image: &str, args: &[String]) -> Self {
         let mut parts = vec![hook, version, image];
@@ -273,5 +289,19 @@ mod tests {
         assert!(one.as_str().starts_with("migrate-1-0-0-rc-1-"), "{one}");
         assert_ne!(one, JobName::of("migrate", "1.0.0-RC.1", "image", &args("down")));
         assert_ne!(one, JobName::of("migrate", "1.0.0-RC.1", "other", &args("up")));
+        let gate = "a".repeat(30);
+        let first = JobName::of_gate(&gate, "board-1.0.0-rc.1-and-more", 1, &args("ui"));
+        assert!(
+            first.as_str().len() <= 58,
+            "its pods are called after it: {first}"
+        );
+        assert_ne!(
+            first,
+            JobName::of_gate(&gate, "board-1.0.0-rc.1-and-more", 2, &args("ui"))
+        );
+        assert_ne!(
+            first,
+            JobName::of_gate(&gate[1..], "board-1.0.0-rc.1-and-more", 1, &args("ui"))
+        );
     }
 }

@@ -10,6 +10,7 @@ use freehold_crds::{
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::fleet::member::Member;
 use crate::input::Observed;
 use crate::leaf::Leaf;
 use crate::object::{Id, Object};
@@ -31,6 +32,8 @@ pub struct Plan {
     /// The instant at which this plan changes its mind; events may change it earlier.
     pub wake: Option<Timestamp>,
     pub status: TenantStatus,
+    /// What its channel is told of it, if it names one.
+    pub member: Option<Member>,
 }
 
 /// Something that is no object: it needs randomness, a key, or CloudNativePG's ear. Each is safe to repeat.
@@ -130,6 +133,7 @@ pub struct EndService {
 
 /// A write of a TenantOperation, or of what became of one.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a plan has one or two of them")]
 pub enum Record {
     /// A create; one of that name that is there already is this one.
     Create { name: String, spec: TenantOperationSpec },
@@ -202,6 +206,8 @@ pub struct Outcome {
     pub records: Vec<Record>,
     pub findings: Vec<Finding>,
     pub waits: Vec<Wait>,
+    /// Waited for without harm to what runs: told as the others are, and the tenant is Ready all the same.
+    pub asides: Vec<Wait>,
     pub wake: Option<Timestamp>,
 }
 
@@ -221,6 +227,7 @@ impl Outcome {
             records,
             findings,
             waits,
+            asides,
             wake,
         } = other;
         self.objects.extend(objects);
@@ -229,6 +236,7 @@ impl Outcome {
         self.records.extend(records);
         self.findings.extend(findings);
         self.waits.extend(waits);
+        self.asides.extend(asides);
         self.wake_at(wake);
     }
 

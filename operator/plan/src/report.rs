@@ -37,7 +37,7 @@ pub fn conditions(input: &Input<'_>, findings: Vec<Finding>) -> Vec<Condition> {
 }
 
 /// Blockers with their times. One for each reason: the first that was found.
-pub fn blockers(input: &Input<'_>, waits: Vec<Wait>) -> Vec<Blocker> {
+pub fn blockers(input: &Input<'_>, waits: impl IntoIterator<Item = Wait>) -> Vec<Blocker> {
     let before = previous(input)
         .map(|status| status.blockers.as_slice())
         .unwrap_or_default();

@@ -71,10 +71,15 @@ pub enum Facts {
         failure: Option<String>,
         /// Its controller has waited long enough for the pods.
         given_up: bool,
+        /// Every pod of the last change has been available once, whatever became of them.
+        complete: bool,
     },
     Job {
         succeeded: bool,
         failed: Option<String>,
+        /// It failed because its container ran and ended with an error of its own, as far as the job was made to tell that
+        /// from other ends.
+        judged: bool,
     },
     Database {
         ready: bool,
@@ -259,6 +264,8 @@ fn deployment(object: &Value) -> Facts {
         available,
         wanted,
         failure,
+        complete: find(conditions, "Progressing")
+            .is_some_and(|found| found["status"] == "True" && found["reason"] == "NewReplicaSetAvailable"),
         // What is said of the last change: an earlier roll-out may have been given up.
         given_up: says("Progressing", "False").is_some()
             && int(object, &["status", "observedGeneration"], 0)
@@ -272,6 +279,7 @@ fn job(object: &Value) -> Facts {
     Facts::Job {
         succeeded: holds("Complete").is_some() || int(object, &["status", "succeeded"], 0) > 0,
         failed: holds("Failed").map(|found| text(found, &["message"]).unwrap_or_default()),
+        judged: holds("Failed").is_some_and(|found| found["reason"] == "PodFailurePolicy"),
     }
 }
 
@@ -416,6 +424,25 @@ mod tests {
         assert!(!given_up(&object));
         object["status"]["observedGeneration"] = 2.into();
         assert!(given_up(&object));
+    }
+
+    #[test]
+    fn only_a_job_whose_container_ended_with_an_error_is_judged() {
+        let facts = |reason: &str| {
+            let object = json!({
+                "metadata": {"uid": "u"},
+                "status": {"conditions": [{"type": "Failed", "status": "True", "reason": reason, "message": "why"}]},
+            });
+            Seen::reduce(Kind::Job, object).unwrap().facts
+        };
+        let failed = |judged| Facts::Job {
+            succeeded: false,
+            failed: Some("why".into()),
+            judged,
+        };
+        assert_eq!(facts("PodFailurePolicy"), failed(true));
+        assert_eq!(facts("DeadlineExceeded"), failed(false));
+        assert_eq!(facts("BackoffLimitExceeded"), failed(false));
     }
 
     #[test]

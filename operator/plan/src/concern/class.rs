@@ -110,9 +110,7 @@ fn opening(
         return Ok(None);
     }
     // The class's windows as they are now: a mistake in the old ones could never be mended otherwise.
-    let own = input.tenant.spec.maintenance.as_ref();
-    let windows = own.map_or(&now.maintenance.windows, |own| &own.windows);
-    match maintenance::hours(windows, input.now) {
+    match maintenance::of(input.tenant, now, input.now) {
         Ok(Hours::Open { until }) => Ok(Some(until)),
         Ok(Hours::Shut { until: Some(until) }) => {
             let why = format!("it is taken over when the window opens at {until}");

@@ -3,7 +3,10 @@
 //! Invariant: a Job that exists is left as it is (Jobs are immutable); another version, image, list of arguments or upgrade is
 //! another Job.
 
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::batch::v1::{
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
+    PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -37,6 +40,8 @@ pub struct Hook<'a> {
     pub retries: i32,
     /// Whether it gets the database's account.
     pub database: bool,
+    /// Whether an error of its own is told from all else that can end it: a lack of its image, of a place or of time.
+    pub judged: bool,
 }
 
 impl Hook<'_> {
@@ -65,7 +70,12 @@ impl Hook<'_> {
     }
 
     pub fn object(&self, scene: &Scene<'_>) -> Object {
-        Object::declare(self.id(scene), marks(scene), &self.spec(scene))
+        self.object_of(scene, self.id(scene))
+    }
+
+    /// The same under a name of its own.
+    pub fn object_of(&self, scene: &Scene<'_>, id: Id) -> Object {
+        Object::declare(id, marks(scene), &self.spec(scene))
     }
 
     fn spec(&self, scene: &Scene<'_>) -> Job {
@@ -85,6 +95,7 @@ impl Hook<'_> {
             spec: Some(JobSpec {
                 backoff_limit: Some(self.retries),
                 active_deadline_seconds: Some(self.job.timeout_seconds.into()),
+                pod_failure_policy: self.judged.then(judged),
                 template: PodTemplateSpec {
                     metadata: Some(ObjectMeta {
                         labels: Some(labels),
@@ -96,6 +107,31 @@ impl Hook<'_> {
             }),
             ..Job::default()
         }
+    }
+}
+
+/// An exit with an error fails the job with a reason of its own. Not so what a pod suffers from its node, nor what says that there was
+/// nothing to run (126 to 128: the shell's, and the runtime's, for a program that can't be started).
+fn judged() -> PodFailurePolicy {
+    let disrupted = PodFailurePolicyRule {
+        action: "Count".to_owned(),
+        on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
+            type_: "DisruptionTarget".to_owned(),
+            status: Some("True".to_owned()),
+        }]),
+        on_exit_codes: None,
+    };
+    let exited = PodFailurePolicyRule {
+        action: "FailJob".to_owned(),
+        on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
+            container_name: None,
+            operator: "NotIn".to_owned(),
+            values: vec![126, 127, 128],
+        }),
+        on_pod_conditions: None,
+    };
+    PodFailurePolicy {
+        rules: vec![disrupted, exited],
     }
 }
 

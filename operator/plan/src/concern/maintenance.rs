@@ -1,17 +1,20 @@
 //! Maintenance windows: whether what restarts pods may be done now, and when that changes.
 //!
-//! In: recurrence rules of RFC 5545 with an IANA zone, and an instant. Out: open until, or shut until. A rule that can't be
+//! In: recurrence rules of RFC 5545 with an IANA zone, freezes, and an instant. Out: open until, or shut until. A rule that can't be
 //! read is an error in words, never a panic and never "open".
+
+mod freeze;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone as _};
-use freehold_crds::{OPEN, Window};
+use freehold_crds::{OPEN, Tenant, TenantClassSpec, Window};
 use jiff::Timestamp;
 use rrule::{RRule, RRuleError, RRuleSet, Tz, Unvalidated};
 
 use super::Scene;
 use crate::outcome::{Outcome, Wait};
+use freeze::{Frozen, frozen};
 
 /// Whether a window is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,20 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         waits: scene.model.hours.as_ref().err().map(wait).into_iter().collect(),
         ..Outcome::default()
     }
+}
+
+/// Whether what restarts the pods of a tenant may be done at an instant: by its own windows, or else by those of this class, and by its
+/// freezes.
+pub fn of(tenant: &Tenant, class: &TenantClassSpec, now: Timestamp) -> Result<Hours, String> {
+    let own = tenant.spec.maintenance.as_ref();
+    let windows = own.map(|own| &own.windows).filter(|own| !own.is_empty());
+    let freezes = own.map_or(&[][..], |own| &own.freezes);
+    freeze::with_freezes(windows.unwrap_or(&class.maintenance.windows), freezes, now)
+}
+
+/// What of the tenant's own freezes holds at an instant.
+pub fn frozen_now(tenant: &Tenant, now: Timestamp) -> Option<Frozen<'_>> {
+    frozen(&tenant.spec.maintenance.as_ref()?.freezes, now)
 }
 
 /// How far a rule is looked through: until a leap day has come.

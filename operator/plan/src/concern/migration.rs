@@ -7,7 +7,7 @@ use super::Scene;
 use super::hook::{Hook, Progress};
 use super::upgrade::{self, Schema};
 use crate::kind::Kind;
-use crate::model::HookJob;
+use crate::model::{HookJob, another_release};
 use crate::names::HOOKS;
 use crate::object::Object;
 use crate::outcome::{Finding, Outcome, Wait};
@@ -34,6 +34,7 @@ fn hook<'a>(job: &'a HookJob<'a>, upgrade: Option<&'a str>) -> Hook<'a> {
         upgrade,
         retries: RETRIES,
         database: true,
+        judged: false,
     }
 }
 
@@ -106,8 +107,9 @@ fn finding(scene: &Scene<'_>, name: &str, waits: &mut Vec<Wait>) -> Finding {
                     reason: "MigrationFailed",
                     message: message.clone(),
                     unblocked_by: format!(
-                        "read `kubectl logs -n {ns} job/{name}`; then name another release, or retry with \
+                        "read `kubectl logs -n {ns} job/{name}`; then {another}, or retry with \
                          `kubectl delete job -n {ns} {name}`",
+                        another = another_release(&scene.model.tenant.spec.release),
                         ns = scene.model.namespace
                     ),
                     stalls: true,
@@ -128,7 +130,8 @@ pub fn is_under_way(scene: &Scene<'_>) -> bool {
                 seen.facts,
                 Facts::Job {
                     succeeded: false,
-                    failed: None
+                    failed: None,
+                    ..
                 }
             )
     })

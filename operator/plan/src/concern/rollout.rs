@@ -11,7 +11,7 @@ use super::upgrade::{self, Gate};
 use super::workload::{COMPONENT_LABEL, TOPIC, facts};
 use crate::input::Input;
 use crate::kind::Kind;
-use crate::model::{Model, Part};
+use crate::model::{Model, Part, namespace};
 use crate::names::{AWAKE_REPLICAS, HOOKS, RELEASE, SETTINGS};
 use crate::object::{Id, Object};
 use crate::outcome::{Finding, Outcome};
@@ -208,6 +208,23 @@ pub fn installed(scene: &Scene<'_>) -> (String, String) {
     // What was installed before releases were noted.
     let by_version = || format!("{}-{version}", scene.model.product);
     (release.map_or_else(by_version, str::to_owned), version)
+}
+
+/// The Deployments of the tenant that stay.
+pub fn deployments<'a>(input: &Input<'a>) -> impl Iterator<Item = &'a Seen> {
+    let namespace = namespace(input.tenant);
+    let observed = input.observed;
+    let seen = observed.objects.iter().filter(move |(id, seen)| {
+        id.kind == Kind::Deployment && id.namespace == namespace.as_str() && !seen.ending
+    });
+    seen.map(|(_, seen)| seen)
+}
+
+/// The release that every Deployment says that it is of; none when they disagree.
+pub fn uniform<'a>(input: &Input<'a>) -> Option<&'a str> {
+    let mut of = deployments(input).map(|seen| seen.live["metadata"]["annotations"][RELEASE].as_str());
+    let first = of.next()??;
+    of.all(|other| other == Some(first)).then_some(first)
 }
 
 /// The release that a Deployment says that it is of.

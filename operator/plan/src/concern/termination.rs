@@ -367,7 +367,9 @@ fn stopped(input: &Input<'_>, outcome: &mut Outcome) -> Option<String> {
                 available,
                 ..
             } => !settled || *wanted > 0 || *available > 0,
-            Facts::Job { succeeded, failed } => !succeeded && failed.is_none(),
+            Facts::Job {
+                succeeded, failed, ..
+            } => !succeeded && failed.is_none(),
             Facts::Pod { over, .. } => !over,
             _ => false,
         });

@@ -7,9 +7,12 @@
 //! that failed is not tried again unless somebody asks for it.
 
 mod asked;
+mod channel;
 mod images;
+mod member;
 mod path;
 mod steps;
+mod words;
 
 use freehold_crds::{
     DesiredState, OperationType, Phase, RecallAction, Release, TenantOperationSpec, UpgradeOperation,
@@ -17,15 +20,20 @@ use freehold_crds::{
 use jiff::Timestamp;
 
 use super::hook::Hook;
-use super::maintenance::Hours;
+use super::maintenance::{self, Hours};
 use super::{Scene, keys, rollout, workload};
 use crate::clock::soon;
 use crate::input::{Input, Operation};
 use crate::kind::Kind;
 use crate::model::{incarnation, namespace};
 use crate::operation::{self, Step as _, advance, cancel, free_name, of_type};
-use crate::outcome::{Finding, Outcome, Record, Wait};
+use crate::outcome::{Finding, Outcome, Record};
 use crate::seen::Facts;
+
+pub use asked::unpinned;
+pub use channel::none;
+pub use member::of as member;
+use words::{at_once, failure, told, why};
 
 pub const TOPIC: &str = "ReleaseCurrent";
 
@@ -229,7 +237,10 @@ pub fn gate(scene: &Scene<'_>) -> Gate {
 }
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome {
+        asides: channel::lacks(scene.input).into_iter().collect(),
+        ..Outcome::default()
+    };
     keep_jobs(&scene, &mut outcome);
     let finding = match under_way(scene.input) {
         // Given up already.
@@ -291,12 +302,7 @@ fn idle(scene: &Scene<'_>, outcome: &mut Outcome) -> Finding {
     if !rollout::runs_another(scene.input, scene.model) {
         return match recalled {
             Some(why) => waits("Recalled", format!("{version} runs; {why}")),
-            None => Finding::aside(
-                TOPIC,
-                Some(true),
-                "Current",
-                format!("{version} is what was asked for"),
-            ),
+            None => channel::current(scene),
         };
     }
     if scene.model.suspended {
@@ -317,25 +323,14 @@ fn idle(scene: &Scene<'_>, outcome: &mut Outcome) -> Finding {
     // What serves nobody disturbs nobody; and a recalled release goes at once.
     let (_, runs) = rollout::installed(scene);
     let is_whole = !rollout::is_mixed(scene, &runs);
-    if recalled.is_none() && is_whole && workload::serves(scene.input, Some(scene.model)) {
-        match &scene.model.hours {
-            Ok(Hours::Open { .. }) => {}
-            Ok(Hours::Shut { until }) => {
-                outcome.wake_at(*until);
-                let when = until.map_or_else(
-                    || "no window opens in the next years".to_owned(),
-                    |until| format!("the window opens at {until}"),
-                );
-                return waits("WaitsForWindow", format!("{version} waits: {when}"));
-            }
-            // Told by the windows' own wait.
-            Err(_) => {
-                return waits(
-                    "InvalidWindow",
-                    format!("{version} waits for a window that can be read"),
-                );
-            }
-        }
+    let urgency = channel::urgency(scene);
+    let is_urgent = recalled.is_some() || urgency.is_some();
+    if !is_urgent
+        && is_whole
+        && workload::serves(scene.input, Some(scene.model))
+        && let Some((reason, why)) = shut(scene, outcome)
+    {
+        return waits(reason, format!("{version} waits: {why}"));
     }
     let life = incarnation(scene.input);
     let mut others = scene.input.observed.operations.iter();
@@ -346,7 +341,29 @@ fn idle(scene: &Scene<'_>, outcome: &mut Outcome) -> Finding {
         );
     }
     begin(scene, outcome);
-    waits("Upgrading", format!("the upgrade to {version} begins"))
+    let at_once = at_once(urgency);
+    waits("Upgrading", format!("the upgrade to {version} begins{at_once}"))
+}
+
+/// Why the windows and freezes let nothing begin now, in a word and in words.
+fn shut(scene: &Scene<'_>, outcome: &mut Outcome) -> Option<(&'static str, String)> {
+    let until = match &scene.model.hours {
+        Ok(Hours::Open { .. }) => return None,
+        Ok(Hours::Shut { until }) => *until,
+        // Told by the windows' own wait.
+        Err(_) => return Some(("InvalidWindow", "no window can be read".to_owned())),
+    };
+    outcome.wake_at(until);
+    if let Some(frozen) = maintenance::frozen_now(scene.model.tenant, scene.input.now) {
+        outcome.wake_at(Some(frozen.until));
+        let why = format!("a freeze holds until {} ({})", frozen.until, frozen.reason);
+        return Some(("Frozen", why));
+    }
+    let when = until.map_or_else(
+        || "no window opens in the next years".to_owned(),
+        |until| format!("the window opens at {until}"),
+    );
+    Some(("WaitsForWindow", when))
 }
 
 fn begin(scene: &Scene<'_>, outcome: &mut Outcome) {
@@ -368,8 +385,8 @@ fn begin(scene: &Scene<'_>, outcome: &mut Outcome) {
                 from_version,
                 to: scene.model.release.to_owned(),
                 to_version: scene.model.version.to_string(),
-                granted_by: None,
-                urgency: None,
+                granted_by: channel::granted_by(scene),
+                urgency: channel::urgency(scene),
                 retry: scene.model.tenant.spec.release.retry.clone(),
             }),
         },
@@ -426,43 +443,6 @@ fn carry_on(scene: &Scene<'_>, operation: (&str, &Operation), outcome: &mut Outc
         return steps::fail(scene, operation, step, &why, outcome);
     }
     steps::take(scene, operation, step, outcome);
-}
-
-/// Why nothing is tried again, and what would.
-fn failure(scene: &Scene<'_>, name: &str, operation: &Operation) -> Wait {
-    let upgrade = operation.spec.upgrade.as_ref();
-    let to = upgrade.map_or("", |upgrade| upgrade.to_version.as_str());
-    let from = upgrade.map_or("", |upgrade| upgrade.from_version.as_str());
-    let mut evidence = operation.status.evidence.iter().rev();
-    let why = evidence.find_map(|line| Some((&line.step, line.message.strip_prefix(steps::FAILED)?)));
-    let why = why.map_or_else(String::new, |(step, why)| format!(" in the step {step}: {why}"));
-    Wait {
-        reason: "UpgradeFailed",
-        message: format!("the upgrade to {to} failed{why}; {from} runs on"),
-        unblocked_by: format!(
-            "name another release in spec.release.name, or set spec.release.retry to a new word to try {to} again; \
-             `kubectl describe tenantoperation -n {} {name}` has the whole story",
-            scene.input.config.operator_namespace
-        ),
-        stalls: true,
-    }
-}
-
-/// In words, for the condition.
-fn told((name, operation): (&str, &Operation)) -> Finding {
-    let upgrade = operation.spec.upgrade.as_ref();
-    let to = upgrade.map_or("", |upgrade| upgrade.to_version.as_str());
-    let step = Step::of(operation);
-    let (reason, message) = match step {
-        Some(Step::RollBack) => ("RollingBack", format!("{to} failed and is being undone ({name})")),
-        None => ("Upgrading", format!("the upgrade to {to} begins ({name})")),
-        Some(step) => {
-            let until = hold(operation).map_or_else(String::new, |until| format!(" until {until}"));
-            let until = if step == Step::Bake { until } else { String::new() };
-            ("Upgrading", format!("to {to}: {}{until} ({name})", step.as_str()))
-        }
-    };
-    Finding::new(TOPIC, false, reason, message)
 }
 
 /// What the step that is under way waits for.

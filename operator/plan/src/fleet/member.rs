@@ -38,6 +38,14 @@ pub struct Member {
     pub tests: BTreeMap<Test, Tested>,
 }
 
+/// What a reason is cut to: so much a channel's status takes.
+const TOLD: usize = 200;
+
+/// As much of a reason as a channel's status takes.
+pub fn cut(why: &str) -> String {
+    why.chars().take(TOLD).collect()
+}
+
 /// Why a tenant takes no part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Apart {

@@ -65,6 +65,29 @@ fn a_tenants_own_window_goes_before_the_classs() {
 }
 
 #[test]
+fn a_freeze_of_the_tenant_holds_the_class_back_too_and_leaves_its_windows() {
+    let mut cluster = Cluster::new(given::new("acme"));
+    cluster.settle();
+    cluster.given.tenant.spec.maintenance = Some(given::typed(json!({"freezes": [
+        {"from": "2027-01-15T00:00:00Z", "until": "2027-01-16T12:00:00Z", "reason": "audit"},
+    ]})));
+    let quota = &mut cluster.given.class.as_mut().unwrap().spec.quota;
+    quota.as_mut().unwrap().pods = Some(30);
+    cluster.settle();
+    let told = says(&cluster, "ClassCurrent");
+    assert!(
+        told.contains("when the window opens at 2027-01-17T02:00:00Z"),
+        "{told}"
+    );
+    cluster.live_until("2027-01-17T02:00:00Z".parse().unwrap(), |cluster| {
+        assert_eq!(pods(cluster), 20);
+    });
+    cluster.given.now = "2027-01-17T02:00:00Z".parse().unwrap();
+    cluster.settle();
+    assert_eq!(pods(&cluster), 30);
+}
+
+#[test]
 fn a_class_that_is_gone_stays_in_force_and_drift_is_repaired_all_the_same() {
     let mut cluster = Cluster::new(given::new("acme"));
     cluster.settle();

@@ -37,6 +37,10 @@ pub struct Cluster {
     pub missing_image: bool,
     /// Smoke tests end badly.
     pub broken_smoke: bool,
+    /// How a gate's test ends, by the Job controller's reason; it runs on when there is none.
+    pub gate: Option<&'static str>,
+    /// No pod of the product is available.
+    pub dead: bool,
     /// A version whose pods never get ready.
     pub unready: Option<String>,
     /// What an unrestricted pod, and what a tier's pod reaches.
@@ -85,6 +89,8 @@ impl Cluster {
             broken_migration: false,
             missing_image: false,
             broken_smoke: false,
+            gate: None,
+            dead: false,
             unready: None,
             network: Network::Enforced,
             issues_until: None,

@@ -8,6 +8,7 @@
 )]
 
 mod cases;
+mod channel;
 mod class;
 mod cluster;
 mod gitops;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use freehold_crds::{ReleaseChannel, ReleaseReference};
+use freehold_plan::fleet::member::Member;
 use freehold_plan::names::{AuthorityName, ClaimName, JobName, NamespaceName, WorkloadName};
 use freehold_plan::{Ending, Kind, Plan, Record, plan};
 use jiff::SignedDuration;
@@ -10,6 +12,40 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::given::{self, Given};
+
+prop_compose! {
+    /// A channel that is followed, how, and for how many passes.
+    fn following()(
+        there in prop::bool::weighted(0.9),
+        stable in prop::option::of(1..3_i32),
+        grant in prop::option::of((1..4_i32, prop::sample::select(vec!["Wave", "Emergency", "RollBack"]), prop::bool::weighted(0.2))),
+        gate in prop::option::of(1..4_i32),
+        pin in prop::option::of((1..4_i32, -24..72_i64)),
+        rounds in 0..6_usize,
+    ) -> (Option<ReleaseChannel>, ReleaseReference, usize) {
+        let release = |number: i32| format!("board-{number}.0.0");
+        let at = |hours: i64| (given::at(given::NOON) + SignedDuration::from_hours(hours)).to_string();
+        let grants = grant.map(|(number, kind, withdrawn)| json!({
+            "tenant": "any", "uid": given::UID, "ring": "all", "release": release(number), "kind": kind,
+            "at": at(0), "withdrawn": withdrawn,
+        }));
+        // Beside whichever tenant: its name is put in where it is known.
+        let gates = gate.map(|_| json!({"name": "ui", "verdict": "Pending", "attempt": 1}));
+        let channel = given::typed(json!({
+            "apiVersion": "freehold.dev/v1alpha1", "kind": "ReleaseChannel", "metadata": {"name": "board"},
+            "spec": {"product": "board", "rings": [
+                {"name": "all", "gates": [{"name": "ui", "test": {"component": "api", "args": ["ui"]}}]},
+            ]},
+            "status": {"grants": Vec::from_iter(grants), "rings": [{
+                "name": "all", "phase": "Rolling", "message": "", "stable": stable.map(release),
+                "release": gate.map(release), "gates": Vec::from_iter(gates),
+            }]},
+        }));
+        let pin = pin.map(|(number, hours)| json!({"name": release(number), "until": at(hours), "reason": "fair"}));
+        let follows = given::typed(json!({"channel": "board", "pin": pin}));
+        (there.then_some(channel), follows, rounds)
+    }
+}
 
 prop_compose! {
     /// A tenant somewhere in its life.
@@ -27,6 +63,8 @@ prop_compose! {
         ending in prop::bool::weighted(0.2),
         broken in prop::bool::weighted(0.2),
         upgrade in prop::option::of((0..3_usize, 0..70_usize)),
+        follows in prop::option::of(following()),
+        freeze in prop::option::of((-48..48_i64, 1..96_i64)),
     ) -> Given {
         let mut given = given::new(&name);
         given.tenant.spec.hostnames = hosts.into_iter().collect();
@@ -60,9 +98,30 @@ prop_compose! {
             }
             cluster.pass(crash);
         }
+        if let Some((channel, release, rounds)) = follows {
+            cluster.given.tenant.spec.release = release;
+            cluster.given.channel = channel;
+            let status = cluster.given.channel.as_mut().and_then(|channel| channel.status.as_mut());
+            for gate in status.into_iter().flat_map(|status| &mut status.rings).flat_map(|ring| &mut ring.gates) {
+                gate.tenant = Some(name.clone());
+            }
+            let release = given::release("3.0.0");
+            cluster.given.releases.insert("board-3.0.0".into(), release.into());
+            for _ in 0..rounds {
+                cluster.pass(usize::MAX);
+                cluster.tick();
+            }
+        }
         cluster.observe();
         let mut given = cluster.given;
         given.now += SignedDuration::from_secs(age);
+        if let Some((begins, long)) = freeze {
+            let from = given.now + SignedDuration::from_hours(begins);
+            let maintenance = given.tenant.spec.maintenance.get_or_insert_with(given::always_open);
+            maintenance.freezes = vec![given::typed(json!({
+                "from": from.to_string(), "until": (from + SignedDuration::from_hours(long)).to_string(), "reason": "audit",
+            }))];
+        }
         if ending {
             given.tenant.metadata.deletion_timestamp = Some(given::typed(json!("2027-01-15T08:00:00Z")));
         }
@@ -87,6 +146,7 @@ pub fn deeds(plan: &Plan) -> String {
         events: _,
         finalizer,
         wake: _,
+        member: _,
         status: _,
     } = plan;
     format!("{objects:?} {prune:?} {actions:?} {records:?} {finalizer:?}")
@@ -131,6 +191,9 @@ proptest! {
             plan.conditions.iter().map(|c| (c.type_.clone(), c.status.clone(), c.message.clone())).collect()
         };
         prop_assert_eq!(told(&first), told(&second));
+        // Since when nobody is served, the status says, which isn't written here.
+        let member = |plan: &Plan| plan.member.clone().map(|member| Member { down_since: None, ..member });
+        prop_assert_eq!(member(&first), member(&second));
     }
 
     #[test]
@@ -230,6 +293,8 @@ proptest! {
         let mut noted = given.clone();
         noted.tenant.metadata.annotations = Some(notes.clone());
         noted.tenant.metadata.labels = Some(notes);
-        prop_assert_eq!(plan(&given.input()), plan(&noted.input()));
+        // Its channel is told of its labels.
+        let alone = |given: &Given| Plan { member: None, ..plan(&given.input()) };
+        prop_assert_eq!(alone(&given), alone(&noted));
     }
 }

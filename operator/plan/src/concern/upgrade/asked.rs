@@ -2,10 +2,10 @@
 //!
 //! Invariant: a tenant of a channel keeps what runs unless a grant, a pin or an upgrade that has begun says otherwise.
 
-use freehold_crds::{Grant, GrantKind, Pin, Tier};
+use freehold_crds::{Grant, Phase, Pin, Tier};
 use jiff::Timestamp;
 
-use super::under_way;
+use super::{is_installed, under_way, upgrades};
 use crate::concern::pod::tier_label;
 use crate::concern::workload::COMPONENT_LABEL;
 use crate::fleet;
@@ -53,13 +53,28 @@ pub fn asked<'a>(input: &Input<'a>) -> (&'a str, By<'a>) {
     if let Some(begun) = begun {
         return (&begun.to, By::Begun);
     }
-    if let Some(runs) = runs(input) {
+    if let Some(runs) = runs(input).or_else(|| ran(input)) {
         return (runs, By::Runs);
     }
     let first = input
         .channel
+        .filter(|_| !is_installed(input))
         .and_then(|channel| fleet::first_of(channel, input.tenant));
     first.map_or(("", By::Nobody), |first| (first, By::Ring))
+}
+
+/// What the last upgrade has left: somebody may have deleted every Deployment since, and the schema is that one's still.
+fn ran<'a>(input: &Input<'a>) -> Option<&'a str> {
+    let observed = input.observed;
+    let over = upgrades(input)
+        .filter(|(_, operation)| matches!(operation.status.phase, Phase::Succeeded | Phase::Failed));
+    let last = over.max_by_key(|(_, operation)| operation.status.finished_at.as_ref().map(|at| at.0));
+    let last = observed.operations.get(last?.0)?;
+    let upgrade = last.spec.upgrade.as_ref()?;
+    match last.status.phase {
+        Phase::Succeeded => Some(&upgrade.to),
+        _ => Some(&upgrade.from),
+    }
 }
 
 /// What keeps a tenant of a channel at a release now.
@@ -73,23 +88,15 @@ pub fn unpinned(input: &Input<'_>) -> Option<Timestamp> {
     pin(input).map(|pin| pin.until.0)
 }
 
-/// Why the tenant's window isn't waited for, if it isn't.
-pub fn urgency(input: &Input<'_>) -> Option<GrantKind> {
-    match asked(input).1 {
-        By::Grant(grant) if grant.kind != GrantKind::Wave => Some(grant.kind),
-        _ => None,
-    }
-}
-
-/// The release that the web tier says it is of.
+/// The release that runs, by what is last changed of it: the web tier, or while that isn't there yet what is.
 pub fn runs<'a>(input: &Input<'a>) -> Option<&'a str> {
     let namespace = namespace(input.tenant);
     let observed = input.observed;
-    let mut seen = observed.objects.iter();
-    let (_, web) = seen.find(|(id, seen)| {
-        id.kind == Kind::Deployment
-            && id.namespace == namespace.as_str()
-            && seen.live["metadata"]["labels"][COMPONENT_LABEL] == tier_label(Tier::Web)
-    })?;
-    web.live["metadata"]["annotations"][RELEASE].as_str()
+    let seen = observed
+        .objects
+        .iter()
+        .filter(|(id, _)| id.kind == Kind::Deployment && id.namespace == namespace.as_str());
+    let (_, last) = seen
+        .max_by_key(|(_, seen)| seen.live["metadata"]["labels"][COMPONENT_LABEL] == tier_label(Tier::Web))?;
+    last.live["metadata"]["annotations"][RELEASE].as_str()
 }

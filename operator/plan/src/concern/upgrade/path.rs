@@ -191,3 +191,9 @@ pub fn back(scene: &Scene<'_>, upgrade: &UpgradeOperation) -> Result<(), String>
     }
     Ok(())
 }
+
+/// Whether an upgrade was to the release that is published under that name now, as far as it is known.
+pub fn is_of(input: &Input<'_>, upgrade: &UpgradeOperation) -> bool {
+    let release = input.releases.get(&upgrade.to);
+    release.is_none_or(|release| release.spec.version == upgrade.to_version)
+}

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::super::hook::{Hook, Progress};
 use super::super::{Scene, migration, rollout, workload};
 use super::images::{self, Had};
-use super::{Step, hold, path};
+use super::{Step, channel, hold, path};
 use crate::clock::{soon, stamp};
 use crate::input::Operation;
 use crate::kind::Kind;
@@ -136,7 +136,8 @@ pub fn fail(scene: &Scene<'_>, operation: (&str, &Operation), step: Step, why: &
                     step.as_str()
                 ),
                 unblocked_by: format!(
-                    "name a release that mends it in spec.release.name; the one before was {}",
+                    "{}; the one before was {}",
+                    channel::stuck(scene.input),
                     upgrade.from
                 ),
                 stalls: true,
@@ -239,6 +240,7 @@ pub fn smoke<'a>(scene: &'a Scene<'_>, upgrade: &'a str) -> Option<Hook<'a>> {
         upgrade: Some(upgrade),
         retries: RETRIES,
         database: false,
+        judged: false,
     })
 }
 
@@ -301,8 +303,9 @@ fn undone(scene: &Scene<'_>, operation: &Operation, outcome: &mut Outcome) -> Ve
                 rollout::lacking(scene).join(", ")
             ),
             unblocked_by: format!(
-                "see what its pods lack: kubectl -n {} get pods; or name a third release in spec.release.name",
-                scene.model.namespace
+                "see what its pods lack: kubectl -n {} get pods; or {}",
+                scene.model.namespace,
+                channel::third(scene.input)
             ),
             stalls: true,
         });

@@ -25,6 +25,7 @@ impl Cluster {
                 Kind::Pod => pod(id, body, network),
                 Kind::Cluster => statuses[id].clone(),
                 Kind::Job if body["status"]["succeeded"] == 1 => json!({"succeeded": 1}),
+                Kind::Job if id.name.starts_with("gate-") => gate(self.gate),
                 Kind::Job if id.name.starts_with("smoke-") && self.broken_smoke => {
                     json!({"conditions": [{"type": "Failed", "status": "True", "message": "no card was listed"}]})
                 }
@@ -32,6 +33,11 @@ impl Cluster {
                     json!({"conditions": [{"type": "Failed", "status": "True", "message": "no such column"}]})
                 }
                 Kind::Job if database_ready => json!({"succeeded": 1}),
+                Kind::Deployment if self.dead => {
+                    let conditions = body["status"]["conditions"].clone();
+                    json!({"observedGeneration": body["metadata"]["generation"], "replicas": body["spec"]["replicas"],
+                        "updatedReplicas": body["spec"]["replicas"], "availableReplicas": 0, "conditions": conditions})
+                }
                 Kind::Deployment if is_version(body, self.unready.as_deref()) => {
                     let wanted = body["spec"]["replicas"].as_i64().unwrap();
                     json!({"observedGeneration": body["metadata"]["generation"], "replicas": wanted + 1,
@@ -40,6 +46,7 @@ impl Cluster {
                 Kind::Deployment if migrated || body["status"]["availableReplicas"].is_number() => json!({
                     "observedGeneration": body["metadata"]["generation"], "replicas": body["spec"]["replicas"],
                     "updatedReplicas": body["spec"]["replicas"], "availableReplicas": body["spec"]["replicas"],
+                    "conditions": [{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}],
                 }),
                 Kind::Certificate => certificate(body, issues_until),
                 Kind::Gateway => json!({"conditions": [
@@ -101,6 +108,17 @@ fn certificate(body: &Value, issues_until: Option<Timestamp>) -> Value {
             "notAfter": said["notAfter"], "renewalTime": said["renewalTime"],
         }),
     }
+}
+
+/// The Job controller's words on how a gate's test has ended.
+fn gate(ends: Option<&str>) -> Value {
+    let message = match ends {
+        None => return json!({"active": 1}),
+        Some("Complete") => return json!({"succeeded": 1}),
+        Some("PodFailurePolicy") => "Container gate failed with exit code 1 matching FailJob rule at index 1",
+        Some(_) => "Job was active longer than specified deadline",
+    };
+    json!({"conditions": [{"type": "Failed", "status": "True", "reason": ends, "message": message}]})
 }
 
 /// A container that is asked for what its image doesn't have ends; without its image it waits.
