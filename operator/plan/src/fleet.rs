@@ -74,7 +74,9 @@ pub fn advance(fleet: &Fleet<'_>) -> Advance {
     let there: BTreeSet<&str> = fleet.members.iter().map(|member| member.uid.as_str()).collect();
     let held = before.grants.iter().map(|grant| (grant.uid.as_str(), grant));
     let held: BTreeMap<&str, &Grant> = held.filter(|(uid, _)| there.contains(uid)).collect();
-    let mut room = usize::try_from(GRANTS).unwrap_or_default().saturating_sub(held.len());
+    let mut room = usize::try_from(GRANTS)
+        .unwrap_or_default()
+        .saturating_sub(held.len());
     let mut earlier: Option<RingStatus> = None;
     for (ring, members) in channel.spec.rings.iter().zip(&rings) {
         let turn = ring::Turn {

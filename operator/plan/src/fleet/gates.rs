@@ -36,8 +36,13 @@ pub fn go_through(turn: &Turn<'_>, wave: &Wave<'_>, status: &mut RingStatus) {
         }
         match &gate.manual {
             Some(required) => {
-                let word =
-                    approvals::word(turn.fleet, &turn.ring.name, Some(&gate.name), wave.release, required);
+                let word = approvals::word(
+                    turn.fleet,
+                    &turn.ring.name,
+                    Some(&gate.name),
+                    wave.release,
+                    required,
+                );
                 said(before, word)
             }
             None => tested(wave, &status.canaries, before),
@@ -83,7 +88,10 @@ fn tested(wave: &Wave<'_>, canaries: &[String], before: GateStatus) -> GateStatu
         attempt: before.attempt,
     };
     let (verdict, message) = match place.member.tests.get(&test) {
-        None => (Verdict::Pending, format!("its test runs beside {}", place.member.name)),
+        None => (
+            Verdict::Pending,
+            format!("its test runs beside {}", place.member.name),
+        ),
         Some(Tested::Passed) => (Verdict::Passed, "its test has passed".to_owned()),
         Some(Tested::Failed(why)) => (Verdict::Failed, why.chars().take(150).collect()),
         Some(Tested::Unknown(why)) => (Verdict::Inconclusive, why.chars().take(150).collect()),

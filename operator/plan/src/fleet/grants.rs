@@ -41,7 +41,11 @@ fn kept(
         ring: turn.ring.name.clone(),
         ..grant.clone()
     };
-    if member.under_way.as_ref().is_some_and(|way| way.to == grant.release) {
+    if member
+        .under_way
+        .as_ref()
+        .is_some_and(|way| way.to == grant.release)
+    {
         return Some(grant);
     }
     let is_over = member.failed.contains_key(&grant.release)
@@ -53,7 +57,10 @@ fn kept(
     let is_meant = match grant.kind {
         GrantKind::RollBack => matches!(stop, Some(Stop::Halted(_))),
         GrantKind::Wave | GrantKind::Emergency => {
-            stop.is_none() && wave.is_some_and(|wave| wave.release == grant.release && wave.emergency == (grant.kind == GrantKind::Emergency))
+            stop.is_none()
+                && wave.is_some_and(|wave| {
+                    wave.release == grant.release && wave.emergency == (grant.kind == GrantKind::Emergency)
+                })
         }
     };
     let goes_on = is_open

@@ -42,15 +42,35 @@ pub fn conditions(
             reason: reason.to_owned(),
             message: message.chars().take(500).collect(),
             observed_generation: fleet.channel.metadata.generation,
-            last_transition_time: same
-                .map_or_else(|| Time(seconds(fleet.now)), |same| same.last_transition_time.clone()),
+            last_transition_time: same.map_or_else(
+                || Time(seconds(fleet.now)),
+                |same| same.last_transition_time.clone(),
+            ),
         }
     };
     let reconciling = stuck.is_none() && busy.is_some();
     vec![
         say("Ready", ready, reason, &message),
-        say("Reconciling", reconciling, reason, if reconciling { &message } else { "nothing is under way" }),
-        say("Stalled", stuck.is_some(), reason, if stuck.is_some() { &message } else { "nothing is stuck" }),
+        say(
+            "Reconciling",
+            reconciling,
+            reason,
+            if reconciling {
+                &message
+            } else {
+                "nothing is under way"
+            },
+        ),
+        say(
+            "Stalled",
+            stuck.is_some(),
+            reason,
+            if stuck.is_some() {
+                &message
+            } else {
+                "nothing is stuck"
+            },
+        ),
     ]
 }
 

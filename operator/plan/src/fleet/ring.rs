@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use freehold_crds::{
-    Failure, Freeze, Grant, Halt, Ring, RingPhase, RingStatus, Verdict, VerifiedRelease,
-};
+use freehold_crds::{Failure, Freeze, Grant, Halt, Ring, RingPhase, RingStatus, Verdict, VerifiedRelease};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -50,7 +48,9 @@ impl<'a> Turn<'a> {
     /// What was verified here, and may still be given.
     pub fn verified(&self) -> Vec<&'a VerifiedRelease> {
         let verified = self.before.into_iter().flat_map(|before| &before.verified);
-        verified.filter(|it| target::is_given(self, &it.release)).collect()
+        verified
+            .filter(|it| target::is_given(self, &it.release))
+            .collect()
     }
 
     /// Somebody lets it go on after a halt.
@@ -109,7 +109,11 @@ pub fn advance(turn: &Turn<'_>, room: &mut usize, advance: &mut Advance) -> Ring
     if is_rolled {
         gates::go_through(turn, &wave, &mut status);
         if let Some(gate) = status.gates.iter().find(|gate| gate.verdict == Verdict::Failed) {
-            let why = format!("the gate {}: {}", gate.name, gate.message.as_deref().unwrap_or("failed"));
+            let why = format!(
+                "the gate {}: {}",
+                gate.name,
+                gate.message.as_deref().unwrap_or("failed")
+            );
             halt(turn, release, why, &mut status, advance);
             stop = halted(&status, release);
         }
@@ -178,7 +182,10 @@ fn judge(turn: &Turn<'_>, wave: &Wave<'_>, status: &mut RingStatus, advance: &mu
     }
     let tried = wave.number(Stand::Current) + failed;
     let is_canary = |name: &&str| {
-        let mut canaries = wave.places.iter().filter(|place| status.canaries.contains(&place.member.uid));
+        let mut canaries = wave
+            .places
+            .iter()
+            .filter(|place| status.canaries.contains(&place.member.uid));
         canaries.any(|place| place.member.name == **name)
     };
     let many = match &turn.ring.failure_threshold {
@@ -248,7 +255,10 @@ fn stopped(turn: &Turn<'_>, target: &Target<'_>, status: &RingStatus, advance: &
     Some(Stop::Frozen(format!("frozen until {until}: {}", freeze.reason)))
 }
 
-#[allow(clippy::too_many_arguments, reason = "what was found out about one ring, put together")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "what was found out about one ring, put together"
+)]
 fn finish(
     turn: &Turn<'_>,
     target: &Target<'_>,
@@ -275,7 +285,11 @@ fn finish(
         ),
         (None, Some(gate)) if is_rolled => (
             RingPhase::Verifying,
-            format!("waits for the gate {}: {}", gate.name, gate.message.as_deref().unwrap_or("it runs")),
+            format!(
+                "waits for the gate {}: {}",
+                gate.name,
+                gate.message.as_deref().unwrap_or("it runs")
+            ),
         ),
         (None, _) if is_rolled => {
             if status.verified.first().is_none_or(|it| it.release != release) {

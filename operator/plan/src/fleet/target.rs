@@ -41,7 +41,9 @@ pub fn target<'a>(turn: &Turn<'a>) -> Target<'a> {
     if let Some(named) = &turn.ring.release {
         return match (published(turn, named), has) {
             (None, _) => Target {
-                waits: Some(format!("the Release {named}, which does not exist, or is of another product")),
+                waits: Some(format!(
+                    "the Release {named}, which does not exist, or is of another product"
+                )),
                 ..keeps
             },
             (Some((name, _)), Some(has)) if name == has => keeps,
@@ -86,9 +88,8 @@ pub fn target<'a>(turn: &Turn<'a>) -> Target<'a> {
 fn is_urgent(turn: &Turn<'_>, has: Option<&str>, name: &str) -> bool {
     let verified = turn.verified();
     let is_there = verified.iter().any(|it| it.release == name);
-    let is_past = has.is_some_and(|has| {
-        is_newer(turn, Some(has), name) && verified.iter().any(|it| it.release == has)
-    });
+    let is_past =
+        has.is_some_and(|has| is_newer(turn, Some(has), name) && verified.iter().any(|it| it.release == has));
     !is_there && !is_past
 }
 
@@ -118,10 +119,7 @@ fn enter<'a>(turn: &Turn<'a>, name: &'a str, keeps: Target<'a>) -> Target<'a> {
         let mut verified = turn.earlier.iter().flat_map(|earlier| &earlier.verified);
         let Some(verified) = verified.find(|it| it.release == name) else {
             let before = turn.earlier.map_or("before", |earlier| earlier.name.as_str());
-            return waits(
-                format!("{name} to be verified in the ring {before}"),
-                None,
-            );
+            return waits(format!("{name} to be verified in the ring {before}"), None);
         };
         let soak = turn.ring.soak.within(*SOAK.start(), *SOAK.end());
         let soak = soak.unwrap_or(*SOAK.end());
@@ -141,7 +139,10 @@ fn enter<'a>(turn: &Turn<'a>, name: &'a str, keeps: Target<'a>) -> Target<'a> {
             Word::Given => {}
             Word::Waits(what) => return waits(what, None),
             Word::Rejected(by) => {
-                return waits(format!("another release than {name}, which {by} has rejected"), None);
+                return waits(
+                    format!("another release than {name}, which {by} has rejected"),
+                    None,
+                );
             }
         }
     }
@@ -174,9 +175,8 @@ fn published<'a>(turn: &Turn<'a>, name: &str) -> Option<(&'a str, &'a Release)> 
 /// Previews come to those only who try things out.
 fn takes_previews(turn: &Turn<'_>) -> bool {
     let environments = &turn.ring.tenants.environments;
-    let tries = |environment: &Environment| {
-        matches!(environment, Environment::Development | Environment::Testing)
-    };
+    let tries =
+        |environment: &Environment| matches!(environment, Environment::Development | Environment::Testing);
     !environments.is_empty() && environments.iter().all(tries)
 }
 

@@ -111,9 +111,14 @@ impl<'a> Wave<'a> {
         }
         if runs {
             let came = member.came.as_ref().is_some_and(|came| came.to == self.release);
-            let broken = member.down_since.filter(|_| came).and_then(|since| since.checked_add(BROKEN).ok());
+            let broken = member
+                .down_since
+                .filter(|_| came)
+                .and_then(|since| since.checked_add(BROKEN).ok());
             return match broken {
-                Some(broken) if broken <= now => (Stand::Failed, Some("it does not serve its users any more")),
+                Some(broken) if broken <= now => {
+                    (Stand::Failed, Some("it does not serve its users any more"))
+                }
                 broken => {
                     self.wake = [self.wake, broken].into_iter().flatten().min();
                     (Stand::Current, None)

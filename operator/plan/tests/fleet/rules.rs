@@ -40,7 +40,11 @@ fn a_release_comes_through_the_rings_in_order_after_its_soak() {
     assert_eq!(world.run("1.1.0"), 1);
     let ring = world.ring("production");
     assert_eq!(ring.release.as_deref(), Some("board-1.0.0"));
-    assert!(ring.message.contains("board-1.1.0 soaks until"), "{}", ring.message);
+    assert!(
+        ring.message.contains("board-1.1.0 soaks until"),
+        "{}",
+        ring.message
+    );
     world.until(at(4 * HOUR));
     assert_eq!(world.run("1.1.0"), 4);
     assert_eq!(world.phase("production"), RingPhase::Verified);
@@ -62,7 +66,10 @@ fn the_canary_goes_first_and_the_rest_faster_and_faster_up_to_the_cap() {
         if ring.phase == RingPhase::Canary {
             assert!(ring.in_flight <= 1);
         }
-        assert!(ring.in_flight <= 10 && ring.in_flight <= ring.current.max(1), "{ring:?}");
+        assert!(
+            ring.in_flight <= 10 && ring.in_flight <= ring.current.max(1),
+            "{ring:?}"
+        );
         most = most.max(ring.in_flight);
         assert!(ring.cursor >= last);
         last = ring.cursor;
@@ -75,14 +82,28 @@ fn the_canary_goes_first_and_the_rest_faster_and_faster_up_to_the_cap() {
 #[test]
 fn a_release_that_fails_the_canary_is_halted_and_touches_nobody_else() {
     let mut world = world(20);
-    world.fate = Box::new(|_, release| if release == "board-1.1.0" { Fate::Fails } else { Fate::Well });
+    world.fate = Box::new(|_, release| {
+        if release == "board-1.1.0" {
+            Fate::Fails
+        } else {
+            Fate::Well
+        }
+    });
     world.until(at(24 * HOUR));
     assert_eq!(world.phase("dev"), RingPhase::Halted);
     assert_eq!(world.touched["board-1.1.0"].len(), 1);
     assert_eq!(world.ring("production").release.as_deref(), Some("board-1.0.0"));
-    assert!(world.events.iter().any(|event| event.warning && event.reason == "ReleaseHalted"));
+    assert!(
+        world
+            .events
+            .iter()
+            .any(|event| event.warning && event.reason == "ReleaseHalted")
+    );
     let ready = world.channel.status.clone().unwrap().conditions;
-    assert_eq!((ready[0].status.as_str(), ready[0].reason.as_str()), ("False", "Halted"));
+    assert_eq!(
+        (ready[0].status.as_str(), ready[0].reason.as_str()),
+        ("False", "Halted")
+    );
     // A later one mends it.
     world.publish("1.1.1");
     world.until(at(30 * HOUR));
@@ -108,7 +129,10 @@ fn somebody_lets_a_halted_release_go_on_and_the_failures_so_far_are_forgiven() {
     world.spec(|spec| spec["rings"][0]["resume"] = json!("it-was-the-tenant"));
     world.until(at(5 * HOUR));
     assert_eq!(world.run("1.1.0"), 9);
-    assert_eq!((world.phase("all"), world.ring("all").failed), (RingPhase::Verified, 1));
+    assert_eq!(
+        (world.phase("all"), world.ring("all").failed),
+        (RingPhase::Verified, 1)
+    );
 }
 
 #[test]
@@ -134,10 +158,19 @@ fn one_bad_tenant_holds_up_nobody() {
 #[test]
 fn what_a_release_broke_after_ten_minutes_goes_back_once_it_is_halted() {
     let mut world = world(10);
-    world.fate = Box::new(|_, release| if release == "board-1.1.0" { Fate::Breaks } else { Fate::Well });
+    world.fate = Box::new(|_, release| {
+        if release == "board-1.1.0" {
+            Fate::Breaks
+        } else {
+            Fate::Well
+        }
+    });
     world.spec(|spec| spec["rings"][1]["soak"] = json!("1m"));
     world.until(at(2 * HOUR + 20 * 60));
-    let back = world.grants().into_iter().filter(|grant| grant.kind == GrantKind::RollBack);
+    let back = world
+        .grants()
+        .into_iter()
+        .filter(|grant| grant.kind == GrantKind::RollBack);
     assert!(back.count() > 0, "{:#?}", world.channel.status);
     world.until(at(24 * HOUR));
     assert_eq!(world.phase("dev"), RingPhase::Halted);
@@ -155,7 +188,10 @@ fn windows_are_waited_for_and_hold_up_nobody_else() {
     world.tenant(6).window = Window::Never;
     world.until(at(8 * HOUR));
     let ring = world.ring("production");
-    assert_eq!((ring.phase, ring.current, ring.waiting), (RingPhase::Verified, 14, 6));
+    assert_eq!(
+        (ring.phase, ring.current, ring.waiting),
+        (RingPhase::Verified, 14, 6)
+    );
     assert_eq!(ring.next_window.unwrap().0, at(10 * HOUR));
     world.until(at(20 * HOUR));
     let ring = world.ring("production");
@@ -243,7 +279,12 @@ fn gates_pass_fail_or_cannot_tell() {
         let mut world = world(2);
         world.spec(|spec| spec["rings"][0]["gates"] = gate.clone());
         world.until(at(3 * HOUR));
-        assert_eq!(world.phase("dev"), RingPhase::Verifying, "{:#?}", world.channel.status);
+        assert_eq!(
+            world.phase("dev"),
+            RingPhase::Verifying,
+            "{:#?}",
+            world.channel.status
+        );
         assert_eq!(world.ring("dev").gates[0].tenant.as_deref(), Some("t00000"));
         world
     };
@@ -253,7 +294,13 @@ fn gates_pass_fail_or_cannot_tell() {
     assert_eq!(world.phase("dev"), RingPhase::Verified);
 
     let mut world = fresh();
-    world.tested("t00000", "ui", "board-1.1.0", 0, Tested::Unknown("no image".into()));
+    world.tested(
+        "t00000",
+        "ui",
+        "board-1.1.0",
+        0,
+        Tested::Unknown("no image".into()),
+    );
     world.until(at(8 * HOUR));
     assert_eq!(world.phase("dev"), RingPhase::Paused);
     assert_eq!(world.ring("dev").gates[0].verdict, Verdict::Inconclusive);
@@ -266,7 +313,13 @@ fn gates_pass_fail_or_cannot_tell() {
     assert_eq!(world.run("1.1.0"), 3);
 
     let mut world = fresh();
-    world.tested("t00000", "ui", "board-1.1.0", 0, Tested::Failed("no board".into()));
+    world.tested(
+        "t00000",
+        "ui",
+        "board-1.1.0",
+        0,
+        Tested::Failed("no board".into()),
+    );
     world.until(at(8 * HOUR));
     assert_eq!(world.phase("dev"), RingPhase::Halted);
     assert_eq!(world.run("1.1.0"), 1);
@@ -275,7 +328,9 @@ fn gates_pass_fail_or_cannot_tell() {
 #[test]
 fn a_manual_gate_waits_for_somebody() {
     let mut world = world(2);
-    world.spec(|spec| spec["rings"][0]["gates"] = json!([{"name": "look", "manual": {"groups": ["release-managers"]}}]));
+    world.spec(|spec| {
+        spec["rings"][0]["gates"] = json!([{"name": "look", "manual": {"groups": ["release-managers"]}}])
+    });
     world.until(at(5 * HOUR));
     assert_eq!(world.phase("dev"), RingPhase::Verifying);
     world.approve("dev", "board-1.1.0", Some("look"), "ada", "Approve");
@@ -379,7 +434,11 @@ fn the_first_release_of_a_ring_is_verified_when_its_first_tenants_have_it() {
     }
     world.until(at(600));
     let ring = world.ring("all");
-    assert_eq!(ring.release.as_deref(), Some("board-1.0.0"), "what new tenants get");
+    assert_eq!(
+        ring.release.as_deref(),
+        Some("board-1.0.0"),
+        "what new tenants get"
+    );
     assert_eq!((ring.stable, world.grants().len()), (None, 0));
     for number in 0..2 {
         world.tenant(number).member.runs = Some("board-1.0.0".into());
@@ -392,7 +451,13 @@ fn the_first_release_of_a_ring_is_verified_when_its_first_tenants_have_it() {
 fn the_status_of_ten_thousand_tenants_is_small() {
     let mut world = world(9_999);
     world.spec(|spec| spec["rings"][1]["maxConcurrent"] = json!("100%"));
-    world.fate = Box::new(|name, _| if name.ends_with("77") { Fate::Fails } else { Fate::Well });
+    world.fate = Box::new(|name, _| {
+        if name.ends_with("77") {
+            Fate::Fails
+        } else {
+            Fate::Well
+        }
+    });
     let mut largest = 0;
     world.until(at(2 * HOUR + 900));
     world.now = at(3 * HOUR + 900);

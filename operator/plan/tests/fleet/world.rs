@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use freehold_crds::{Environment, Grant, GrantKind, Release, ReleaseApproval, ReleaseChannel, RingPhase, RingStatus};
+use freehold_crds::{
+    Environment, Grant, GrantKind, Release, ReleaseApproval, ReleaseChannel, RingPhase, RingStatus,
+};
 use freehold_plan::fleet::member::{Apart, Member, Test, Tested, Way};
 use freehold_plan::fleet::{Advance, Fleet, advance};
 use freehold_plan::{Event, Hours};
@@ -44,7 +46,9 @@ impl Window {
                 let into = (now.as_second() - from).rem_euclid(DAY);
                 let at = |second| Timestamp::from_second(now.as_second() + second).unwrap();
                 if into < LONG {
-                    Hours::Open { until: at(LONG - into) }
+                    Hours::Open {
+                        until: at(LONG - into),
+                    }
                 } else {
                     Hours::Shut {
                         until: Some(at(DAY - into)),
@@ -274,10 +278,17 @@ impl World {
         let grants = self.grants();
         let now = self.now;
         let mut next: Option<Timestamp> = None;
-        let mut soon = |when: Option<Timestamp>| next = [next, when.filter(|when| *when > now)].into_iter().flatten().min();
+        let mut soon = |when: Option<Timestamp>| {
+            next = [next, when.filter(|when| *when > now)]
+                .into_iter()
+                .flatten()
+                .min()
+        };
         for tenant in &mut self.tenants {
             let member = &mut tenant.member;
-            let grant = grants.iter().find(|grant| grant.uid == member.uid && !grant.withdrawn);
+            let grant = grants
+                .iter()
+                .find(|grant| grant.uid == member.uid && !grant.withdrawn);
             member.grant = grant.map(|grant| (grant.at.0, grant.release.clone()));
             if let Some((ends, fate)) = tenant.ends
                 && ends <= now
