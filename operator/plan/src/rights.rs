@@ -59,9 +59,22 @@ pub fn cluster_wide() -> Vec<Rule> {
         rule(
             "its own kinds: read what is wanted",
             "freehold.dev",
-            &["tenants", "tenantclasses", "releases"],
+            &[
+                "tenants",
+                "tenantclasses",
+                "releases",
+                "releasechannels",
+                "releaseapprovals",
+            ],
             &[],
             &["list", "watch"],
+        ),
+        rule(
+            "how far releases are, with the grants",
+            "freehold.dev",
+            &["releasechannels/status"],
+            &[],
+            &["patch"],
         ),
         rule("the finalizer", "freehold.dev", &["tenants"], &[], &["patch"]),
         rule("the report", "freehold.dev", &["tenants/status"], &[], &["patch"]),
