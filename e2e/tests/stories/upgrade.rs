@@ -187,6 +187,7 @@ fn rolled_back(name: &str) {
 }
 
 #[test]
+#[ignore = "minutes, and stories/channel.rs shows the same: cargo xtask bench a_tenant_is_upgraded"]
 fn a_tenant_is_upgraded_with_a_migration_under_a_load_and_a_broken_release_is_rolled_back_by_itself() {
     calm();
     let guest = guest("ascending", "standard");

@@ -131,7 +131,7 @@ pub fn take_back(
     let known = granted_to(advance);
     for place in &wave.places {
         let member = place.member;
-        let broke = place.stand == Stand::Failed && member.runs.as_deref() == Some(wave.release);
+        let broke = place.stand == Stand::Failed && !member.failed.contains_key(wave.release);
         let before = member.came.as_ref().filter(|came| came.to == wave.release);
         let Some(before) = before.filter(|_| broke && member.apart.is_none()) else {
             continue;

@@ -99,7 +99,12 @@ impl<'a> Wave<'a> {
     }
 
     fn stand(&mut self, member: &'a Member, is_first: bool, now: Timestamp) -> (Stand, Option<&'a str>) {
-        let runs = member.runs.as_deref() == Some(self.release);
+        let came = member.came.as_ref().is_some_and(|came| came.to == self.release);
+        // While its pods aren't all ready nobody can say that it runs; it has it all the same.
+        let runs = match member.runs.as_deref() {
+            Some(runs) => runs == self.release,
+            None => came,
+        };
         if let Some(why) = member.failed.get(self.release) {
             return (Stand::Failed, Some(why));
         }
@@ -110,7 +115,6 @@ impl<'a> Wave<'a> {
             return (Stand::Apart, None);
         }
         if runs {
-            let came = member.came.as_ref().is_some_and(|came| came.to == self.release);
             let broken = member
                 .down_since
                 .filter(|_| came)

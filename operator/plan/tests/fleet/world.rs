@@ -72,6 +72,63 @@ pub struct Tenant {
     pub long: SignedDuration,
 }
 
+impl Tenant {
+    /// What is under way ends, what runs breaks.
+    fn carry_on(&mut self, now: Timestamp) {
+        let member = &mut self.member;
+        if let Some((ends, fate)) = self.ends
+            && ends <= now
+            && let Some(way) = member.under_way.take()
+        {
+            self.ends = None;
+            if fate == Fate::Fails {
+                member.failed.insert(way.to, "Smoke: it did not answer".into());
+            } else {
+                member.runs = Some(way.to.clone());
+                member.down_since = None;
+                self.breaks = (fate == Fate::Breaks).then(|| now + SignedDuration::from_mins(10));
+                member.came = Some(way);
+            }
+        }
+        if self.breaks.is_some_and(|breaks| breaks <= now) {
+            self.breaks = None;
+            member.down_since = Some(now);
+            member.runs = None;
+        }
+    }
+
+    fn may_begin(&self, grant: &Grant, now: Timestamp) -> bool {
+        let member = &self.member;
+        let is_open = matches!(self.window.hours(now), Hours::Open { .. });
+        member.under_way.is_none()
+            && member.apart.is_none()
+            && member.runs.as_ref() != Some(&grant.release)
+            && !member.failed.contains_key(&grant.release)
+            && (is_open || grant.kind != GrantKind::Wave)
+    }
+
+    fn begin(&mut self, grant: &Grant, now: Timestamp, fate: Fate, grid: i64) {
+        self.member.under_way = Some(Way {
+            from: self.member.runs.clone().unwrap_or_default(),
+            to: grant.release.clone(),
+        });
+        let ends = (now + self.long).as_second();
+        let ends = Timestamp::from_second((ends + grid - 1).div_euclid(grid) * grid).unwrap();
+        self.ends = Some((ends, fate));
+    }
+
+    /// When it does something by itself.
+    fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        let edge = match self.window.hours(now) {
+            Hours::Open { until } => Some(until),
+            Hours::Shut { until } => until,
+        };
+        let edge = edge.filter(|_| self.window != Window::Always);
+        let all = [self.ends.map(|(ends, _)| ends), self.breaks, edge];
+        all.into_iter().flatten().filter(|when| *when > now).min()
+    }
+}
+
 /// Everything.
 pub struct World {
     pub now: Timestamp,
@@ -84,8 +141,13 @@ pub struct World {
     pub fate: Box<dyn Fn(&str, &str) -> Fate>,
     /// Every tenant that has begun with a release.
     pub touched: BTreeMap<String, BTreeSet<String>>,
-    /// Checked at every write.
     pub writes: usize,
+    /// Writes are lost, and tenants work from what they saw before, when there is a seed.
+    pub chaos: Option<u64>,
+    /// The grants as they were before the last write.
+    before: Vec<Grant>,
+    /// Instants at which tenants do something lie on a grid of so many seconds.
+    pub grid: i64,
 }
 
 pub fn at(seconds: i64) -> Timestamp {
@@ -126,6 +188,9 @@ impl World {
             fate: Box::new(|_, _| Fate::Well),
             touched: BTreeMap::new(),
             writes: 0,
+            chaos: None,
+            before: Vec::new(),
+            grid: 1,
         }
     }
 
@@ -224,29 +289,48 @@ impl World {
         })
     }
 
-    /// The engine has its say, and it is written; then the tenants do what they do. Gives when something happens next.
-    pub fn step(&mut self) -> Option<Timestamp> {
+    /// Whether something happens that happens once in so many times.
+    fn once_in(&mut self, many: u64) -> bool {
+        // Xorshift (Marsaglia 2003): the same for the same seed.
+        self.chaos.as_mut().is_some_and(|state| {
+            *state ^= *state << 13;
+            *state ^= *state >> 7;
+            *state ^= *state << 17;
+            *state % many == 0
+        })
+    }
+
+    /// The engine has its say, and it is written; then the tenants do what they do. Gives when something happens next, and whether anything has.
+    pub fn step(&mut self) -> (Option<Timestamp>, bool) {
         let mut said = self.ask();
-        for again in 0.. {
+        let mut written = false;
+        let mut again = 0;
+        loop {
             if self.channel.status.as_ref() == Some(&said.status) {
                 break;
             }
             // What is verified may be followed by another release at once; then it is at rest.
             assert!(again < 3, "it changes its own mind: {:#?}", said.status);
+            if self.once_in(5) {
+                // Killed before the write: it is asked again from what is there.
+                continue;
+            }
+            written = true;
+            again += 1;
             self.writes += 1;
+            self.before = self.grants();
             self.events.extend(said.events);
             self.channel.status = Some(said.status);
             said = self.ask();
         }
-        let next = self.act();
-        [said.wake, next].into_iter().flatten().min()
+        let (next, acted) = self.act();
+        let next = [said.wake, next].into_iter().flatten().min();
+        (next, written || acted)
     }
 
     /// One step, and the clock jumps when that changed nothing. Gives whether anything happens before an instant.
     pub fn go(&mut self, end: Timestamp) -> bool {
-        let before = (self.channel.status.clone(), self.members());
-        let next = self.step();
-        let changed = before != (self.channel.status.clone(), self.members());
+        let (next, changed) = self.step();
         let next = next.filter(|next| *next <= end);
         if !changed && let Some(next) = next {
             self.now = next;
@@ -262,10 +346,6 @@ impl World {
         self.see();
     }
 
-    fn members(&self) -> Vec<Member> {
-        self.tenants.iter().map(|tenant| tenant.member.clone()).collect()
-    }
-
     /// Each tenant's plan sees the time.
     pub fn see(&mut self) {
         for tenant in &mut self.tenants {
@@ -274,73 +354,41 @@ impl World {
     }
 
     /// Each tenant's plan sees its grant, and carries on what it has begun.
-    fn act(&mut self) -> Option<Timestamp> {
-        let grants = self.grants();
+    fn act(&mut self) -> (Option<Timestamp>, bool) {
+        let by_uid = |grants: Vec<Grant>| -> BTreeMap<String, Grant> {
+            grants
+                .into_iter()
+                .map(|grant| (grant.uid.clone(), grant))
+                .collect()
+        };
+        let (grants, before) = (by_uid(self.grants()), by_uid(std::mem::take(&mut self.before)));
+        self.before = self.grants();
+        let news = grants != before;
         let now = self.now;
         let mut next: Option<Timestamp> = None;
-        let mut soon = |when: Option<Timestamp>| {
-            next = [next, when.filter(|when| *when > now)]
-                .into_iter()
-                .flatten()
-                .min()
-        };
-        for tenant in &mut self.tenants {
-            let member = &mut tenant.member;
-            let grant = grants
-                .iter()
-                .find(|grant| grant.uid == member.uid && !grant.withdrawn);
-            member.grant = grant.map(|grant| (grant.at.0, grant.release.clone()));
-            if let Some((ends, fate)) = tenant.ends
-                && ends <= now
-                && let Some(way) = member.under_way.take()
-            {
-                tenant.ends = None;
-                if fate == Fate::Fails {
-                    member.failed.insert(way.to, "Smoke: it did not answer".into());
-                } else {
-                    member.runs = Some(way.to.clone());
-                    member.down_since = None;
-                    tenant.breaks = (fate == Fate::Breaks).then(|| now + SignedDuration::from_mins(10));
-                    member.came = Some(way);
-                }
-            }
-            if tenant.breaks.is_some_and(|breaks| breaks <= now) {
-                tenant.breaks = None;
-                member.down_since = Some(now);
-            }
-            let hours = tenant.window.hours(now);
-            let is_open = matches!(hours, Hours::Open { .. });
-            if let Some(grant) = grant
-                && member.under_way.is_none()
-                && member.apart.is_none()
-                && member.runs.as_ref() != Some(&grant.release)
-                && !member.failed.contains_key(&grant.release)
-                && (is_open || grant.kind != GrantKind::Wave)
-            {
-                let from = member.runs.clone().unwrap_or_default();
-                self.touched
-                    .entry(grant.release.clone())
-                    .or_default()
-                    .insert(member.name.clone());
+        let mut changed = false;
+        for place in 0..self.tenants.len() {
+            let late = news && self.once_in(4);
+            let grants = if late { &before } else { &grants };
+            let tenant = &mut self.tenants[place];
+            let was = (tenant.member.grant.clone(), tenant.member.under_way.clone());
+            let grant = grants.get(&tenant.member.uid).filter(|grant| !grant.withdrawn);
+            tenant.member.grant = grant.map(|grant| (grant.at.0, grant.release.clone()));
+            tenant.carry_on(now);
+            if let Some(grant) = grant.filter(|grant| tenant.may_begin(grant, now)) {
+                let touched = self.touched.entry(grant.release.clone()).or_default();
+                touched.insert(tenant.member.name.clone());
                 let fate = match grant.kind {
                     GrantKind::RollBack => Fate::Well,
-                    _ => (self.fate)(&member.name, &grant.release),
+                    _ => (self.fate)(&tenant.member.name, &grant.release),
                 };
-                member.under_way = Some(Way {
-                    from,
-                    to: grant.release.clone(),
-                });
-                tenant.ends = Some((now + tenant.long, fate));
+                tenant.begin(grant, now, fate, self.grid);
             }
-            soon(tenant.ends.map(|(ends, _)| ends));
-            soon(tenant.breaks);
-            let edge = match hours {
-                Hours::Open { until } => Some(until),
-                Hours::Shut { until } => until,
-            };
-            soon(edge.filter(|_| tenant.window != Window::Always));
+            changed |= was != (tenant.member.grant.clone(), tenant.member.under_way.clone()) || late;
+            let soon = tenant.next(now);
+            next = [next, soon].into_iter().flatten().min();
         }
-        next
+        (next, changed)
     }
 
     /// A gate's test has ended.
