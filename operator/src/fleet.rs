@@ -265,7 +265,7 @@ mod tests {
     fn grant(tenant: &str, withdrawn: bool) -> Value {
         json!({
             "tenant": tenant, "uid": format!("uid-of-{tenant}"), "ring": "dev", "release": "board-1.1.0", "kind": "Wave",
-            "at": "2027-01-15T08:00:00Z", "withdrawn": withdrawn,
+            "at": "2027-01-15T08:00:00Z", "withdrawn": withdrawn.then_some("2027-01-15T08:00:05Z"),
         })
     }
 

@@ -52,7 +52,7 @@ pub struct RingStatus {
     pub stable: Option<String>,
     /// Releases that were verified here, the last one first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 16))]
     pub verified: Vec<VerifiedRelease>,
     /// Uids of the tenants that have the release first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -204,9 +204,9 @@ pub struct Grant {
     pub kind: GrantKind,
     /// When it was given.
     pub at: Time,
-    /// It is taken back: who has not begun doesn't any more.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub withdrawn: bool,
+    /// When it was taken back: who has not begun until then doesn't any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<Time>,
 }
 
 /// Why a tenant gets another release.

@@ -78,7 +78,7 @@ pub fn advance(fleet: &Fleet<'_>) -> Advance {
         .unwrap_or_default()
         .saturating_sub(held.len());
     let mut earlier: Option<RingStatus> = None;
-    for (ring, members) in channel.spec.rings.iter().zip(&rings) {
+    for (place, (ring, members)) in channel.spec.rings.iter().zip(&rings).enumerate() {
         let turn = ring::Turn {
             fleet,
             ring,
@@ -86,6 +86,7 @@ pub fn advance(fleet: &Fleet<'_>) -> Advance {
             before: before.rings.iter().find(|status| status.name == ring.name),
             is_first: earlier.is_none(),
             earlier: earlier.as_ref(),
+            next: channel.spec.rings.get(place + 1),
             held: &held,
         };
         let status = ring::advance(&turn, &mut room, &mut advance);
@@ -142,7 +143,7 @@ fn selects(selection: &Selection, labels: Labels<'_>) -> bool {
 pub fn grant_of<'a>(channel: &'a ReleaseChannel, tenant: &Tenant) -> Option<&'a Grant> {
     let uid = tenant.metadata.uid.as_deref()?;
     let mut grants = channel.status.as_ref()?.grants.iter();
-    grants.find(|grant| grant.uid == uid && !grant.withdrawn)
+    grants.find(|grant| grant.uid == uid && grant.withdrawn.is_none())
 }
 
 /// The release that a tenant gets which has none yet: its ring's stable one, or that which has just come into it.

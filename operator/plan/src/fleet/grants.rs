@@ -6,23 +6,28 @@
 use std::collections::BTreeSet;
 
 use freehold_crds::{Grant, GrantKind, RingStatus};
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Advance;
-use super::member::Member;
+use super::member::{Apart, Member};
 use super::ring::{Stop, Turn};
 use super::target;
 use super::wave::{Stand, Wave};
-use crate::clock::stamp;
+use crate::clock::{soon, stamp};
 use crate::concern::maintenance::Hours;
+
+/// A pass that works from an older view has ended after this (its own limit is a minute): a grant that was taken back counts so long.
+const LINGERS: SignedDuration = SignedDuration::from_secs(65);
 
 /// Keeps the grants that are still needed, and takes back the others; gives how many tenants of the ring are in flight.
 pub fn keep(turn: &Turn<'_>, wave: Option<&Wave<'_>>, stop: Option<&Stop>, advance: &mut Advance) -> usize {
     let mut flying = 0;
     for member in turn.members {
         let grant = turn.held.get(member.uid.as_str());
-        let kept = grant.and_then(|grant| kept(turn, grant, member, wave, stop));
-        if kept.is_some() || member.under_way.is_some() {
+        let kept = grant.and_then(|grant| kept(turn, grant, member, wave, stop, advance));
+        let sleeps = member.apart == Some(Apart::Asleep);
+        if kept.is_some() || (member.under_way.is_some() && !sleeps) {
             flying += 1;
         }
         advance.status.grants.extend(kept);
@@ -36,6 +41,7 @@ fn kept(
     member: &Member,
     wave: Option<&Wave<'_>>,
     stop: Option<&Stop>,
+    advance: &mut Advance,
 ) -> Option<Grant> {
     let mut grant = Grant {
         ring: turn.ring.name.clone(),
@@ -68,14 +74,19 @@ fn kept(
         && member.apart.is_none()
         && (member.down_since.is_none() || grant.kind == GrantKind::RollBack)
         && target::is_given(turn, &grant.release);
-    if goes_on && !grant.withdrawn {
-        return Some(grant);
+    let now = turn.fleet.now;
+    match &grant.withdrawn {
+        None if goes_on => return Some(grant),
+        None => grant.withdrawn = Some(Time(stamp(now))),
+        Some(since) => {
+            let known = (grant.at.0, grant.release.clone());
+            let over = since.0.checked_add(LINGERS).ok();
+            if over.is_none_or(|over| over <= now) && member.grant.as_ref() != Some(&known) {
+                return None;
+            }
+        }
     }
-    let known = (grant.at.0, grant.release.clone());
-    if grant.withdrawn && member.grant.as_ref() != Some(&known) {
-        return None;
-    }
-    grant.withdrawn = true;
+    advance.wake_at(soon(now), now);
     Some(grant)
 }
 
@@ -161,6 +172,6 @@ fn granted(turn: &Turn<'_>, member: &Member, release: &str, kind: GrantKind) -> 
         release: release.to_owned(),
         kind,
         at: Time(stamp(turn.fleet.now)),
-        withdrawn: false,
+        withdrawn: None,
     }
 }

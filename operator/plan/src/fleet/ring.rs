@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use freehold_crds::{Failure, Freeze, Grant, Halt, Ring, RingPhase, RingStatus, Verdict, VerifiedRelease};
-use jiff::Timestamp;
+use freehold_crds::{
+    Failure, Freeze, Grant, Halt, Ring, RingPhase, RingStatus, SOAK, Verdict, VerifiedRelease,
+};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::member::Member;
@@ -30,6 +32,8 @@ pub struct Turn<'a> {
     /// How the ring before it is now.
     pub earlier: Option<&'a RingStatus>,
     pub is_first: bool,
+    /// The one after it.
+    pub next: Option<&'a Ring>,
     /// The grants that were there, by their tenants' uids.
     pub held: &'a BTreeMap<&'a str, &'a Grant>,
 }
@@ -301,7 +305,7 @@ fn finish(
                         at: turn.now(),
                     },
                 );
-                status.verified.truncate(REMEMBERED);
+                forget(turn, &mut status.verified);
                 status.stable = Some(release.to_owned());
                 advance.events.push(Event {
                     warning: false,
@@ -322,6 +326,27 @@ fn finish(
         None => message,
     };
     status
+}
+
+/// Of those that have soaked for the next ring the newest are enough; then those go that have come close upon one another, or none would ever
+/// have soaked.
+fn forget(turn: &Turn<'_>, verified: &mut Vec<VerifiedRelease>) {
+    const KEPT: usize = 16;
+    let soak = turn.next.map(|next| next.soak.within(*SOAK.start(), *SOAK.end()));
+    let soak = soak
+        .flatten()
+        .and_then(|soak| SignedDuration::try_from(soak).ok());
+    let soak = soak.unwrap_or(SignedDuration::ZERO);
+    while verified.len() > KEPT {
+        let soaked = verified
+            .iter()
+            .filter(|it| turn.fleet.now.duration_since(it.at.0) >= soak);
+        if soaked.count() > 2 {
+            verified.pop();
+        } else {
+            verified.remove(1);
+        }
+    }
 }
 
 pub fn count(number: usize) -> i32 {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use freehold_crds::Grant;
 use jiff::{SignedDuration, Timestamp};
 
-use super::member::Member;
+use super::member::{Apart, Member};
 use super::ring::{Turn, count};
 use super::target;
 use crate::concern::maintenance::Hours;
@@ -14,6 +14,8 @@ use crate::names::digest;
 
 /// After this a tenant that doesn't serve with a release is broken by it.
 const BROKEN: SignedDuration = SignedDuration::from_mins(2);
+/// So long after it was verified in a ring a release is blamed for tenants that go down.
+const WATCHED: SignedDuration = SignedDuration::from_hours(1);
 /// A tenant whose window opens within this may be of the canary.
 const SOON: SignedDuration = SignedDuration::from_hours(24);
 /// The cursor counts the ring in so many parts.
@@ -54,6 +56,8 @@ pub struct Place<'a> {
 pub struct Wave<'a> {
     pub release: &'a str,
     pub emergency: bool,
+    /// Whether it is new enough here that a tenant which stops serving is its fault.
+    is_watched: bool,
     /// In the order in which they come.
     pub places: Vec<Place<'a>>,
     /// When one that fails is known to be broken.
@@ -66,17 +70,19 @@ impl<'a> Wave<'a> {
         let now = turn.fleet.now;
         // Without anything that was verified here, new tenants begin with this one.
         let is_first = turn.verified().is_empty();
+        let is_named = turn.ring.release.as_deref() == Some(release) && !emergency;
         let mut wave = Self {
             release,
             emergency,
+            is_watched: is_watched(turn, release),
             places: Vec::with_capacity(turn.members.len()),
             wake: None,
             next_window: None,
         };
         for member in turn.members {
             let (mut stand, why) = wave.stand(member, is_first, now);
-            if emergency && target::is_newer(turn, member.runs.as_deref(), release) {
-                // It has what mends more.
+            if !is_named && target::is_newer(turn, member.runs.as_deref(), release) {
+                // Nobody goes back because others do: it mends more, or its own recall says what becomes of it.
                 stand = Stand::Apart;
             }
             if stand == Stand::Waits
@@ -108,6 +114,9 @@ impl<'a> Wave<'a> {
         if let Some(why) = member.failed.get(self.release) {
             return (Stand::Failed, Some(why));
         }
+        if member.apart == Some(Apart::Asleep) {
+            return (Stand::Apart, None);
+        }
         if member.under_way.is_some() {
             return (Stand::Flies, None);
         }
@@ -117,7 +126,7 @@ impl<'a> Wave<'a> {
         if runs {
             let broken = member
                 .down_since
-                .filter(|_| came)
+                .filter(|_| came && self.is_watched)
                 .and_then(|since| since.checked_add(BROKEN).ok());
             return match broken {
                 Some(broken) if broken <= now => {
@@ -216,6 +225,13 @@ impl<'a> Wave<'a> {
         let come = last.map_or(0, |last| last + 1);
         count((come * PARTS).checked_div(self.places.len()).unwrap_or_default())
     }
+}
+
+/// A release that has been verified here for a while is no suspect when a tenant goes down: an outage must not halt it.
+fn is_watched(turn: &Turn<'_>, release: &str) -> bool {
+    let verified = turn.verified();
+    let verified = verified.iter().find(|it| it.release == release);
+    verified.is_none_or(|it| turn.fleet.now.duration_since(it.at.0) < WATCHED)
 }
 
 fn is_soon(member: &Member, now: Timestamp) -> bool {

@@ -213,7 +213,7 @@ fn a_grant_that_is_taken_back_counts_until_its_tenant_knows() {
     world.spec(|spec| spec["paused"] = json!(true));
     for _ in 0..3 {
         world.channel.status = Some(world.ask().status);
-        assert!(world.grants()[0].withdrawn);
+        assert!(world.grants()[0].withdrawn.is_some());
     }
     assert_eq!(world.ring("dev").in_flight, 1);
     // It had begun before it heard of it.
@@ -222,6 +222,7 @@ fn a_grant_that_is_taken_back_counts_until_its_tenant_knows() {
         to: grant.release.clone(),
     });
     world.tenant(0).member.grant = None;
+    world.now = at(4 * HOUR + 120);
     world.channel.status = Some(world.ask().status);
     assert_eq!(world.grants().len(), 1);
     world.tenant(0).member.under_way = None;
@@ -377,8 +378,9 @@ fn a_recalled_release_is_given_to_nobody_and_the_ring_has_the_one_before() {
     world.until(at(24 * HOUR));
     assert_eq!(world.ring("dev").release.as_deref(), Some("board-1.0.0"));
     assert_eq!(world.touched["board-1.1.0"].len(), 1);
-    // The tenant itself went back; here nobody plays that, so it gets the ring's release as any other.
-    assert_eq!(world.run("1.0.0"), 6);
+    // What becomes of the tenant that has it its own plan says, by the recall.
+    assert_eq!((world.run("1.0.0"), world.run("1.1.0")), (5, 1));
+    assert_eq!(world.ring("dev").apart, 1);
 }
 
 #[test]
@@ -391,6 +393,48 @@ fn two_releases_are_in_flight_and_frequent_ones_still_arrive() {
     let ring = world.ring("production");
     assert_ne!(ring.release.as_deref(), Some("board-1.0.0"), "{}", ring.message);
     assert_eq!(world.ring("dev").release.as_deref(), Some("board-1.1.8"));
+}
+
+#[test]
+fn releases_that_come_faster_than_they_soak_still_arrive() {
+    let mut world = world(1);
+    world.spec(|spec| spec["rings"][1]["soak"] = json!("24h"));
+    for hour in 0..60 {
+        world.publish(&format!("1.1.{}", hour + 1));
+        world.until(at((3 + hour) * HOUR));
+    }
+    let ring = world.ring("production");
+    assert_ne!(ring.release.as_deref(), Some("board-1.0.0"), "{}", ring.message);
+    assert!(world.ring("dev").verified.len() <= 16);
+}
+
+#[test]
+fn an_outage_long_after_a_release_is_not_its_fault() {
+    let mut world = world(10);
+    world.until(at(12 * HOUR));
+    assert_eq!(world.run("1.1.0"), 11);
+    for number in 1..=5 {
+        let member = &mut world.tenant(number).member;
+        (member.down_since, member.runs) = (Some(at(12 * HOUR)), None);
+    }
+    world.until(at(13 * HOUR));
+    assert_eq!(world.phase("production"), RingPhase::Verified);
+    assert_eq!(world.grants(), []);
+}
+
+#[test]
+fn a_tenant_that_falls_asleep_in_the_middle_holds_up_nobody() {
+    let mut world = world(2);
+    world.until(at(3 * HOUR + 6 * 60));
+    let name = world.grants()[0].tenant.clone();
+    let place = world.tenants.iter().position(|tenant| tenant.member.name == name);
+    world.sleep(place.unwrap());
+    world.until(at(6 * HOUR));
+    let ring = world.ring("production");
+    assert_eq!(
+        (ring.phase, ring.current, ring.apart),
+        (RingPhase::Verified, 1, 1)
+    );
 }
 
 #[test]

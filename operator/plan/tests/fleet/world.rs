@@ -372,7 +372,9 @@ impl World {
             let grants = if late { &before } else { &grants };
             let tenant = &mut self.tenants[place];
             let was = (tenant.member.grant.clone(), tenant.member.under_way.clone());
-            let grant = grants.get(&tenant.member.uid).filter(|grant| !grant.withdrawn);
+            let grant = grants
+                .get(&tenant.member.uid)
+                .filter(|grant| grant.withdrawn.is_none());
             tenant.member.grant = grant.map(|grant| (grant.at.0, grant.release.clone()));
             tenant.carry_on(now);
             if let Some(grant) = grant.filter(|grant| tenant.may_begin(grant, now)) {

@@ -76,7 +76,7 @@ fn grant(cluster: &mut Cluster, version: &str, kind: GrantKind) {
 
 fn withdraw(cluster: &mut Cluster) {
     let status = cluster.given.channel.as_mut().unwrap().status.as_mut().unwrap();
-    status.grants[0].withdrawn = true;
+    status.grants[0].withdrawn = Some(status.grants[0].at.clone());
 }
 
 fn take_away(cluster: &mut Cluster) {

@@ -27,7 +27,7 @@ prop_compose! {
         let at = |hours: i64| (given::at(given::NOON) + SignedDuration::from_hours(hours)).to_string();
         let grants = grant.map(|(number, kind, withdrawn)| json!({
             "tenant": "any", "uid": given::UID, "ring": "all", "release": release(number), "kind": kind,
-            "at": at(0), "withdrawn": withdrawn,
+            "at": at(0), "withdrawn": withdrawn.then(|| at(0)),
         }));
         // Beside whichever tenant: its name is put in where it is known.
         let gates = gate.map(|_| json!({"name": "ui", "verdict": "Pending", "attempt": 1}));
