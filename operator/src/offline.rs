@@ -159,4 +159,21 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_sample_of_a_channel_is_read_and_a_tenant_without_a_release_in_its_ring_says_so() {
+        let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/samples");
+        let documents = read(&[samples.clone(), samples.join("channel")]).unwrap();
+        assert_eq!(documents.channels[0].spec.rings.len(), 4);
+        let tenant = documents
+            .tenants
+            .iter()
+            .find(|tenant| tenant.name_any() == "initech");
+        let planned = describe(tenant.unwrap(), &documents);
+        assert_eq!(
+            planned["blockers"][0]["reason"], "NoRelease",
+            "{:#}",
+            planned["blockers"]
+        );
+    }
 }

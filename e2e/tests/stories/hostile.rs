@@ -138,7 +138,7 @@ fn secrets_of(tenant: &str) -> Vec<(String, String)> {
 fn nothing_secret_is_written_where_people_look() {
     wait_ready("acme", MINUTE);
     let secrets = secrets_of("acme");
-    let kinds = "tenants,tenantclasses,releases,tenantoperations,destructionrecords,hostnameclaims,namespaces,events,events.events.k8s.io,\
+    let kinds = "tenants,tenantclasses,releases,releasechannels,releaseapprovals,tenantoperations,destructionrecords,hostnameclaims,namespaces,events,events.events.k8s.io,\
         configmaps,deployments,replicasets,pods,jobs,services,networkpolicies,gateways,backendtlspolicies,httproutes,certificates.cert-manager.io,clusters.postgresql.cnpg.io,\
         rolebindings,resourcequotas,leases";
     let objects = kube::kubectl(

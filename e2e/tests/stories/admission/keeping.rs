@@ -213,6 +213,8 @@ fn the_definitions_are_not_deleted_in_passing() {
         "tenants",
         "tenantclasses",
         "releases",
+        "releasechannels",
+        "releaseapprovals",
         "tenantoperations",
         "hostnameclaims",
         "destructionrecords",

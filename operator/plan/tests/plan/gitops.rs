@@ -1,7 +1,7 @@
-//! What Argo CD and Flux make of a tenant's conditions: their own languages, on what the plan really says in each state.
+//! What Argo CD and Flux make of the conditions of tenants and channels: their own languages, on what the plan really says in each state.
 
 use cel::{Context, Program, Value as Cel};
-use freehold_crds::{DesiredState, Tenant, yaml};
+use freehold_crds::{DesiredState, yaml};
 use jiff::SignedDuration;
 use mlua::{Lua, LuaSerdeExt as _};
 use serde_json::Value;
@@ -17,30 +17,27 @@ fn document(text: &str) -> Value {
 }
 
 /// Argo CD's verdict, and what it shows with it.
-fn argo(tenant: &Tenant) -> (String, String) {
+fn argo(object: &Value) -> (String, String) {
     let script = document(ARGO);
-    let script = script["data"]["resource.customizations.health.freehold.dev_Tenant"].as_str();
+    let kind = object["kind"].as_str().unwrap();
+    let script = script["data"][format!("resource.customizations.health.freehold.dev_{kind}")].as_str();
     let lua = Lua::new();
-    let object = serde_json::to_value(tenant).unwrap();
     // As Argo CD has it: what is null is not there.
     let options = mlua::SerializeOptions::new()
         .serialize_none_to_null(false)
         .serialize_unit_to_null(false);
-    let object = lua.to_value_with(&object, options).unwrap();
+    let object = lua.to_value_with(object, options).unwrap();
     lua.globals().set("obj", object).unwrap();
     let health: mlua::Table = lua.load(script.unwrap()).eval().unwrap();
     (health.get("status").unwrap(), health.get("message").unwrap())
 }
 
 /// Flux's verdict: the first of the three that holds, in the order in which it asks.
-fn flux(tenant: &Tenant) -> &'static str {
+fn flux(object: &Value) -> &'static str {
     let document = document(FLUX);
-    let check = &document["spec"]["healthCheckExprs"][0];
-    assert_eq!(
-        [&check["apiVersion"], &check["kind"]],
-        ["freehold.dev/v1alpha1", "Tenant"]
-    );
-    let object = serde_json::to_value(tenant).unwrap();
+    let mut checks = document["spec"]["healthCheckExprs"].as_array().unwrap().iter();
+    let check = checks.find(|check| check["kind"] == object["kind"]).unwrap();
+    assert_eq!(check["apiVersion"], object["apiVersion"]);
     let holds = |name: &str| {
         let program = Program::compile(check[name].as_str().unwrap()).unwrap();
         let mut context = Context::default();
@@ -58,11 +55,50 @@ fn flux(tenant: &Tenant) -> &'static str {
         .unwrap_or("unknown")
 }
 
+/// Both verdicts on an object.
+fn both(object: &Value) -> String {
+    let (health, message) = argo(object);
+    format!("{health} {}: {message}", flux(object))
+}
+
 /// Both verdicts on the tenant as it stands.
 fn judged(cluster: &Cluster) -> String {
-    let tenant = &cluster.given.tenant;
-    let (health, message) = argo(tenant);
-    format!("{health} {}: {message}", flux(tenant))
+    both(&serde_json::to_value(&cluster.given.tenant).unwrap())
+}
+
+#[test]
+fn a_channel_is_judged_by_what_its_engine_says() {
+    use freehold_plan::fleet::{Fleet, advance};
+    let told = |spec: Value, observed: bool| {
+        let mut channel: freehold_crds::ReleaseChannel = given::typed(serde_json::json!({
+            "apiVersion": "freehold.dev/v1alpha1", "kind": "ReleaseChannel", "metadata": {"name": "board", "generation": 1},
+            "spec": spec,
+        }));
+        if observed {
+            let name = "board-1.0.0".to_owned();
+            let advanced = advance(&Fleet {
+                channel: &channel,
+                members: &[],
+                releases: &[(name, std::sync::Arc::new(given::release("1.0.0")))].into(),
+                approvals: &[],
+                now: given::at(given::NOON),
+            });
+            channel.status = Some(advanced.status);
+        }
+        both(&serde_json::to_value(&channel).unwrap())
+    };
+    let rings = serde_json::json!([{"name": "all"}]);
+    let spec = serde_json::json!({"product": "board", "rings": rings});
+    assert_eq!(
+        told(spec.clone(), false),
+        "Progressing inProgress: the operator has not seen it yet"
+    );
+    assert_eq!(told(spec, true), "Healthy current: the last ring has board-1.0.0");
+    let paused = serde_json::json!({"product": "board", "rings": rings, "paused": true});
+    assert_eq!(
+        told(paused, true),
+        "Suspended current: all: the channel is paused"
+    );
 }
 
 #[test]

@@ -127,7 +127,9 @@ fn excuse(rule: &Rule, resource: &str, verb: &str) -> Option<&'static str> {
         ("configmaps", "get") if rule.names == [rights::KEY_SERVICE_AUTHORITY] => {
             Some("who signs for the key service, asked outside of passes")
         }
-        ("releasechannels/status", "patch") => Some("the channels' loop, beside the passes: tests of fleet.rs"),
+        ("releasechannels/status", "patch") => {
+            Some("the channels' loop, beside the passes: tests of fleet.rs")
+        }
         ("clusterroles", "bind") => Some("asked by the API server when the binding is written"),
         ("leases", _) => Some("the election, which the double has not"),
         ("services" | "endpointslices", "get") if rule.names == ["kubernetes"] => {
