@@ -16,6 +16,7 @@ mod class;
 mod destruction;
 mod duration;
 mod generated;
+mod instant;
 mod operation;
 mod quantity;
 mod reference;
@@ -43,6 +44,7 @@ pub use destruction::{
 };
 pub use duration::Span;
 pub use generated::{GeneratedFile, generated_files};
+pub use instant::INSTANT;
 pub use operation::{
     AuthorityOperation, DeletionOperation, Evidence, OperationType, Phase, ReencryptionOperation,
     RotationOperation, RotationReason, TenantOperation, TenantOperationSpec, TenantOperationStatus,

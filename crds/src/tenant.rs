@@ -21,7 +21,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Quota;
+use crate::{INSTANT, Quota};
 pub use access::Groups;
 pub use account::{Edition, Environment, Owner};
 pub use certificates::TenantCertificates;
@@ -265,6 +265,7 @@ pub struct Pin {
     )]
     pub name: String,
     /// When it ends: from then on the channel decides again.
+    #[schemars(regex(pattern = INSTANT))]
     pub until: Time,
     /// Why.
     #[schemars(length(min = 1, max = 500))]

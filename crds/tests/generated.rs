@@ -10,7 +10,8 @@
 use std::path::{Path, PathBuf};
 
 use freehold_crds::{
-    DestructionRecord, HostnameClaim, Release, Tenant, TenantClass, TenantOperation, generated_files, yaml,
+    DestructionRecord, HostnameClaim, INSTANT, Release, ReleaseApproval, ReleaseChannel, Tenant, TenantClass,
+    TenantOperation, generated_files, yaml,
 };
 use kube::CustomResourceExt;
 use serde_json::Value;
@@ -50,6 +51,8 @@ fn schemas() -> Vec<(String, Value)> {
         Release::crd(),
         TenantOperation::crd(),
         HostnameClaim::crd(),
+        ReleaseChannel::crd(),
+        ReleaseApproval::crd(),
         DestructionRecord::crd(),
     ]
     .into_iter()
@@ -128,6 +131,63 @@ fn no_field_names_an_object_of_another_namespace() {
             assert!(!field.contains(word), "{path}");
         }
     });
+}
+
+/// What is stored and can't be read stops the watch of its whole kind: by a value of no use to anybody, or by a null that is kept
+/// where a default was meant.
+#[test]
+fn what_is_stored_can_be_read() {
+    // The operator's own kinds hold what it has written itself.
+    let own = ["TenantOperation", "HostnameClaim", "DestructionRecord"];
+    for (kind, schema) in schemas() {
+        if own.contains(&kind.as_str()) {
+            continue;
+        }
+        walk(
+            &schema["properties"]["spec"],
+            &format!("{kind}.spec"),
+            &mut |path, field| {
+                assert!(
+                    field["format"] != "date-time" || field["pattern"] == INSTANT,
+                    "{path} takes instants that can't be read"
+                );
+                assert!(
+                    field["default"].is_null() || field["nullable"] != true,
+                    "{path} keeps a null in the place of its default"
+                );
+            },
+        );
+    }
+}
+
+/// As for a Release: a channel's product, and every word of an approval.
+#[test]
+fn what_a_channel_is_for_and_what_somebody_has_said_stays_as_it_is() {
+    let spec = |kind: &str| {
+        let found = schemas().into_iter().find(|(name, _)| name == kind).unwrap();
+        found.1["properties"]["spec"].clone()
+    };
+    let rule = |spec: &Value| spec["x-kubernetes-validations"][0]["rule"].clone();
+    assert_eq!(rule(&spec("ReleaseChannel")), "self.product == oldSelf.product");
+    assert_eq!(rule(&spec("ReleaseApproval")), "self == oldSelf");
+}
+
+/// By their keys Git's tools and people apply one ring without the others, and no name stands for two.
+#[test]
+fn rings_and_gates_are_known_by_their_names() {
+    let (_, channel) = schemas()
+        .into_iter()
+        .find(|(kind, _)| kind == "ReleaseChannel")
+        .unwrap();
+    let rings = &channel["properties"]["spec"]["properties"]["rings"];
+    let gates = &rings["items"]["properties"]["gates"];
+    for list in [rings, gates] {
+        assert_eq!(list["x-kubernetes-list-type"], "map");
+        assert_eq!(list["x-kubernetes-list-map-keys"], serde_json::json!(["name"]));
+    }
+    let share = &rings["items"]["properties"]["maxConcurrent"];
+    assert_eq!(share["x-kubernetes-int-or-string"], true);
+    assert!(share["type"].is_null(), "an int-or-string has no type beside it");
 }
 
 #[test]

@@ -164,6 +164,8 @@ impl JsonSchema for Share {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-int-or-string": true,
+            // Said expressly: kube makes what has a default nullable else, and a null that is stored is read by nobody.
+            "nullable": false,
             "minimum": 1,
             "maximum": 10_000,
             "maxLength": 4,

@@ -8,7 +8,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Span;
+use crate::{INSTANT, Span};
 
 /// How long a window may be open: 15 minutes to a day.
 pub const OPEN: RangeInclusive<Duration> = Duration::from_secs(15 * 60)..=Duration::from_secs(24 * 3600);
@@ -78,8 +78,10 @@ pub struct Window {
 #[serde(rename_all = "camelCase")]
 pub struct Freeze {
     /// When it begins, with a zone: `2026-12-20T00:00:00+01:00`.
+    #[schemars(regex(pattern = INSTANT))]
     pub from: Time,
     /// When it is over.
+    #[schemars(regex(pattern = INSTANT))]
     pub until: Time,
     /// Why.
     #[schemars(length(min = 1, max = 200))]
