@@ -11,7 +11,7 @@ use crate::{Freeze, Window};
 pub struct Maintenance {
     /// The windows; one that is open is enough. As the class says when left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(min = 1, max = 8))]
     pub windows: Vec<Window>,
 
     /// Times in which nothing is done even if a window is open, for example the days before a year's accounts are closed.

@@ -238,6 +238,7 @@ fn everybody_may_do_what_the_table_says_and_nothing_else() {
         let writes = !["get", "list", "watch"].contains(&deed.split(' ').next().unwrap());
         let known = [
             "tenants",
+            "releasechannels/status.",
             "namespaces.",
             "rolebindings.",
             "clusterroles.",
@@ -290,12 +291,52 @@ fn everybody_may_do_what_the_table_says_and_nothing_else() {
     );
 }
 
+/// The chart's roles for people of the platform, each bound to a group for as long as this takes.
+#[test]
+fn who_approves_and_who_releases_may_do_that_and_nothing_else() {
+    wait_ready("acme", MINUTE);
+    let known = discovered();
+    let see = (
+        "get list watch",
+        "releases.freehold.dev releasechannels.freehold.dev releaseapprovals.freehold.dev",
+    );
+    let write = (
+        "create update patch delete",
+        "releases.freehold.dev releasechannels.freehold.dev",
+    );
+    let roles: [(&str, Deeds); 3] = [
+        (
+            "freehold-approver",
+            deeds(&[see, ("create", "releaseapprovals.freehold.dev")]),
+        ),
+        ("freehold-release-engineer", deeds(&[see, write])),
+        ("freehold-release-viewer", deeds(&[see])),
+    ];
+    for (role, expected) in &roles {
+        let group = format!("story-{role}");
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": group}, "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}});
+        kube::apply(lab(), &[binding]).unwrap();
+        let as_group = format!("--as-group={group}");
+        let flags = ["--as=somebody", "--as-group=system:authenticated", &as_group];
+        kube::until("the role to count", MINUTE, || {
+            Ok((!allowed(&flags, "default", &known).is_empty()).then_some(()))
+        })
+        .unwrap();
+        for namespace in ["default", "tenant-acme", "freehold-system", "freehold-keys"] {
+            assert_same(role, namespace, &allowed(&flags, namespace, &known), expected);
+        }
+        kube::kubectl(lab(), &["delete", "clusterrolebinding", &group]).unwrap();
+    }
+}
+
 /// What a hostile administrator of one customer tries.
 #[test]
 fn a_customers_administrator_changes_nothing_and_gets_into_nothing() {
     wait_ready("acme", MINUTE);
     wait_ready("globex", MINUTE);
-    let tries: [&[&str]; 17] = [
+    let tries: [&[&str]; 20] = [
         &["-n", "tenant-acme", "get", "secrets"],
         &["-n", "tenant-acme", "exec", "deploy/web", "--", "true"],
         &["-n", "tenant-acme", "attach", "deploy/web"],
@@ -318,6 +359,16 @@ fn a_customers_administrator_changes_nothing_and_gets_into_nothing() {
         &["-n", "freehold-keys", "get", "secrets"],
         &["get", "tenants"],
         &["get", "namespaces"],
+        &["get", "releasechannels"],
+        &["delete", "releaseapprovals", "--all"],
+        &[
+            "patch",
+            "releasechannel",
+            "board",
+            "--type=merge",
+            "-p",
+            "{\"spec\":{\"emergency\":{\"release\":\"board-6.6.6\",\"reason\":\"mine\"}}}",
+        ],
         &[
             "patch",
             "tenant",

@@ -3,7 +3,9 @@
 //! the operator. Nothing is kept but what a story makes for itself.
 
 mod api;
+mod approvals;
 mod bindings;
+mod channels;
 mod classes;
 mod copies;
 mod databases;
@@ -40,12 +42,18 @@ fn the_table_of_good_and_bad_objects() {
         println!("  {what}: {} taken, {} refused", tally.taken, tally.refused);
         all.join(tally);
     };
-    for table in [tenants::table(), classes::table(), releases::table()] {
+    for table in [
+        tenants::table(),
+        classes::table(),
+        releases::table(),
+        channels::table(),
+    ] {
         count(table.kind, table.run(&administrator));
     }
     for table in [records::operations(), records::claims(), records::destructions()] {
         count(table.kind, table.run(&operator));
     }
+    count("ReleaseApproval", approvals::table().run(&approvals::approver()));
     count("YAML", text::yaml(lab));
     count("JSON", text::json(&administrator));
     count("transitions", transitions::run(&Copies::make(&administrator)));

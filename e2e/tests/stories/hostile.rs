@@ -218,21 +218,56 @@ fn largest() -> Value {
     );
     spec["sso"] = json!({"saml": {"entityId": long(1024), "endpoint": format!("https://idp.example/{}", long(1000)),
         "signingCertificate": pem, "alternateId": long(256)}});
-    spec["maintenance"] = json!({"windows": vec![window; 8]});
+    spec["maintenance"] = json!({"windows": vec![window; 8], "freezes": vec![freeze(); 16]});
+    spec["release"] = json!({"channel": long(63), "pin": {"name": long(120), "until": "2027-01-07T00:00:00+01:00", "reason": long(500)}});
     spec["adopt"] = json!({"incarnation": "aaaaaaaa-0000-4000-8000-000000000001"});
     tenant
 }
 
+fn freeze() -> Value {
+    json!({"from": "2026-12-18T00:00:00+01:00", "until": "2027-01-07T00:00:00+01:00", "reason": "x".repeat(200)})
+}
+
+/// As [`largest`], a channel: twelve rings, each with all that a ring can have.
+fn largest_channel() -> Value {
+    let long = |n: usize| "x".repeat(n);
+    let groups: Vec<String> = (0..8).map(|n| format!("{n}{}", long(252))).collect();
+    let approval = json!({"groups": groups, "required": 5});
+    let image = format!("{}@sha256:{}", long(228), "0".repeat(64));
+    let gate = |n: usize| match n % 2 {
+        0 => {
+            json!({"name": format!("g{n}{}", long(28)), "test": {"image": image, "args": vec![long(256); 16]}})
+        }
+        _ => json!({"name": format!("g{n}{}", long(28)), "manual": approval}),
+    };
+    let labels: serde_json::Map<String, Value> = (0..8)
+        .map(|n| (format!("{n}{}", long(62)), json!(long(63))))
+        .collect();
+    let ring = |n: usize| {
+        json!({"name": format!("r{n:02}{}", long(37)), "soak": "2592000s", "release": long(120), "approval": approval,
+        "gates": (0..8).map(gate).collect::<Vec<_>>(), "canary": 50, "maxConcurrent": "100%", "failureThreshold": "100%",
+        "freezes": vec![freeze(); 16], "resume": long(63),
+        "tenants": {"environments": ["Development", "Testing", "Staging", "Production"], "matchLabels": labels}})
+    };
+    json!({"apiVersion": "freehold.dev/v1alpha1", "kind": "ReleaseChannel", "metadata": {"name": long(63)}, "spec": {
+        "product": long(40), "rings": (0..12).map(ring).collect::<Vec<_>>(), "freezes": vec![freeze(); 32],
+        "emergency": {"release": long(120), "reason": long(500)}}})
+}
+
 #[test]
 fn the_rules_cost_less_than_half_of_the_budget() {
-    let definition = lab().repo.join("crds/tenants.freehold.dev.yaml");
-    let tenant = largest();
-    let created = cel_cost(lab(), &definition, &tenant, None).unwrap();
-    let mut changed = tenant.clone();
-    changed["spec"]["seats"] = json!(6);
-    let updated = cel_cost(lab(), &definition, &changed, Some(&tenant)).unwrap();
-    for (what, (used, budget)) in [("create", created), ("update", updated)] {
-        println!("the largest tenant, {what}: {used} of {budget}");
-        assert!(used * 2 < budget, "{what}: {used} of {budget}");
+    for (plural, object, field, other) in [
+        ("tenants", largest(), "seats", json!(6)),
+        ("releasechannels", largest_channel(), "paused", json!(true)),
+    ] {
+        let definition = lab().repo.join(format!("crds/{plural}.freehold.dev.yaml"));
+        let created = cel_cost(lab(), &definition, &object, None).unwrap();
+        let mut changed = object.clone();
+        changed["spec"][field] = other;
+        let updated = cel_cost(lab(), &definition, &changed, Some(&object)).unwrap();
+        for (what, (used, budget)) in [("create", created), ("update", updated)] {
+            println!("the largest of {plural}, {what}: {used} of {budget}");
+            assert!(used * 2 < budget, "{plural}, {what}: {used} of {budget}");
+        }
     }
 }

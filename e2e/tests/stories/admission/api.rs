@@ -37,6 +37,14 @@ impl Api {
         Api::with(lab, &["--as", user, "--as-group=system:masters"])
     }
 
+    /// As [`Api::named`], and a member of some groups.
+    pub fn member(lab: &Lab, user: &str, groups: &[&str]) -> Api {
+        let groups: Vec<String> = groups.iter().map(|group| format!("--as-group={group}")).collect();
+        let mut flags = vec!["--as", user, "--as-group=system:masters"];
+        flags.extend(groups.iter().map(String::as_str));
+        Api::with(lab, &flags)
+    }
+
     fn with(lab: &Lab, user: &[&str]) -> Api {
         let kubectl = addons::kubectl(lab);
         // It ends with this thread, in whatever way that ends.

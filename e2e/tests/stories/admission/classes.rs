@@ -65,6 +65,11 @@ pub fn table() -> Table {
             "deletion.terminationGrace must be between 1s and 720h",
         ),
         tenants::windows::windows_at("/spec/maintenance/windows"),
+        vec![refuses(
+            "no window",
+            one("/spec/maintenance/windows", json!([])),
+            "windows…at least 1 items",
+        )],
         lists(),
     ];
     Table {

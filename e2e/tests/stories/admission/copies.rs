@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::api::Api;
 use super::table::{absent, changed};
-use super::{classes, records, releases, tenants};
+use super::{approvals, channels, classes, records, releases, tenants};
 
 const GROUP: &str = "stories.freehold.test";
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -18,10 +18,12 @@ const SOON: Duration = Duration::from_secs(30);
 /// The kinds under another group; gone at the end, with their objects.
 pub struct Copies<'a>(pub &'a Api);
 
-pub const KINDS: [(&str, &str); 6] = [
+pub const KINDS: [(&str, &str); 8] = [
     ("Tenant", "tenants"),
     ("TenantClass", "tenantclasses"),
     ("Release", "releases"),
+    ("ReleaseChannel", "releasechannels"),
+    ("ReleaseApproval", "releaseapprovals"),
     ("TenantOperation", "tenantoperations"),
     ("HostnameClaim", "hostnameclaims"),
     ("DestructionRecord", "destructionrecords"),
@@ -113,6 +115,8 @@ pub fn base(kind: &str) -> Value {
         "Tenant" => tenants::base(),
         "TenantClass" => classes::base(),
         "Release" => releases::base(),
+        "ReleaseChannel" => channels::base(),
+        "ReleaseApproval" => approvals::base(),
         "TenantOperation" => records::operation(),
         "DestructionRecord" => records::destruction(),
         _ => records::claim(),

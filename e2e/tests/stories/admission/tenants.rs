@@ -3,6 +3,7 @@
 mod egress;
 mod hostnames;
 mod quantities;
+mod release;
 mod sso;
 mod texts;
 pub mod windows;
@@ -28,6 +29,7 @@ pub fn table() -> Table {
         words(),
         hostnames::cases(),
         egress::cases(),
+        release::cases(),
         sso::cases(),
         windows::cases(),
         groups(),
@@ -164,7 +166,6 @@ fn wrong_types() -> Vec<Case> {
         "/spec/region",
         "/spec/className",
         "/spec/release",
-        "/spec/release/name",
         "/spec/hostnames",
     ] {
         let field = path.trim_start_matches('/').replace('/', ".");

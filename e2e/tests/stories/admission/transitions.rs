@@ -1,6 +1,7 @@
 //! From one good object to another that is good by itself: what may follow what. What was stored before a rule came is not
 //! held against a change of something else (the API server calls it ratcheting), and that must open no door.
 
+mod channel;
 mod release;
 
 use std::time::Duration;
@@ -70,6 +71,7 @@ fn all() -> Vec<Before> {
     ];
     all.extend(editions());
     all.extend(release::all());
+    all.extend(channel::all());
     all
 }
 
@@ -82,6 +84,23 @@ fn tenant() -> Before {
             takes("nothing", []),
             takes("another display name", [("/spec/displayName", json!("Another"))]),
             takes("another release", [("/spec/release/name", json!("board-1.1.0"))]),
+            takes(
+                "a channel instead",
+                [("/spec/release", json!({"channel": "board"}))],
+            ),
+            refuses(
+                "a channel beside the name",
+                [("/spec/release/channel", json!("board"))],
+                "give either name",
+            ),
+            refuses(
+                "a pin of one that names its release",
+                [(
+                    "/spec/release/pin",
+                    json!({"name": "board-1.0.0", "until": "2027-03-01T00:00:00Z", "reason": "x"}),
+                )],
+                "a pin is for tenants of a channel",
+            ),
             takes("hostnames in another order", [("/spec/hostnames", two)]),
             takes(
                 "one hostname less",

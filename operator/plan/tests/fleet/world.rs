@@ -129,6 +129,9 @@ impl Tenant {
     }
 }
 
+/// What a release does to a tenant, by their names.
+type Fates = Box<dyn Fn(&str, &str) -> Fate>;
+
 /// Everything.
 pub struct World {
     pub now: Timestamp,
@@ -138,7 +141,7 @@ pub struct World {
     pub tenants: Vec<Tenant>,
     pub events: Vec<Event>,
     /// What a release does to a tenant, by their names.
-    pub fate: Box<dyn Fn(&str, &str) -> Fate>,
+    pub fate: Fates,
     /// Every tenant that has begun with a release.
     pub touched: BTreeMap<String, BTreeSet<String>>,
     pub writes: usize,

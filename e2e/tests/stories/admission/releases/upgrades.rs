@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
         tags(),
         commits(),
         repositories(),
+        authors(),
         schemas(),
         paths(),
         notes(),
@@ -153,6 +154,30 @@ fn repositories() -> Vec<Case> {
             "source.repository…should match",
         ));
     }
+    cases
+}
+
+/// Whose approvals don't count.
+fn authors() -> Vec<Case> {
+    let by = |author: &str| -> Changes {
+        let mut source = source("1.0.0");
+        source["author"] = json!(author);
+        one("/spec/source", source)
+    };
+    let mut cases = lengths_of("/source/author", 253, letters, |text| by(&text));
+    for good in [
+        "ada",
+        "ada@example.com",
+        "oidc:Ada Lovelace",
+        "system:serviceaccount:pipelines:build",
+    ] {
+        cases.push(takes(format!("the author {good}"), by(good)));
+    }
+    cases.push(refuses(
+        "an empty author",
+        by(""),
+        "source.author…at least 1 chars long",
+    ));
     cases
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::admission::table::{Case, Changes, lengths_of, one, refuses, takes};
+use crate::admission::table::{Case, Changes, lengths, lengths_of, letters, one, refuses, takes};
 
 /// Windows of a tenant, and of a class by another path.
 pub fn windows_at(path: &'static str) -> Vec<Case> {
@@ -21,7 +21,6 @@ pub fn windows_at(path: &'static str) -> Vec<Case> {
     let mut cases = vec![
         takes("8 windows", many(8)),
         refuses("9 windows", many(9), "windows…must have at most 8 items"),
-        refuses("no window", many(0), "windows…at least 1 items"),
         takes("a window in Berlin", window("timeZone", json!("Europe/Berlin"))),
         takes(
             "a window with a start",
@@ -137,10 +136,131 @@ pub fn windows_at(path: &'static str) -> Vec<Case> {
 
 pub fn cases() -> Vec<Case> {
     let mut cases = windows_at("/spec/maintenance/windows");
-    cases.push(refuses(
-        "maintenance without windows",
+    cases.push(takes(
+        "maintenance that says nothing: the class's windows hold",
         one("/spec/maintenance", json!({})),
-        "windows…Required value",
     ));
+    cases.push(refuses(
+        "no window",
+        one("/spec/maintenance/windows", json!([])),
+        "windows … at least 1 items",
+    ));
+    cases.extend(freezes_at("/spec/maintenance/freezes", 16));
+    cases.extend(
+        lengths("/spec/maintenance/freezes/0/reason", 200, letters)
+            .into_iter()
+            .map(|mut case| {
+                case.changes
+                    .insert(0, ("/spec/maintenance/freezes", json!([freeze()])));
+                case
+            }),
+    );
     cases
+}
+
+fn freeze() -> Value {
+    json!({"from": "2026-12-18T00:00:00+01:00", "until": "2027-01-07T00:00:00+01:00", "reason": "accounts"})
+}
+
+/// Freezes of a tenant, of a channel, and of a ring, by their path.
+pub fn freezes_at(path: &'static str, most: usize) -> Vec<Case> {
+    let of = |changes: &[(&str, Value)]| -> Changes {
+        let mut freeze = freeze();
+        for (field, value) in changes {
+            freeze[*field] = value.clone();
+        }
+        vec![(path, json!([freeze]))]
+    };
+    let between = |from: &str, until: &str| of(&[("from", json!(from)), ("until", json!(until))]);
+    let ends = "a freeze ends after it has begun";
+    let mut cases = vec![
+        takes(format!("{path}: one"), of(&[])),
+        takes(format!("{path}: none"), vec![(path, json!([]))]),
+        takes(
+            format!("{path}: {most}"),
+            vec![(path, json!(vec![freeze(); most]))],
+        ),
+        refuses(
+            format!("{path}: {}", most + 1),
+            vec![(path, json!(vec![freeze(); most + 1]))],
+            &format!("freezes…must have at most {most} items"),
+        ),
+        takes(
+            format!("{path}: a second"),
+            between("2026-12-18T00:00:00Z", "2026-12-18T00:00:01Z"),
+        ),
+        refuses(
+            format!("{path}: no time at all"),
+            between("2026-12-18T00:00:00Z", "2026-12-18T00:00:00Z"),
+            ends,
+        ),
+        refuses(
+            format!("{path}: one that ends before it begins"),
+            between("2026-12-18T00:00:01Z", "2026-12-18T00:00:00Z"),
+            ends,
+        ),
+        // By the clock on the wall it ends after it has begun.
+        refuses(
+            format!("{path}: one that ends before it begins, in another zone"),
+            between("2026-12-18T00:00:00Z", "2026-12-18T00:30:00+01:00"),
+            ends,
+        ),
+        takes(
+            format!("{path}: one that only seems to end before it begins"),
+            between("2026-12-18T00:30:00+01:00", "2026-12-18T00:00:00Z"),
+        ),
+        refuses(
+            format!("{path}: without a reason"),
+            of(&[("reason", Value::Null)]),
+            "reason",
+        ),
+        refuses(
+            format!("{path}: with an empty reason"),
+            of(&[("reason", json!(""))]),
+            "reason",
+        ),
+        refuses(
+            format!("{path}: of some tenants"),
+            of(&[("tenants", json!(["acme"]))]),
+            "unknown field",
+        ),
+    ];
+    for field in ["from", "until"] {
+        cases.push(refuses(
+            format!("{path}: without {field}"),
+            of(&[(field, Value::Null)]),
+            field,
+        ));
+        cases.extend(wrong_instants().map(|wrong| {
+            refuses(
+                format!("{path}: {field} {wrong:?}"),
+                of(&[(field, json!(wrong))]),
+                field,
+            )
+        }));
+    }
+    cases
+}
+
+/// Of most of these the format `date-time` thinks well, and nobody can read them.
+pub fn wrong_instants() -> impl Iterator<Item = &'static str> {
+    [
+        "9999-12-31T23:59:59Z",
+        "3000-01-01T00:00:00Z",
+        "1999-12-31T23:59:59Z",
+        "2026-12-31T23:59:59+99:59",
+        "2026-12-31T23:59:59+15:00",
+        "2026-12-31T23:59:59x5Z",
+        "2026-12-31T23:59:59.123456789012Z",
+        "2026-12-31t23:59:59z",
+        "2026-12-31T23:59:60Z",
+        "2026-12-31T24:00:00Z",
+        "2026-02-30T00:00:00Z",
+        "2026-12-31T23:59:59",
+        "2026-12-31",
+        "-1",
+        "never",
+        "",
+    ]
+    .into_iter()
 }

@@ -142,6 +142,11 @@ fn whole() -> Before {
             ),
             takes("a recall", [("/spec/recall", recall("RollForward"))]),
             refuses("no source", [("/spec/source", absent())], FIXED),
+            refuses(
+                "an author, so that another one's approval counts",
+                [("/spec/source/author", json!("ada"))],
+                FIXED,
+            ),
             refuses("no repository", [("/spec/source/repository", absent())], FIXED),
             refuses(
                 "another commit",
