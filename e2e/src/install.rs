@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::kube;
+use crate::lab::builds;
 use crate::lab::image::Image;
 use crate::lab::steps::{Outcome, Step};
 use crate::lab::up::{Made, import_step, made, make_step};
@@ -33,7 +34,7 @@ pub fn steps<'a>(lab: &'a Lab, images: &'a Made) -> Vec<Step<'a>> {
         import_step(lab, images, "board"),
         Step::new(
             "Freehold's charts",
-            &["ready", "build helm", "import freehold"],
+            &["ready", builds::TOGETHER, "import freehold"],
             || charts(lab, &made(images, "freehold")?),
         )
         .log(lab.log("helm")),

@@ -11,16 +11,28 @@ use sha2::{Digest, Sha256};
 use super::steps::Outcome;
 use super::{Lab, shell};
 
+/// How a program is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// In one call with others of the workspace: what several share (Kubernetes' client, gRPC) is compiled once.
+    Together,
+    /// In the workspace too, but in a call of its own: its imports don't go with the others'.
+    Alone,
+    /// By its own go.mod: it needs other versions of libraries than the workspace has, or cgo.
+    Apart,
+}
+
 /// One program: the module under `e2e/lab/` that pins it, its package, and how it is built.
 #[derive(Debug)]
 pub struct Program {
     pub name: &'static str,
     pub module: &'static str,
+    /// As seen from `e2e/lab/`.
     pub package: &'static str,
     /// What `status` reports; the module that holds the package, as `go list -m` names it.
     pub origin: &'static str,
+    pub call: Call,
     pub tags: &'static str,
-    pub ldflags: &'static str,
     pub cgo: bool,
 }
 
@@ -35,91 +47,47 @@ const fn go(
         module,
         package,
         origin,
+        call: Call::Together,
         tags: "",
-        ldflags: "",
         cgo: false,
     }
 }
 
+const fn apart(program: Program) -> Program {
+    Program {
+        call: Call::Apart,
+        ..program
+    }
+}
+
+/// The step that builds a program.
+pub fn step(program: &Program) -> String {
+    match program.call {
+        Call::Together => TOGETHER.into(),
+        Call::Alone | Call::Apart => format!("build {}", program.name),
+    }
+}
+
+/// The step that builds all that are built together.
+pub const TOGETHER: &str = "build Go programs";
+
+/// For every program; it means something to those of Kubernetes, and the others don't have the variable.
+const LDFLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3";
+
 const CONTAINERD: &str = "github.com/containerd/containerd/v2";
 const CILIUM: &str = "github.com/cilium/cilium";
+const LEGO: &str = "github.com/go-acme/lego/v4";
 
-/// In the order in which a cold run should build them: what the node needs first.
+/// In the order in which a cold run should build them.
 pub const PROGRAMS: &[Program] = &[
-    Program {
-        ldflags: "-X k8s.io/component-base/version.gitVersion=v1.36.3",
-        ..go("kube", "kube", ".", "k8s.io/kubernetes")
-    },
-    go(
-        "containerd",
-        "node",
-        "github.com/containerd/containerd/v2/cmd/containerd",
-        CONTAINERD,
-    ),
-    go(
-        "ctr",
-        "node",
-        "github.com/containerd/containerd/v2/cmd/ctr",
-        CONTAINERD,
-    ),
-    go(
-        "containerd-shim-runc-v2",
-        "node",
-        "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
-        CONTAINERD,
-    ),
-    go(
-        "loopback",
-        "node",
-        "github.com/containernetworking/plugins/plugins/main/loopback",
-        "github.com/containernetworking/plugins",
-    ),
-    Program {
-        tags: "seccomp",
-        cgo: true,
-        ..go(
-            "runc",
-            "runc",
-            "github.com/opencontainers/runc",
-            "github.com/opencontainers/runc",
-        )
-    },
-    Program {
-        tags: "osusergo",
-        ..go(
-            "cilium-agent",
-            "cilium",
-            "github.com/cilium/cilium/daemon",
-            CILIUM,
-        )
-    },
-    Program {
-        tags: "osusergo",
-        ..go(
-            "cilium-cni",
-            "cilium",
-            "github.com/cilium/cilium/plugins/cilium-cni",
-            CILIUM,
-        )
-    },
-    go("pause", "pause", ".", "freehold.dev/lab/pause"),
-    go(
-        "coredns",
-        "dns",
-        "github.com/coredns/coredns",
-        "github.com/coredns/coredns",
-    ),
+    go("kube", "kube", "./kube", "k8s.io/kubernetes"),
+    go("pause", "pause", "./pause", "freehold.dev/lab/pause"),
+    go("coredns", "dns", "./dns", "github.com/coredns/coredns"),
     go(
         "cnpg-manager",
         "database",
         "github.com/cloudnative-pg/cloudnative-pg/cmd/manager",
         "github.com/cloudnative-pg/cloudnative-pg",
-    ),
-    go(
-        "local-path-provisioner",
-        "storage",
-        "github.com/rancher/local-path-provisioner",
-        "github.com/rancher/local-path-provisioner",
     ),
     go(
         "csi-provisioner",
@@ -142,10 +110,72 @@ pub const PROGRAMS: &[Program] = &[
     go(
         "cert-manager",
         "certificates",
-        ".",
+        "./certificates",
         "github.com/cert-manager/cert-manager",
     ),
     go("helm", "helm", "helm.sh/helm/v4/cmd/helm", "helm.sh/helm/v4"),
+    Program {
+        // It imports a library under a name that differs in case from the others'.
+        call: Call::Alone,
+        ..go(
+            "local-path-provisioner",
+            "storage",
+            "github.com/rancher/local-path-provisioner",
+            "github.com/rancher/local-path-provisioner",
+        )
+    },
+    apart(go(
+        "containerd",
+        "node",
+        "github.com/containerd/containerd/v2/cmd/containerd",
+        CONTAINERD,
+    )),
+    apart(go(
+        "ctr",
+        "node",
+        "github.com/containerd/containerd/v2/cmd/ctr",
+        CONTAINERD,
+    )),
+    apart(go(
+        "containerd-shim-runc-v2",
+        "node",
+        "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+        CONTAINERD,
+    )),
+    apart(go(
+        "loopback",
+        "node",
+        "github.com/containernetworking/plugins/plugins/main/loopback",
+        "github.com/containernetworking/plugins",
+    )),
+    Program {
+        tags: "seccomp",
+        cgo: true,
+        ..apart(go(
+            "runc",
+            "runc",
+            "github.com/opencontainers/runc",
+            "github.com/opencontainers/runc",
+        ))
+    },
+    Program {
+        tags: "osusergo",
+        ..apart(go(
+            "cilium-agent",
+            "cilium",
+            "github.com/cilium/cilium/daemon",
+            CILIUM,
+        ))
+    },
+    Program {
+        tags: "osusergo",
+        ..apart(go(
+            "cilium-cni",
+            "cilium",
+            "github.com/cilium/cilium/plugins/cilium-cni",
+            CILIUM,
+        ))
+    },
 ];
 
 /// Built by whoever asks for one ([`on_demand`]): `up` doesn't wait for them.
@@ -175,42 +205,148 @@ pub fn on_demand(lab: &Lab, name: &str) -> Result<PathBuf> {
     Ok(lab.bin(name))
 }
 
+/// Builds into `.lab/bin` all that are built together, those whose inputs changed.
+pub fn build_together(lab: &Lab) -> Result<Outcome> {
+    build_all(lab, PROGRAMS.iter().filter(|p| p.call == Call::Together))
+}
+
 /// Builds one program into `.lab/bin`.
 pub fn build(lab: &Lab, program: &Program) -> Result<Outcome> {
-    let module = lab.go_module(program.module);
-    let stamp = Stamp::of(lab, program.name, &inputs(&module, program)?);
-    let target = lab.bin(program.name);
-    if stamp.holds() && target.exists() {
-        return Ok(Outcome::Fresh);
+    build_all(lab, std::iter::once(program))
+}
+
+/// In one call; of several, all are built the same way.
+fn build_all<'a>(lab: &Lab, programs: impl Iterator<Item = &'a Program>) -> Result<Outcome> {
+    let mut stale = Vec::new();
+    for program in programs {
+        let stamp = Stamp::of(lab, program.name, &inputs(lab, program)?);
+        if !stamp.holds() || !lab.bin(program.name).exists() {
+            stale.push((program, stamp));
+        }
     }
+    let Some((first, _)) = stale.first() else {
+        return Ok(Outcome::Fresh);
+    };
+    let fresh = lab.build().join("fresh");
+    fs::create_dir_all(&fresh)?;
     let mut command = Command::new("go");
     command
-        .current_dir(&module)
-        .env("CGO_ENABLED", if program.cgo { "1" } else { "0" })
-        .args(["build", "-trimpath", "-buildvcs=false", "-tags", program.tags])
-        .args(["-ldflags", &format!("-s -w {}", program.ldflags)]);
-    if program.name == "cilium-agent" {
-        command.arg("-modfile").arg(cilium_source(lab, &module)?);
+        .env("CGO_ENABLED", if first.cgo { "1" } else { "0" })
+        .args(["build", "-v", "-trimpath", "-buildvcs=false"])
+        .args(["-tags", first.tags, "-ldflags", LDFLAGS]);
+    if first.call == Call::Apart {
+        command
+            .current_dir(lab.go_module(first.module))
+            .env("GOWORK", "off");
+    } else {
+        command
+            .current_dir(lab.go_module(""))
+            .env("GOWORK", workspace(lab)?);
     }
-    // Written beside and renamed: a program that runs can't be overwritten.
-    let fresh = target.with_extension("new");
-    command.arg("-o").arg(&fresh).arg(program.package);
-    shell::run(&mut command, &lab.log(&format!("build-{}", program.name)))?;
-    fs::rename(&fresh, &target)?;
-    stamp.set()?;
+    if first.name == "cilium-agent" {
+        command
+            .arg("-modfile")
+            .arg(cilium_source(lab, &lab.go_module("cilium"))?);
+    }
+    // A folder as the target: each gets the name of its package.
+    command.arg("-o").arg(format!("{}/", fresh.display()));
+    command.args(stale.iter().map(|(program, _)| program.package));
+    shell::run(&mut command, &lab.log(&log_of(first)))?;
+    for (program, stamp) in stale {
+        let built = program.package.rsplit('/').next().unwrap_or(program.package);
+        // Made beside and renamed: a program that runs can't be overwritten.
+        fs::rename(fresh.join(built), lab.bin(program.name))
+            .with_context(|| format!("take {built} as {}", program.name))?;
+        stamp.set()?;
+    }
     Ok(Outcome::Done)
 }
 
-/// Everything that decides what comes out: the module's files and the flags.
-fn inputs(module: &Path, program: &Program) -> Result<Vec<u8>> {
-    let mut all = format!("{program:?}").into_bytes();
+/// The name of the log of a program's build.
+pub fn log_of(program: &Program) -> String {
+    step(program).replace(' ', "-")
+}
+
+/// Everything that decides what comes out: the module's files, those of the workspace, and the flags.
+fn inputs(lab: &Lab, program: &Program) -> Result<Vec<u8>> {
+    let mut all = format!("{program:?} {LDFLAGS}").into_bytes();
     let mut files = Vec::new();
-    collect(module, &mut files).with_context(|| format!("read {}", module.display()))?;
+    let module = lab.go_module(program.module);
+    collect(&module, &mut files).with_context(|| format!("read {}", module.display()))?;
+    if program.call != Call::Apart {
+        files.extend(shared(lab)?);
+        all.extend(PROVIDERS.as_bytes());
+    }
     files.sort();
     for file in files {
         all.extend(fs::read(file)?);
     }
     Ok(all)
+}
+
+/// What decides the versions of everything in the workspace.
+fn shared(lab: &Lab) -> Result<Vec<PathBuf>> {
+    let home = lab.go_module("");
+    let mut files = vec![home.join("go.work"), home.join("go.work.sum")];
+    files.extend(used(lab)?.iter().map(|module| home.join(module).join("go.mod")));
+    Ok(files)
+}
+
+/// The modules that `go.work` names.
+fn used(lab: &Lab) -> Result<Vec<String>> {
+    let path = lab.go_module("").join("go.work");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let line = |line: &str| line.trim().strip_prefix("./").map(String::from);
+    Ok(text.lines().filter_map(line).collect())
+}
+
+/// Makes the workspace that programs are built in, from `e2e/lab/go.work`, and returns its file. Traefik's library for ACME
+/// brings the clients of 170 DNS services with it, a third of all that there would be to compile. The lab asks none of them: it
+/// takes a copy of the library without them.
+fn workspace(lab: &Lab) -> Result<PathBuf> {
+    let home = lab.build().join("workspace");
+    let lego = home.join("lego");
+    let origin = module_dir(lab, "gateway", LEGO)?;
+    let stamp = Stamp::of(
+        lab,
+        "lego",
+        format!("{} {PROVIDERS}", origin.display()).as_bytes(),
+    );
+    if !stamp.holds() || !lego.exists() {
+        let _ = fs::remove_dir_all(&lego);
+        fs::create_dir_all(&home)?;
+        copy_source(&origin, &lego, &lab.log("build-workspace"))?;
+        fs::write(lego.join("providers/dns/zz_gen_dns_providers.go"), PROVIDERS)?;
+        stamp.set()?;
+    }
+    let source = lab.go_module("");
+    let text = fs::read_to_string(source.join("go.work"))?;
+    let text = text.replace("./", &format!("{}/", source.display()));
+    let file = home.join("go.work");
+    fs::write(&file, format!("{text}\nreplace {LEGO} => {}\n", lego.display()))?;
+    fs::copy(source.join("go.work.sum"), home.join("go.work.sum"))?;
+    Ok(file)
+}
+
+/// In place of the list of DNS services.
+const PROVIDERS: &str = r#"package dns
+
+import (
+	"fmt"
+
+	"github.com/go-acme/lego/v4/challenge"
+)
+
+// NewDNSChallengeProviderByName knows none: the lab's gateway asks no DNS service.
+func NewDNSChallengeProviderByName(name string) (challenge.Provider, error) {
+	return nil, fmt.Errorf("the lab's gateway is built without clients of DNS services: %s", name)
+}
+"#;
+
+/// Copies a module out of Go's cache, whose files can't be written.
+fn copy_source(from: &Path, to: &Path, log: &Path) -> Result<()> {
+    shell::run(Command::new("cp").arg("-r").arg(from).arg(to), log)?;
+    shell::run(Command::new("chmod").args(["-R", "u+w"]).arg(to), log)
 }
 
 fn collect(folder: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
@@ -262,6 +398,7 @@ pub fn module_dir(lab: &Lab, module: &str, package: &str) -> Result<PathBuf> {
     // -mod=mod, so that a module that is required but not unpacked yet is fetched.
     command
         .current_dir(lab.go_module(module))
+        .env("GOWORK", "off")
         .args(["mod", "download", "-json", package]);
     let found: serde_json::Value = serde_json::from_str(&shell::capture(&mut command)?)?;
     let dir = found["Dir"]
@@ -281,8 +418,7 @@ fn cilium_source(lab: &Lab, module: &Path) -> Result<PathBuf> {
     let origin = module_dir(lab, "cilium", CILIUM)?;
     let log = lab.log("build-cilium-agent");
     let copy = |from: &Path, to: &Path| shell::run(Command::new("cp").arg("-r").arg(from).arg(to), &log);
-    copy(&origin, &source)?;
-    shell::run(Command::new("chmod").args(["-R", "u+w"]).arg(&source), &log)?;
+    copy_source(&origin, &source, &log)?;
     copy(
         &module.join("overlay/modules_linux.go"),
         &source.join("pkg/datapath/linux/modules/modules_linux.go"),
@@ -359,5 +495,43 @@ mod tests {
             .map(|p| p.file_name().unwrap().to_string_lossy().into_owned())
             .collect();
         assert_eq!(folders, modules().into_iter().map(String::from).collect());
+    }
+
+    #[test]
+    fn the_workspace_holds_what_is_built_in_it_and_raises_no_programs_version() {
+        let lab = Lab::of_this_checkout();
+        let workspace = used(&lab).unwrap();
+        let programs = || PROGRAMS.iter().chain(ON_DEMAND);
+        let built: BTreeSet<&str> = programs()
+            .filter(|p| p.call != Call::Apart)
+            .map(|p| p.module)
+            .collect();
+        assert_eq!(built, workspace.iter().map(String::as_str).collect());
+        let version = |module: &str, origin: &str| {
+            let text = required(&lab, module, origin)?;
+            semver::Version::parse(text.trim_start_matches('v')).ok()
+        };
+        for program in programs().filter(|p| p.call != Call::Apart) {
+            let own = version(program.module, program.origin);
+            for other in &workspace {
+                assert!(
+                    version(other, program.origin) <= own,
+                    "{other} asks for a newer {} than {}",
+                    program.origin,
+                    program.module
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_that_are_built_together_have_the_same_name() {
+        let together: Vec<&str> = PROGRAMS
+            .iter()
+            .filter(|p| p.call == Call::Together)
+            .map(|p| p.package.rsplit('/').next().unwrap())
+            .collect();
+        let distinct: BTreeSet<&str> = together.iter().copied().collect();
+        assert_eq!(distinct.len(), together.len(), "{together:?}");
     }
 }

@@ -9,34 +9,34 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use super::builds::{self, PROGRAMS};
+use super::builds::{self, Call, PROGRAMS};
 use super::image::Image;
 use super::images::{self, EXT4, GLIBC, POSTGRESQL};
 use super::net::NodeId;
 use super::steps::{Outcome, Step};
 use super::{Lab, addons, host, packages, parts, pki, preflight, shell};
 
-/// Programs that the node itself runs.
+/// What makes the programs that the node itself runs.
 const NODE_PROGRAMS: &[&str] = &[
-    "kube",
-    "containerd",
-    "ctr",
-    "containerd-shim-runc-v2",
-    "loopback",
-    "runc",
-    "cilium-agent",
-    "cilium-cni",
+    builds::TOGETHER,
+    "build containerd",
+    "build ctr",
+    "build containerd-shim-runc-v2",
+    "build loopback",
+    "build runc",
+    "build cilium-agent",
+    "build cilium-cni",
 ];
 
 /// The images of the cluster's own parts, with the programs in them.
 const IMAGES: &[(&str, &str)] = &[
-    ("coredns", "build coredns"),
+    ("coredns", builds::TOGETHER),
     ("local-path-provisioner", "build local-path-provisioner"),
-    ("cloudnative-pg", "build cnpg-manager"),
-    ("traefik", "build traefik"),
-    ("cert-manager", "build cert-manager"),
-    ("csi-provisioner", "build csi-provisioner"),
-    ("csi-resizer", "build csi-resizer"),
+    ("cloudnative-pg", builds::TOGETHER),
+    ("traefik", builds::TOGETHER),
+    ("cert-manager", builds::TOGETHER),
+    ("csi-provisioner", builds::TOGETHER),
+    ("csi-resizer", builds::TOGETHER),
     ("freehold-csi", "root file system ext4"),
     ("postgresql", "root file system postgresql"),
 ];
@@ -64,16 +64,20 @@ pub fn steps<'a>(lab: &'a Lab, nodes: u8, images: &'a Made) -> Vec<Step<'a>> {
 }
 
 fn build_steps<'a>(lab: &'a Lab, steps: &mut Vec<Step<'a>>) {
-    for program in PROGRAMS {
-        let name = format!("build {}", program.name);
-        let step = Step::new(name, &["Debian packages"], move || builds::build(lab, program));
-        steps.push(step.log(lab.log(&format!("build-{}", program.name))));
+    let together = Step::new(builds::TOGETHER, &["Debian packages"], || {
+        builds::build_together(lab)
+    });
+    steps.push(together.log(lab.log(&builds::TOGETHER.replace(' ', "-"))));
+    for program in PROGRAMS.iter().filter(|p| p.call != Call::Together) {
+        // After the others: the compiler keeps every processor busy.
+        let step = Step::new(builds::step(program), &[builds::TOGETHER], move || {
+            builds::build(lab, program)
+        });
+        steps.push(step.log(lab.log(&builds::log_of(program))));
     }
-    steps.push(Step::new(
-        "manifests of modules",
-        &["build cnpg-manager", "build traefik", "build cert-manager"],
-        || addons::collect(lab),
-    ));
+    steps.push(Step::new("manifests of modules", &[builds::TOGETHER], || {
+        addons::collect(lab)
+    }));
     for rootfs in [&GLIBC, &EXT4, &POSTGRESQL] {
         let name = format!("root file system {}", rootfs.name);
         let step = Step::new(name, &["Debian packages"], move || rootfs.make(lab));
@@ -82,7 +86,7 @@ fn build_steps<'a>(lab: &'a Lab, steps: &mut Vec<Step<'a>>) {
 }
 
 fn image_steps<'a>(lab: &'a Lab, images: &'a Made, steps: &mut Vec<Step<'a>>) {
-    for (image, source) in [("pause", "build pause")].iter().chain(IMAGES) {
+    for (image, source) in [("pause", builds::TOGETHER)].iter().chain(IMAGES) {
         steps.push(make_step(lab, images, image, &[source]));
     }
 }
@@ -112,9 +116,7 @@ pub fn import_step<'a>(lab: &'a Lab, images: &'a Made, name: &'a str) -> Step<'a
 }
 
 fn node_steps<'a>(lab: &'a Lab, nodes: u8, images: &'a Made, steps: &mut Vec<Step<'a>>) {
-    let programs: Vec<String> = NODE_PROGRAMS.iter().map(|p| format!("build {p}")).collect();
-    let mut needs: Vec<&str> = programs.iter().map(String::as_str).collect();
-    needs.push("image pause");
+    let needs: Vec<&str> = NODE_PROGRAMS.iter().copied().chain(["image pause"]).collect();
     steps.push(Step::new("node", &needs, move || start(lab, nodes, images)).log(lab.log("host")));
     steps
         .push(Step::new("containerd", &["node"], move || containerd(lab, images)).log(lab.log("containerd")));
