@@ -240,7 +240,7 @@ fn build_all<'a>(lab: &Lab, programs: impl Iterator<Item = &'a Program>) -> Resu
             .env("GOWORK", "off");
     } else {
         command
-            .current_dir(lab.go_module(""))
+            .current_dir(lab.go_modules())
             .env("GOWORK", workspace(lab)?);
     }
     if first.name == "cilium-agent" {
@@ -286,7 +286,7 @@ fn inputs(lab: &Lab, program: &Program) -> Result<Vec<u8>> {
 
 /// What decides the versions of everything in the workspace.
 fn shared(lab: &Lab) -> Result<Vec<PathBuf>> {
-    let home = lab.go_module("");
+    let home = lab.go_modules();
     let mut files = vec![home.join("go.work"), home.join("go.work.sum")];
     files.extend(used(lab)?.iter().map(|module| home.join(module).join("go.mod")));
     Ok(files)
@@ -294,7 +294,7 @@ fn shared(lab: &Lab) -> Result<Vec<PathBuf>> {
 
 /// The modules that `go.work` names.
 fn used(lab: &Lab) -> Result<Vec<String>> {
-    let path = lab.go_module("").join("go.work");
+    let path = lab.go_modules().join("go.work");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let line = |line: &str| line.trim().strip_prefix("./").map(String::from);
     Ok(text.lines().filter_map(line).collect())
@@ -319,7 +319,7 @@ fn workspace(lab: &Lab) -> Result<PathBuf> {
         fs::write(lego.join("providers/dns/zz_gen_dns_providers.go"), PROVIDERS)?;
         stamp.set()?;
     }
-    let source = lab.go_module("");
+    let source = lab.go_modules();
     let text = fs::read_to_string(source.join("go.work"))?;
     let text = text.replace("./", &format!("{}/", source.display()));
     let file = home.join("go.work");

@@ -73,7 +73,12 @@ impl Lab {
         self.cluster().join(node).join("volumes")
     }
 
+    /// The workspace of the Go modules.
+    pub fn go_modules(&self) -> PathBuf {
+        self.repo.join("e2e/lab")
+    }
+
     pub fn go_module(&self, name: &str) -> PathBuf {
-        self.repo.join("e2e/lab").join(name)
+        self.go_modules().join(name)
     }
 }
