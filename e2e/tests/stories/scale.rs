@@ -119,7 +119,7 @@ fn many_tenants_at_once_become_ready_and_rotate_their_keys_with_few_requests_and
     let count: usize = std::env::var("FREEHOLD_SCALE")
         .ok()
         .and_then(|n| n.parse().ok())
-        .unwrap_or(40);
+        .unwrap_or(12);
     for tenant in ["acme", "globex"] {
         wait_ready(tenant, MINUTE);
     }
