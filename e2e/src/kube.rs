@@ -1,4 +1,6 @@
-//! Reading and writing the lab's cluster through `kubectl`, as its users do.
+//! Reading and writing the lab's cluster as `kubectl` does, which its users have.
+
+mod read;
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +15,11 @@ pub fn kubectl(lab: &Lab, args: &[&str]) -> Result<String> {
     shell::capture(addons::kubectl(lab).args(args))
 }
 
-/// Gets objects as JSON.
+/// Gets objects as JSON: `kubectl get … -o json`.
 pub fn get(lab: &Lab, args: &[&str]) -> Result<Value> {
+    if let Some(question) = read::Question::of(args) {
+        return read::get(lab, question);
+    }
     let text = shell::capture(addons::kubectl(lab).arg("get").args(args).args(["-o", "json"]))?;
     Ok(serde_json::from_str(&text)?)
 }

@@ -66,8 +66,8 @@ enum Cmd {
         #[arg(long, conflicts_with = "story")]
         offline: bool,
     },
-    /// Measure what takes minutes: pgbench and fio on encrypted and plain volumes, lives of certificates and a succession of
-    /// authorities under a load of new connections
+    /// Measure and try what takes minutes: pgbench and fio on encrypted and plain volumes, a succession of authorities under a
+    /// load of new connections, a release through three rings, the operator killed after every write of everything
     Bench {
         /// Run only the measurements whose name holds this
         name: Option<String>,

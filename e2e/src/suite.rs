@@ -47,7 +47,8 @@ pub fn run(lab: &Lab, story: Option<&str>, only_offline: bool) -> Result<()> {
     Ok(())
 }
 
-/// Measures what takes minutes and proves nothing that a test would: the figures of docs/lab.md that have this command.
+/// What takes minutes: the figures of docs/lab.md that have this command, and faults at every single step, of which a test run has
+/// one of each kind.
 pub fn bench(lab: &Lab, name: Option<&str>) -> Result<()> {
     preflight::check(lab)?;
     packages::install(lab)?;

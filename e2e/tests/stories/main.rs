@@ -13,6 +13,7 @@ mod key_faults;
 mod keys;
 mod kills;
 mod operator;
+mod reading;
 mod reencryption;
 mod renewal;
 mod scale;
