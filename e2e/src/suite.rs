@@ -83,21 +83,13 @@ fn target(lab: &Lab, test: &str) -> Command {
     command
 }
 
+/// As one of the whole workspace's: another choice of packages has other features of what they depend on, and all of it would be
+/// compiled once more.
 fn tests(lab: &Lab, test: &str) -> Command {
-    cargo(
-        lab,
-        &[
-            "test",
-            "--locked",
-            "-p",
-            "freehold-e2e",
-            "--features",
-            "lab",
-            "--test",
-            test,
-            "--",
-        ],
-    )
+    let features = ["--features", "freehold-csi/root,freehold-e2e/lab"];
+    let mut command = cargo(lab, &["test", "--workspace", "--locked"]);
+    command.args(features).args(["--test", test, "--"]);
+    command
 }
 
 fn offline(lab: &Lab) -> Result<()> {
@@ -114,11 +106,16 @@ fn offline(lab: &Lab) -> Result<()> {
     ];
     step("lints", &mut cargo(lab, &lints))?;
     step("licences, bans, sources", &mut deny(lab)?)?;
-    // Generated files are checked by tests of the crates that generate them.
-    step("units", &mut cargo(lab, &["test", "--workspace", "--locked"]))?;
-    // Loop devices and mounts: not for whoever runs `cargo test` without root.
-    let volumes = ["test", "--locked", "-p", "freehold-csi", "--features", "root"];
-    step("volumes", &mut cargo(lab, &volumes))?;
+    // Generated files are checked by tests of the crates that generate them. `root`: loop devices and mounts, not for whoever
+    // runs `cargo test` without rights.
+    let units = [
+        "test",
+        "--workspace",
+        "--locked",
+        "--features",
+        "freehold-csi/root",
+    ];
+    step("units", &mut cargo(lab, &units))?;
     // Builds zlint, and asks nothing of the cluster.
     stories(lab, "certificates", None)
 }

@@ -1,6 +1,7 @@
 //! The lab's images: one table. Root file systems come from Debian packages, programs from the lab's Go
 //! modules or from this workspace.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -181,18 +182,15 @@ fn cargo_build(lab: &Lab, package: &str, version: &str) -> Result<PathBuf> {
     let mut command = Command::new("cargo");
     command
         .current_dir(&lab.repo)
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            package,
-            "--target-dir",
-        ])
+        .args(["build", "--release", "--locked", "--target-dir"])
         .arg(&target);
-    if !version.is_empty() {
-        command.env("BOARD_VERSION", version);
-    }
+    // All of them each time: alone, each would have other features of what it shares with the others, and that be compiled
+    // three times.
+    let packages: BTreeSet<&str> = OF_WORKSPACE.iter().map(|(_, package, _)| *package).collect();
+    command.args(packages.iter().flat_map(|package| ["--package", package]));
+    // The same for those that have none, or the product would be compiled again.
+    let product = if version.is_empty() { "1.0.0" } else { version };
+    command.env("BOARD_VERSION", product);
     shell::run(&mut command, &lab.log(&format!("cargo-{package}")))?;
     // The next version's build overwrites it, so each is kept under its own name.
     let kept = lab.build().join(format!("{package}-{version}"));
