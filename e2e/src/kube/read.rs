@@ -72,19 +72,22 @@ static SERVER: Mutex<Option<(String, Arc<Server>)>> = Mutex::new(None);
 /// How long the API server may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn runtime() -> &'static Runtime {
+/// Where questions wait for their answers; made with the first.
+fn runtime() -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let made = builder.worker_threads(1).enable_all().build();
-        made.unwrap_or_else(|error| panic!("no runtime: {error}"))
-    })
+    if let Some(made) = RUNTIME.get() {
+        return Ok(made);
+    }
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let made = builder.worker_threads(1).enable_all().build()?;
+    // Somebody else's, when they were first.
+    Ok(RUNTIME.get_or_init(|| made))
 }
 
 /// From any thread, one of another runtime too.
 fn wait<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let (told, heard) = mpsc::channel();
-    runtime().spawn(async move {
+    runtime()?.spawn(async move {
         let _ = told.send(work.await);
     });
     heard.recv().context("the question was dropped")?
