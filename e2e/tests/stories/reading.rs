@@ -60,7 +60,7 @@ fn printed(question: &[&str]) -> Result<Value, String> {
         Err(error) => {
             let text = error.to_string();
             let at = text.find("rror").map_or(0, |at| at - 1);
-            Err(text[at..].trim().replace('"', "\""))
+            Err(text[at..].trim().to_owned())
         }
     }
 }
