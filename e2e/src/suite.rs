@@ -55,14 +55,17 @@ pub fn bench(lab: &Lab, name: Option<&str>) -> Result<()> {
     packages::install_for_bench(lab)?;
     println!("== the lab and Freehold in it");
     drop(demo::prepare(lab)?);
-    let mut command = target(lab, "stories");
-    command.arg("--ignored").args(name);
-    step("bench", &mut command)
+    for test in ["stories", "lab"] {
+        let mut command = tests(lab, test, ",freehold-e2e/browser");
+        command.args(ONE_BY_ONE).arg("--ignored").args(name);
+        step(&format!("bench: {test}"), &mut command)?;
+    }
+    Ok(())
 }
 
 /// Those that disturb nobody a few at a time, for most of their time is waiting; then the others one after the other.
 fn all_stories(lab: &Lab) -> Result<()> {
-    let mut together = tests(lab, "stories");
+    let mut together = tests(lab, "stories", "");
     together.args([BESIDE, "--test-threads=4", "--show-output"]);
     step("stories that run beside each other", &mut together)?;
     let mut alone = target(lab, "stories");
@@ -76,19 +79,21 @@ fn stories(lab: &Lab, test: &str, story: Option<&str>) -> Result<()> {
     step(test, &mut command)
 }
 
-/// One after the other, for they share one cluster.
+/// For they share one cluster.
+const ONE_BY_ONE: [&str; 2] = ["--test-threads=1", "--nocapture"];
+
 fn target(lab: &Lab, test: &str) -> Command {
-    let mut command = tests(lab, test);
-    command.args(["--test-threads=1", "--nocapture"]);
+    let mut command = tests(lab, test, "");
+    command.args(ONE_BY_ONE);
     command
 }
 
 /// As one of the whole workspace's: another choice of packages has other features of what they depend on, and all of it would be
 /// compiled once more.
-fn tests(lab: &Lab, test: &str) -> Command {
-    let features = ["--features", "freehold-csi/root,freehold-e2e/lab"];
-    let mut command = cargo(lab, &["test", "--workspace", "--locked"]);
-    command.args(features).args(["--test", test, "--"]);
+fn tests(lab: &Lab, test: &str, more: &str) -> Command {
+    let features = format!("freehold-csi/root,freehold-e2e/lab{more}");
+    let mut command = cargo(lab, &["test", "--workspace", "--locked", "--features", &features]);
+    command.args(["--test", test, "--"]);
     command
 }
 

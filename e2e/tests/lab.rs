@@ -92,20 +92,18 @@ fn traces() -> Vec<String> {
 fn down_leaves_nothing_and_up_starts_again() {
     let lab = Lab::of_this_checkout();
     let rules = shell::capture(&mut Command::new("iptables-save")).unwrap_or_default();
-    for round in 0..2 {
-        ok(&["down"]);
-        assert_eq!(traces(), Vec::<String>::new(), "round {round}");
-        let begin = Instant::now();
-        ok(&["up"]);
-        let took = begin.elapsed();
-        println!("round {round}: up after down took {:.1} s", took.as_secs_f64());
-        assert!(took < WARM, "{took:?}");
-        assert_eq!(
-            rules,
-            shell::capture(&mut Command::new("iptables-save")).unwrap_or_default(),
-            "the host's rules"
-        );
-    }
+    ok(&["down"]);
+    assert_eq!(traces(), Vec::<String>::new());
+    let begin = Instant::now();
+    ok(&["up"]);
+    let took = begin.elapsed();
+    println!("up after down took {:.1} s", took.as_secs_f64());
+    assert!(took < WARM, "{took:?}");
+    assert_eq!(
+        rules,
+        shell::capture(&mut Command::new("iptables-save")).unwrap_or_default(),
+        "the host's rules"
+    );
     let status: serde_json::Value = serde_json::from_str(&ok(&["status", "--output", "json"])).unwrap();
     let parts = status["parts"].as_array().unwrap();
     for part in parts {
@@ -169,11 +167,7 @@ fn secrets_are_encrypted_in_etcd_and_the_audit_log_knows_who_read_them() {
         while let Some(path) = files.pop() {
             if path.is_dir() {
                 files.extend(fs::read_dir(path).unwrap().flatten().map(|e| e.path()));
-            } else if fs::read(&path)
-                .unwrap()
-                .windows(needle.len())
-                .any(|w| w == needle.as_bytes())
-            {
+            } else if memchr::memmem::find(&fs::read(&path).unwrap(), needle.as_bytes()).is_some() {
                 return true;
             }
         }
@@ -293,6 +287,7 @@ fn fake_tenant(number: usize) -> Vec<serde_json::Value> {
 }
 
 #[test]
+#[ignore = "a measurement: cargo xtask bench hundreds"]
 fn hundreds_of_databases_and_pods_are_ready_within_a_minute_when_they_only_say_so() {
     const TENANTS: usize = 200;
     let lab = Lab::of_this_checkout();

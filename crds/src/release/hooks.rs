@@ -11,7 +11,7 @@ pub struct Hooks {
     /// Brings the database's schema to this version; runs before the components take their new images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrate: Option<Hook>,
-    /// Tries the product out after an upgrade. Not run yet: reserved for upgrades.
+    /// Tries the product out after an upgrade, before it counts as done: when it fails, the upgrade is undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke: Option<Hook>,
     /// Writes the customer's data in an open format. Not run yet: reserved.

@@ -31,7 +31,8 @@ const PACKAGES: &[&str] = &[
 
 /// What measuring needs besides.
 const FOR_BENCH: &[&str] = &[
-    "fio", // volumes
+    "chromium", // open pages
+    "fio",      // volumes
 ];
 
 pub fn install(lab: &Lab) -> Result<Outcome> {

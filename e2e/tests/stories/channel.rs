@@ -21,9 +21,9 @@ const SOME: u64 = 50;
 /// A release in every ring.
 const EVERYWHERE: Duration = Duration::from_secs(15 * 60);
 /// How long a release must have been verified in the ring before.
-const SOAK: Duration = Duration::from_secs(15);
+const SOAK: Duration = Duration::from_secs(10);
 /// Within this a release that was halted is given to nobody.
-const REST: Duration = Duration::from_secs(20);
+const REST: Duration = Duration::from_secs(10);
 
 const CHANNEL: &str = "board";
 

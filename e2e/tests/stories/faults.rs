@@ -94,6 +94,7 @@ const FAILOVER: Duration = Duration::from_secs(10);
 
 /// What else the machine does can only make it longer: one that took too long is tried once more.
 #[test]
+#[ignore = "a measurement: cargo xtask bench three_instances"]
 fn three_instances_lose_the_primary_and_its_volume_and_write_again_within_ten_seconds() {
     calm();
     let guest = Guest::ready("trio", 3);

@@ -31,11 +31,13 @@ fn a_rotation_goes_on_when_the_key_service_is_killed_at_any_of_its_steps() {
 }
 
 #[test]
+#[ignore = "minutes: cargo xtask bench a_rotation_goes_on"]
 fn a_rotation_goes_on_when_the_storage_driver_is_killed_at_any_of_its_steps() {
     survives(Victim::Driver, "survives the driver");
 }
 
 #[test]
+#[ignore = "minutes: cargo xtask bench a_rotation_goes_on"]
 fn a_rotation_goes_on_when_kubelet_is_killed_at_any_of_its_steps() {
     survives(Victim::Kubelet, "survives kubelet");
 }

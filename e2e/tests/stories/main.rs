@@ -5,6 +5,8 @@
 mod access;
 mod admission;
 mod beside;
+#[cfg(feature = "browser")]
+mod browser;
 mod channel;
 mod faults;
 mod hostile;

@@ -140,24 +140,14 @@ fn moves_under_strikes(tenant: &str, victim: Victim) -> (BTreeSet<String>, Durat
     (hit, took)
 }
 
-/// The driver has the most to do with it: it takes the new key, and lets go of the old one.
-#[test]
-fn the_move_is_finished_although_the_driver_is_killed_at_each_of_its_steps() {
-    survives_strikes_of(&[Victim::Driver]);
-}
-
 #[test]
 #[ignore = "minutes: cargo xtask bench the_move_is_finished"]
 fn the_move_is_finished_whoever_is_killed_at_each_of_its_steps() {
-    survives_strikes_of(&[Victim::KeyService, Victim::Driver, Victim::Kubelet]);
-}
-
-fn survives_strikes_of(victims: &[Victim]) {
     let guest = Guest::ready("nomad", 1);
     let writer = Writer::start(owner(guest.0), lane(&owner(guest.0), "Nomad"), "survives strikes");
     writer.wait_for(5, MINUTE);
-    for victim in victims {
-        let (hit, took) = moves_under_strikes(guest.0, *victim);
+    for victim in [Victim::KeyService, Victim::Driver, Victim::Kubelet] {
+        let (hit, took) = moves_under_strikes(guest.0, victim);
         println!(
             "{victim:?} killed at {hit:?}: new data keys after {:.1} s",
             took.as_secs_f64()

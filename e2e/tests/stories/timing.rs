@@ -12,6 +12,7 @@ const NAMESPACE: &str = "bare-database";
 const MOST: f64 = 1.3;
 
 #[test]
+#[ignore = "a measurement: cargo xtask bench ready_in_at_most"]
 fn a_tenant_is_ready_in_at_most_1_3_times_the_time_of_a_bare_database() {
     calm();
     kube::apply(
@@ -20,8 +21,8 @@ fn a_tenant_is_ready_in_at_most_1_3_times_the_time_of_a_bare_database() {
     )
     .unwrap();
     let (mut bare, mut tenant) = (Duration::ZERO, Duration::ZERO);
-    // In turns, so that what else the machine does falls on both; once more when it fell on the tenant.
-    for round in 0..3 {
+    // In turns, so that what else the machine does falls on both.
+    for round in 0..2 {
         let (b, t) = (time_bare(), time_tenant());
         println!(
             "round {round}: bare database {:.1} s, tenant {:.1} s",
@@ -30,9 +31,6 @@ fn a_tenant_is_ready_in_at_most_1_3_times_the_time_of_a_bare_database() {
         );
         bare += b;
         tenant += t;
-        if tenant.as_secs_f64() <= MOST * bare.as_secs_f64() {
-            break;
-        }
     }
     kube::kubectl(lab(), &["delete", "namespace", NAMESPACE, "--wait=false"]).unwrap();
     let ratio = tenant.as_secs_f64() / bare.as_secs_f64();

@@ -13,7 +13,8 @@ pub fn conditions(
     after: &ReleaseChannelStatus,
 ) -> Vec<Condition> {
     let stuck = after.rings.iter().find(|ring| is_stuck(ring));
-    let busy = after.rings.iter().find(|ring| {
+    let asks = |ring: &&RingStatus| asks_a_person(fleet, ring);
+    let busy = after.rings.iter().filter(|ring| !asks(ring)).find(|ring| {
         matches!(
             ring.phase,
             RingPhase::Canary | RingPhase::Rolling | RingPhase::Verifying
@@ -22,13 +23,14 @@ pub fn conditions(
     let stopped = after
         .rings
         .iter()
-        .find(|ring| matches!(ring.phase, RingPhase::Paused | RingPhase::Frozen));
+        .find(|ring| asks(ring) || matches!(ring.phase, RingPhase::Paused | RingPhase::Frozen));
     let in_words = |ring: &RingStatus| format!("{}: {}", ring.name, ring.message);
     let (ready, reason, message) = match (stuck, busy, stopped) {
         (Some(ring), _, _) if ring.phase == RingPhase::Halted => (false, "Halted", in_words(ring)),
         (Some(ring), _, _) => (false, "Inconclusive", in_words(ring)),
         (None, Some(ring), _) => (false, "Rolling", in_words(ring)),
         (None, None, Some(ring)) if ring.phase == RingPhase::Frozen => (true, "Frozen", in_words(ring)),
+        (None, None, Some(ring)) if asks(&ring) => (true, "AwaitsApproval", in_words(ring)),
         (None, None, Some(ring)) => (true, "Paused", in_words(ring)),
         (None, None, None) => (true, "Current", every(after)),
     };
@@ -79,6 +81,27 @@ fn is_stuck(ring: &RingStatus) -> bool {
     let mut gates = ring.gates.iter();
     ring.phase == RingPhase::Halted
         || (ring.phase == RingPhase::Paused && gates.any(|gate| gate.verdict == Verdict::Inconclusive))
+}
+
+/// Nothing but people's word is missing, which may take days: no pipeline is to wait for that.
+fn asks_a_person(fleet: &Fleet<'_>, ring: &RingStatus) -> bool {
+    let mut rings = fleet.channel.spec.rings.iter();
+    let gates = rings
+        .find(|spec| spec.name == ring.name)
+        .map_or(&[][..], |spec| &spec.gates);
+    let is_manual = |name: &str| {
+        gates
+            .iter()
+            .any(|gate| gate.name == name && gate.manual.is_some())
+    };
+    let mut open = ring
+        .gates
+        .iter()
+        .filter(|gate| gate.verdict != Verdict::Passed)
+        .peekable();
+    ring.phase == RingPhase::Verifying
+        && open.peek().is_some()
+        && open.all(|gate| gate.verdict == Verdict::Pending && is_manual(&gate.name))
 }
 
 fn every(status: &ReleaseChannelStatus) -> String {
