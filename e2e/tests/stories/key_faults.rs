@@ -26,12 +26,12 @@ fn random() -> u64 {
 }
 
 #[test]
+#[ignore = "minutes: cargo xtask bench a_rotation_goes_on"]
 fn a_rotation_goes_on_when_the_key_service_is_killed_at_any_of_its_steps() {
     survives(Victim::KeyService, "survives the key service");
 }
 
 #[test]
-#[ignore = "minutes: cargo xtask bench a_rotation_goes_on"]
 fn a_rotation_goes_on_when_the_storage_driver_is_killed_at_any_of_its_steps() {
     survives(Victim::Driver, "survives the driver");
 }
