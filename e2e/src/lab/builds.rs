@@ -74,6 +74,12 @@ pub const TOGETHER: &str = "build Go programs";
 /// For every program; it means something to those of Kubernetes, and the others don't have the variable.
 const LDFLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3";
 
+/// What the linker would drop isn't made at all: a sixth less time, a quarter less of Go's cache.
+const GCFLAGS: &str = "-gcflags=all=-dwarf=false";
+
+/// The compiler frees its memory less often (Go's default is 100): a sixth less time again.
+const COMPILER_GOGC: &str = "400";
+
 const CONTAINERD: &str = "github.com/containerd/containerd/v2";
 const CILIUM: &str = "github.com/cilium/cilium";
 const LEGO: &str = "github.com/go-acme/lego/v4";
@@ -232,7 +238,8 @@ fn build_all<'a>(lab: &Lab, programs: impl Iterator<Item = &'a Program>) -> Resu
     let mut command = Command::new("go");
     command
         .env("CGO_ENABLED", if first.cgo { "1" } else { "0" })
-        .args(["build", "-v", "-trimpath", "-buildvcs=false"])
+        .env("GOGC", COMPILER_GOGC)
+        .args(["build", "-v", "-trimpath", "-buildvcs=false", GCFLAGS])
         .args(["-tags", first.tags, "-ldflags", LDFLAGS]);
     if first.call == Call::Apart {
         command
@@ -269,7 +276,7 @@ pub fn log_of(program: &Program) -> String {
 
 /// Everything that decides what comes out: the module's files, those of the workspace, and the flags.
 fn inputs(lab: &Lab, program: &Program) -> Result<Vec<u8>> {
-    let mut all = format!("{program:?} {LDFLAGS}").into_bytes();
+    let mut all = format!("{program:?} {LDFLAGS} {GCFLAGS}").into_bytes();
     let mut files = Vec::new();
     let module = lab.go_module(program.module);
     collect(&module, &mut files).with_context(|| format!("read {}", module.display()))?;
