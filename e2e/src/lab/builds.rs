@@ -234,7 +234,9 @@ fn build_all<'a>(lab: &Lab, programs: impl Iterator<Item = &'a Program>) -> Resu
         return Ok(Outcome::Fresh);
     };
     let fresh = lab.build().join("fresh");
-    fs::create_dir_all(&fresh)?;
+    for folder in [&fresh, &lab.dir.join("bin")] {
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    }
     let mut command = Command::new("go");
     command
         .env("CGO_ENABLED", if first.cgo { "1" } else { "0" })
