@@ -64,8 +64,9 @@ pub struct TenantClassSpec {
     )]
     pub regions: Vec<String>,
 
-    /// What a tenant's namespace may use in sum. Leave room for a rolling update (each component runs one more pod
-    /// during it) and for the pods that verify the isolation.
+    /// What a tenant may use in sum all the time: its components and its database. What is needed for a while has room of its own
+    /// beside it, so the namespace's ResourceQuota is larger: one more pod of each component while a release is rolled out, its
+    /// jobs, the pods that verify the isolation, and a database's new instances while it moves to other volumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
 

@@ -52,7 +52,7 @@ pub use operation::{
 };
 pub use quantity::{Amount, Quantity, Resources};
 pub use release::{
-    Component, Hook, Hooks, Recall, RecallAction, Release, ReleaseSpec, Schema, SchemaChange, Source,
+    Component, File, Hook, Hooks, Recall, RecallAction, Release, ReleaseSpec, Schema, SchemaChange, Source,
     Strategy, Tier, Variable,
 };
 pub use settings::{

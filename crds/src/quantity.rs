@@ -19,10 +19,12 @@ impl Quantity {
         Amount::parse(&self.0)
     }
 
-    /// Both together; itself when one of them can't be read.
+    /// Both together; itself when nothing is added, or when one of them can't be read.
     pub fn plus(&self, other: &Quantity) -> Quantity {
+        const MEBI: i128 = 1_000 << 20;
         match (self.amount(), other.amount()) {
-            (Some(Amount(one)), Some(Amount(other))) => match one.saturating_add(other) {
+            (Some(Amount(one)), Some(Amount(other))) if other != 0 => match one.saturating_add(other) {
+                sum if sum % MEBI == 0 => Quantity(format!("{}Mi", sum / MEBI)),
                 sum if sum % 1000 == 0 => Quantity((sum / 1000).to_string()),
                 sum => Quantity(format!("{sum}m")),
             },
@@ -120,7 +122,9 @@ mod tests {
         let sum = |one: &str, other: &str| Quantity::from(one).plus(&Quantity::from(other)).0;
         assert_eq!(sum("2", "100m"), "2100m");
         assert_eq!(sum("1.5", "500m"), "2");
-        assert_eq!(sum("1Gi", "512Mi"), "1610612736");
+        assert_eq!(sum("1Gi", "512Mi"), "1536Mi");
+        assert_eq!(sum("1Gi", "1"), "1073741825");
+        assert_eq!(sum("1024Mi", "0"), "1024Mi");
         assert_eq!(sum("1Gi", "nonsense"), "1Gi");
     }
 

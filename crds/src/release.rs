@@ -3,6 +3,7 @@
 //! Invariant: it is immutable but for its recall, by one rule that names every other field (a test holds it to that).
 
 mod component;
+mod file;
 mod hooks;
 mod recall;
 mod schema;
@@ -12,6 +13,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 pub use component::{Component, Strategy, Tier, Variable};
+pub use file::File;
 pub use hooks::{Hook, Hooks};
 pub use recall::{Recall, RecallAction};
 pub use schema::{Schema, SchemaChange};

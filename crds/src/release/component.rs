@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::File;
 use crate::Resources;
 
 /// A part of the product that runs as pods.
@@ -69,6 +70,16 @@ pub struct Component {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub env: Vec<Variable>,
+
+    /// Files that its own pods find; a hook that takes its image does not get them. Read-only, for everybody in the pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 8),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["path"])
+    )]
+    #[x_kube(validation = Rule::new("self.all(f, !self.exists(g, g.path.startsWith(f.path + '/')))")
+        .message("a file can't lie in a file: give one of the two another path"))]
+    pub files: Vec<File>,
 
     /// For how many seconds a new pod must have been ready before it counts, and the next old one goes.
     #[serde(default)]

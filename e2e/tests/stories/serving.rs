@@ -17,6 +17,11 @@ fn a_tenant_answers_from_the_host_through_the_gateway() {
             401,
             "no session, no boards"
         );
+        let robots = user.request("GET", "/robots.txt", &[], None).unwrap();
+        assert_eq!(
+            robots.body, "User-agent: *\nDisallow: /\n",
+            "a file of the release's"
+        );
     }
 }
 

@@ -25,6 +25,9 @@ use axum::{
 };
 use serde_json::json;
 
+/// What crawlers may see, as the release says it by a file; without that file, the address doesn't exist.
+const ROBOTS: &str = "/srv/board/robots.txt";
+
 #[derive(Clone)]
 struct Web {
     settings: Current,
@@ -52,6 +55,7 @@ fn router(web: Web) -> Router {
         .merge(tls::well_known::routes(web.tls.clone()))
         .route("/readyz", get(ready))
         .route("/version.json", get(version))
+        .route("/robots.txt", get(robots))
         .route("/api/{*path}", any(proxy::forward))
         .route("/assets/{build}/{file}", get(assets::file))
         .fallback(assets::page)
@@ -76,4 +80,12 @@ async fn version(State(web): State<Web>) -> impl IntoResponse {
         "pollSeconds": refresh.poll_seconds,
     });
     ([(header::CACHE_CONTROL, "no-store")], Json(body))
+}
+
+async fn robots() -> impl IntoResponse {
+    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    tokio::fs::read(ROBOTS)
+        .await
+        .map(|text| (kind, text))
+        .map_err(|_| StatusCode::NOT_FOUND)
 }

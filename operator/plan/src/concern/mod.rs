@@ -5,6 +5,7 @@ pub mod access;
 pub mod class;
 pub mod database;
 pub mod deletion;
+pub mod files;
 pub mod gates;
 pub mod gateway;
 pub mod hook;

@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Scene;
+use super::files;
 use super::namespace::{Holder, holder};
 use super::pod::{self, Told, tier_label};
 use super::rollout;
@@ -426,14 +427,16 @@ fn template(scene: &Scene<'_>, part: &Part<'_>) -> PodTemplateSpec {
         label_selector: Some(selector(part)),
         ..TopologySpreadConstraint::default()
     }]);
-    PodTemplateSpec {
+    let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels),
             annotations: Some(annotations.into()),
             ..ObjectMeta::default()
         }),
         spec: Some(spec),
-    }
+    };
+    files::give(&mut template, &component.files);
+    template
 }
 
 fn probe(path: &str, period: i32, failures: i32) -> Probe {

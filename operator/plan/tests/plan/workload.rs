@@ -50,6 +50,7 @@ fn a_component_that_says_nothing_of_it_has_no_environment_waits_for_nothing_and_
 fn a_default_that_is_spelled_out_changes_nothing() {
     let spelled = [
         ("env", json!([])),
+        ("files", json!([])),
         ("minReadySeconds", json!(0)),
         ("strategy", json!("RollingUpdate")),
     ];
@@ -83,6 +84,47 @@ fn variables_in_another_order_restart_nobody() {
     let other = saying(&[("env", json!([second, first]))]);
     assert_eq!(plan(&one), plan(&other));
     assert_ne!(spec(&one), spec(&saying(&[])));
+}
+
+/// As part of the template: what a pod of the version before finds doesn't change under it, and is back after a rollback.
+#[test]
+fn a_file_is_mounted_at_its_path_and_is_part_of_the_template() {
+    let files = json!([
+        {"path": "/srv/b.txt", "content": "second\n"},
+        {"path": "/srv/.a", "content": ""},
+    ]);
+    let spec = spec(&saying(&[("files", files)]));
+    let template = &spec["template"];
+    assert_eq!(template["metadata"]["annotations"]["freehold.dev/file-0"], "");
+    assert_eq!(
+        template["metadata"]["annotations"]["freehold.dev/file-1"],
+        "second\n"
+    );
+    let item = |number: &str| {
+        let path = format!("metadata.annotations['freehold.dev/file-{number}']");
+        json!({"path": number, "fieldRef": {"apiVersion": "v1", "fieldPath": path}})
+    };
+    let volume =
+        json!({"name": "files", "downwardAPI": {"defaultMode": 0o444, "items": [item("0"), item("1")]}});
+    assert_eq!(
+        template["spec"]["volumes"].as_array().unwrap().last(),
+        Some(&volume)
+    );
+    let mount = |number: &str, path: &str| json!({"name": "files", "subPath": number, "mountPath": path, "readOnly": true});
+    let mounts = container(&spec)["volumeMounts"].as_array().unwrap();
+    assert_eq!(mounts[2..], [mount("0", "/srv/.a"), mount("1", "/srv/b.txt")]);
+}
+
+#[test]
+fn files_in_another_order_restart_nobody_and_another_text_does() {
+    let file = |path: &str, content: &str| json!({"path": path, "content": content});
+    let (a, b) = (file("/a", "1"), file("/b", "2"));
+    let one = saying(&[("files", json!([a, b]))]);
+    assert_eq!(plan(&one), plan(&saying(&[("files", json!([b, a]))])));
+    assert_ne!(
+        spec(&one),
+        spec(&saying(&[("files", json!([a, file("/b", "3")]))]))
+    );
 }
 
 /// The API server refuses a Deployment whose deadline is not later than what a pod has to wait.

@@ -1,4 +1,4 @@
-//! What a component says of its pods: their environment, and how new ones take the place of old ones.
+//! What a component says of its pods: their environment, their files, and how new ones take the place of old ones.
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,8 @@ pub fn cases() -> Vec<Case> {
     let mut cases = strategies();
     cases.extend(environments());
     cases.extend(names());
+    cases.extend(files());
+    cases.extend(paths());
     cases
 }
 
@@ -139,6 +141,118 @@ fn names() -> Vec<Case> {
             format!("the variable {taken}"),
             named(taken),
             "names that begin with FREEHOLD_ belong to the platform",
+        ));
+    }
+    cases
+}
+
+fn given(files: Value) -> Changes {
+    one("/spec/components/0/files", files)
+}
+
+fn lying_at(path: &str) -> Changes {
+    given(json!([{"path": path, "content": "x"}]))
+}
+
+fn files() -> Vec<Case> {
+    let many = |count: usize| -> Changes {
+        given(
+            (0..count)
+                .map(|n| json!({"path": format!("/srv/{n}"), "content": "x"}))
+                .collect(),
+        )
+    };
+    let two = |one: &str, other: &str| {
+        given(json!([{"path": one, "content": "1"}, {"path": other, "content": "2"}]))
+    };
+    let containing = |content: Value| given(json!([{"path": "/srv/a", "content": content}]));
+    let mut cases = vec![
+        takes("no file", given(json!([]))),
+        takes("no list of files", given(absent())),
+        takes("8 files", many(8)),
+        refuses("9 files", many(9), "files…must have at most 8 items"),
+        refuses(
+            "two files at one path",
+            two("/srv/a", "/srv/a"),
+            "Duplicate value",
+        ),
+        refuses(
+            "a file in a file",
+            two("/srv/a/b", "/srv/a"),
+            "a file can't lie in a file",
+        ),
+        takes("a file beside one whose name goes on", two("/srv/a", "/srv/ab")),
+        takes("an empty file", containing(json!(""))),
+        takes(
+            "a file of many lines",
+            containing(json!("one\n\ttwo: {{ x }} $(A)\n")),
+        ),
+        refuses(
+            "a file without contents",
+            given(json!([{"path": "/srv/a"}])),
+            "files[0].content…Required value",
+        ),
+        refuses(
+            "a file without a path",
+            given(json!([{"content": "x"}])),
+            "files[0].path…Required value",
+        ),
+        refuses(
+            "a file that can be run",
+            given(json!([{"path": "/srv/a", "content": "x", "mode": 493}])),
+            "unknown field \"spec.components[0].files[0].mode\"",
+        ),
+        refuses(
+            "a file from a Secret",
+            given(json!([{"path": "/srv/a", "content": "x", "secretName": "db-app"}])),
+            "unknown field \"spec.components[0].files[0].secretName\"",
+        ),
+    ];
+    cases.extend(lengths_of("/files/content", 8000, letters, |text| {
+        containing(json!(text))
+    }));
+    cases
+}
+
+fn paths() -> Vec<Case> {
+    let mut cases = lengths_of("/files/path", 255, letters, |text| {
+        lying_at(&format!("/{}", text.get(1..).unwrap_or_default()))
+    });
+    for good in [
+        "/a",
+        "/etc/app.conf",
+        "/srv/.well-known/x",
+        "/tmpfile",
+        "/etc/freehold.d/x",
+        "/a_b/-c",
+    ] {
+        cases.push(takes(format!("the path {good}"), lying_at(good)));
+    }
+    for wrong in [
+        "a", "./a", "/a/", "//a", "/a/../b", "/a/./b", "/a/..", "/a b", "/ä", "/a\n", "/a:b", "/a\0",
+    ] {
+        cases.push(refuses(
+            format!("the path {wrong:?}"),
+            lying_at(wrong),
+            "files[0].path…should match",
+        ));
+    }
+    for taken in [
+        "/etc",
+        "/etc/freehold",
+        "/etc/freehold/settings.json",
+        "/tmp",
+        "/tmp/x",
+        "/proc/self/x",
+        "/dev/null",
+        "/sys/x",
+        "/run/secrets/x",
+        "/var/run/secrets/kubernetes.io/serviceaccount/token",
+    ] {
+        cases.push(refuses(
+            format!("the path {taken}"),
+            lying_at(taken),
+            "belong to the platform: take a path beside them",
         ));
     }
     cases
