@@ -1,11 +1,12 @@
-//! In: the address of an api tier. Out: success, or the first check that failed.
+//! In: the address of an api tier, and of a web tier where the page is tried too. Out: success, or the first check that failed.
 //!
 //! The round trip goes through the api's own code: `POST /smoke` makes a board, a lane and a card, lists them as a page
 //! would, and rolls back. That address is served by the api only and never passed on by web. With TLS it verifies the api
 //! and shows who it is as web does.
 
 use crate::{
-    settings, tls,
+    settings::{self, Services},
+    tls,
     upstream::{self, Upstream},
     version::PRODUCT,
 };
@@ -29,21 +30,23 @@ pub struct Args {
     /// The version that must answer; any when it isn't given.
     #[arg(long)]
     expect_version: Option<String>,
+    /// Take the way of a browser, too: the page, its version, a file that it names, and a call that the web tier passes on.
+    #[arg(long)]
+    page: bool,
+    /// Address of the web tier; from the settings when it isn't given.
+    #[arg(long, requires = "page")]
+    web: Option<String>,
 }
 
 pub async fn run(args: &Args) -> anyhow::Result<()> {
+    let upstream = Upstream::new(tls::Current::once()?);
+    let told =
+        |services: fn(Services) -> String| anyhow::Ok(services(settings::read(&settings::path())?.services));
     let api = match &args.api {
         Some(api) => api.clone(),
-        None => settings::read(&settings::path())?.services.api,
+        None => told(|services| services.api)?,
     };
-    let api = Api {
-        base: api.trim_end_matches('/'),
-        upstream: Upstream::new(tls::Current::once()?),
-    };
-    ensure!(
-        !api.base.is_empty(),
-        "no address of the api: neither --api nor services.api in the settings"
-    );
+    let api = Tier::new("api", &api, &upstream)?;
 
     api.check(Method::GET, "/healthz").await?;
     api.check(Method::GET, "/readyz").await?;
@@ -61,16 +64,49 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         );
     }
     api.check(Method::POST, "/smoke").await?;
+    if args.page {
+        let web = match &args.web {
+            Some(web) => web.clone(),
+            None => told(|services| services.web)?,
+        };
+        page(&Tier::new("web", &web, &upstream)?, &version["version"]).await?;
+    }
     println!("ok: {version}");
     Ok(())
 }
 
-struct Api<'a> {
-    base: &'a str,
-    upstream: Upstream,
+/// What a browser does with an address that was never opened before.
+async fn page(web: &Tier<'_>, version: &Value) -> anyhow::Result<()> {
+    let page = web.check(Method::GET, "/").await?;
+    let script = page.split('"').find(|part| part.ends_with("/main.js"));
+    let script = script.with_context(|| format!("{}: the page names no script", web.base))?;
+    web.check(Method::GET, script).await?;
+    let polled: Value = serde_json::from_str(&web.check(Method::GET, "/version.json").await?)?;
+    ensure!(
+        polled["version"] == *version,
+        "{}: pages are told of {}, the api is {version}",
+        web.base,
+        polled["version"]
+    );
+    web.check(Method::GET, "/api/about").await?;
+    Ok(())
 }
 
-impl Api<'_> {
+struct Tier<'a> {
+    base: &'a str,
+    upstream: &'a Upstream,
+}
+
+impl<'a> Tier<'a> {
+    fn new(name: &str, base: &'a str, upstream: &'a Upstream) -> anyhow::Result<Self> {
+        let base = base.trim_end_matches('/');
+        ensure!(
+            !base.is_empty(),
+            "no address of the {name}: neither --{name} nor services.{name} in the settings"
+        );
+        Ok(Self { base, upstream })
+    }
+
     async fn check(&self, method: Method, path: &str) -> anyhow::Result<String> {
         let started = Instant::now();
         let url = self.upstream.address(self.base, path)?;

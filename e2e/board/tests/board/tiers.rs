@@ -80,6 +80,23 @@ async fn the_page_comes_with_its_files_and_headers() {
 }
 
 #[tokio::test]
+async fn smoke_takes_the_way_of_a_browser_when_it_is_told_to() {
+    let (instance, web) = both().await;
+    let smoke = |web: &str| {
+        let tried = instance.run(&["smoke", "--api", instance.url(0), "--page", "--web", web]);
+        (
+            tried.status.success(),
+            String::from_utf8_lossy(&tried.stdout).into_owned(),
+        )
+    };
+    let (passed, told) = smoke(instance.url(web));
+    assert_eq!(passed, !cfg!(broken), "{told}");
+    assert_eq!(told.contains("/api/about: 200"), passed, "{told}");
+    let (passed, told) = smoke(instance.url(0));
+    assert!(!passed, "an api has no page: {told}");
+}
+
+#[tokio::test]
 async fn the_proxy_passes_sessions_and_nothing_but_the_api() {
     let (instance, web) = both().await;
     let browser = instance.browser(web);

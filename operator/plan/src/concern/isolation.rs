@@ -63,7 +63,8 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         (
             "web",
             tier(tier_label(Tier::Web)),
-            vec![from(vec![gateway, operator(&scene)], &web)],
+            // A release's own tests take the way of its users, too.
+            vec![from(vec![gateway, operator(&scene), pods(tier(HOOK))], &web)],
             vec![to(vec![pods(tier(tier_label(Tier::Application)))], &application)],
         ),
         (
@@ -72,7 +73,6 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             vec![from(
                 vec![
                     pods(tier(tier_label(Tier::Web))),
-                    // A release's own test.
                     pods(tier(HOOK)),
                     operator(&scene),
                 ],
@@ -93,6 +93,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             vec![
                 to_database(),
                 to(vec![pods(tier(tier_label(Tier::Application)))], &application),
+                to(vec![pods(tier(tier_label(Tier::Web)))], &web),
             ],
         ),
         (

@@ -139,6 +139,25 @@ fn other_policies_are_verified_at_once() {
     );
 }
 
+/// A gate's test of pages goes where a browser goes.
+#[test]
+fn a_releases_own_tests_reach_web_and_application() {
+    let given = given::new("acme");
+    let plan = freehold_plan::plan(&given.input());
+    let policy = |name: &str| {
+        let mut objects = plan.objects.iter();
+        let object = objects.find(|o| o.id.kind == Kind::NetworkPolicy && o.id.name == name);
+        object.unwrap().body["spec"].clone()
+    };
+    let tier = |name: &str| json!({"podSelector": {"matchLabels": {"freehold.dev/tier": name}}});
+    let outwards = policy("hook")["egress"].to_string();
+    for name in ["web", "application"] {
+        assert!(outwards.contains(&tier(name).to_string()), "{name}");
+        let inwards = policy(name)["ingress"].to_string();
+        assert!(inwards.contains(&tier("hook").to_string()), "{name}");
+    }
+}
+
 fn rule(cidr: &str) -> EgressRule {
     given::typed(json!({"cidr": cidr, "ports": [{"port": 443}]}))
 }

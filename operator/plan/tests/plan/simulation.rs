@@ -249,6 +249,7 @@ fn while_the_schema_is_old_nothing_of_the_old_version_is_touched() {
     cluster.settle();
     insta::assert_snapshot!(cluster.log.join("\n"), @r#"
     announce Upgrade None
+    apply NetworkPolicy tenant-acme/hook
     apply NetworkPolicy tenant-acme/web
     create ServiceAccount tenant-acme/server
     MintCertificate { leaf: Application, namespace: "tenant-acme", dns_names: ["api.tenant-acme.svc.cluster.local", "server.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
@@ -269,6 +270,7 @@ fn while_the_schema_is_old_nothing_of_the_old_version_is_touched() {
     delete Pod tenant-acme/verify-hook-acme-74341981
     delete Pod tenant-acme/verify-web-acme-74341981
     step Failed 
+    apply NetworkPolicy tenant-acme/hook
     apply NetworkPolicy tenant-acme/web
     delete ServiceAccount tenant-acme/server
     delete Service tenant-acme/server
