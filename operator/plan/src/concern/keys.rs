@@ -38,12 +38,27 @@ struct Log {
     volumes: BTreeSet<String>,
 }
 
+/// Why a volume could not be staged anew now, if so: what runs goes on, but nothing should be changed that may need it.
+pub fn lacking(scene: &Scene<'_>) -> Option<String> {
+    if !are_wanted(scene, &volumes(scene)) {
+        return None;
+    }
+    let service = scene.input.config.key_service.as_ref();
+    if let Some(failure) = service.and_then(|service| service.failure.as_ref()) {
+        return Some(format!("the key service does not answer: {failure}"));
+    }
+    let there = scene.input.observed.minted.keys.tenant.present();
+    there.is_none().then(|| "the tenant key can't be read".to_owned())
+}
+
+fn are_wanted(scene: &Scene<'_>, volumes: &BTreeMap<&str, Volume<'_>>) -> bool {
+    storage::scope(scene) == Some(KeyScope::Tenant) || volumes.values().any(|volume| volume.ours)
+}
+
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let volumes = volumes(&scene);
     let log: Log = scene.recorded(KEYS);
-    let wanted =
-        storage::scope(&scene) == Some(KeyScope::Tenant) || volumes.values().any(|volume| volume.ours);
-    if !wanted && log == Log::default() {
+    if !are_wanted(&scene, &volumes) && log == Log::default() {
         return Outcome::default();
     }
     let mut outcome = Outcome::default();

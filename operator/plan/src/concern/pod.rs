@@ -107,6 +107,16 @@ pub fn container(name: &str, image: &str, args: &[String], resources: &Resources
     }
 }
 
+/// What a pod of ours asks for that only tries something and ends.
+pub fn least() -> Resources {
+    Resources {
+        cpu_request: Some("5m".into()),
+        memory_request: Some("16Mi".into()),
+        cpu_limit: None,
+        memory_limit: Some("64Mi".into()),
+    }
+}
+
 /// What the Pod Security standard `restricted` asks of a container, and a root file system that can't be written.
 pub fn confined() -> SecurityContext {
     SecurityContext {

@@ -281,6 +281,23 @@ fn finding(scene: &Scene<'_>) -> Finding {
     Finding::new(TOPIC, true, "Ready", message)
 }
 
+/// What the pods of a new release would lack: a certificate of their tier that bears their names, and isn't over.
+pub fn lacking(scene: &Scene<'_>) -> Option<String> {
+    let is_good = |leaf: Leaf| {
+        let there = scene.input.observed.minted.leaf(leaf).present();
+        there.is_some_and(|there| {
+            there.dns_names == dns_names(scene, leaf) && there.not_after > scene.input.now
+        })
+    };
+    let parts = scene.model.components.iter();
+    let mut leaves = parts.map(|part| Leaf::of(part.component.tier));
+    let lacking = leaves.find(|leaf| !is_good(*leaf))?;
+    Some(format!(
+        "the certificate {} for its pods is being made",
+        lacking.secret()
+    ))
+}
+
 /// The certificates that this tenant needs: none for the gateway while no hostname is ours.
 fn wanted(scene: &Scene<'_>) -> Vec<Leaf> {
     let workers = scene.model.components.iter();

@@ -20,7 +20,8 @@ use crate::names::{ISOLATION, digest};
 use crate::object::Object;
 use crate::outcome::{Finding, Outcome, Wait};
 use crate::seen::Facts;
-use pods::{CONTROL, places, pods, probe, targets};
+pub use pods::places;
+use pods::{CONTROL, pods, probe, targets};
 
 pub const TOPIC: &str = "IsolationVerified";
 /// A run that takes longer is given up.

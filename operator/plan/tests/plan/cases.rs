@@ -319,6 +319,7 @@ fn a_component_that_is_no_longer_in_the_release_is_pruned() {
     release.spec.hooks.as_mut().unwrap().migrate = None;
     given.ask_for(release);
     insta::assert_snapshot!(check(&given), @r#"
+    apply ResourceQuota tenant-acme/tenant
     create ServiceAccount tenant-acme/server
     apply ConfigMap tenant-acme/settings
     create Service tenant-acme/server

@@ -295,6 +295,67 @@ fn a_path_that_is_not_allowed_is_refused_before_anything_happens() {
     assert!(refused(recalled("1.1.0", RecallAction::Hold)).contains("was recalled: cards vanish"));
 }
 
+#[test]
+fn a_release_that_the_quota_does_not_allow_is_refused_before_anything_happens() {
+    let mut many = given::release("1.1.0");
+    many.spec.components[0].replicas = 19;
+    let told = refused(many);
+    assert!(
+        told.ends_with("more than the quota allows (pods: 21 of 20)"),
+        "{told}"
+    );
+    let mut large = given::release("1.1.0");
+    large.spec.components[0].resources =
+        given::typed(serde_json::json!({"cpuRequest": "1500m", "memoryLimit": "1Gi"}));
+    let told = refused(large);
+    assert!(
+        told.ends_with("(CPU: 3 of 2; memory: 2048Mi of 1024Mi)"),
+        "{told}"
+    );
+}
+
+#[test]
+fn an_upgrade_waits_for_the_key_service() {
+    let mut cluster = Cluster::new(given::with_keys("acme"));
+    cluster.settle();
+    let service = |cluster: &mut Cluster, failure: Option<&str>| {
+        let service = cluster.given.config.key_service.as_mut().unwrap();
+        service.failure = failure.map(str::to_owned);
+    };
+    service(&mut cluster, Some("no answer within 5s"));
+    cluster.given.upgrade_to(given::release("1.1.0"));
+    cluster.settle_upgrade();
+    let status = cluster.given.tenant.status.clone().unwrap();
+    let told: Vec<&str> = status.blockers.iter().map(|b| b.message.as_str()).collect();
+    assert!(
+        told.contains(&"the upgrade to 1.1.0 waits: the key service does not answer: no answer within 5s"),
+        "{told:?}"
+    );
+    assert_eq!(version(&cluster).as_deref(), Some("1.0.0"));
+    service(&mut cluster, None);
+    cluster.settle_upgrade();
+    assert_eq!(version(&cluster).as_deref(), Some("1.1.0"));
+}
+
+/// Of a component that the release before didn't have: no pod starts before its name is in the certificate.
+#[test]
+fn an_upgrade_waits_for_the_certificates_of_its_pods() {
+    let mut cluster = settled();
+    let mut release = given::release("1.1.0");
+    let search = serde_json::json!({"name": "search", "tier": "Application", "port": 8082, "replicas": 1,
+        "image": release.spec.components[1].image});
+    release.spec.components.push(given::typed(search));
+    cluster.given.upgrade_to(release);
+    cluster.settle_upgrade();
+    assert_eq!(version(&cluster).as_deref(), Some("1.1.0"));
+    let first = |what: &str| cluster.log.iter().position(|line| line.contains(what)).unwrap();
+    assert!(
+        first("MintCertificate { leaf: Application") < first("step Running Migrate"),
+        "{:#?}",
+        cluster.log
+    );
+}
+
 fn recalled(version: &str, action: RecallAction) -> freehold_crds::Release {
     let mut release = given::release(version);
     release.spec.recall = Some(Recall {

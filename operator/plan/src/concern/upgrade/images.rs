@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use freehold_crds::Resources;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::super::pod::{self, HOOK};
@@ -86,18 +85,12 @@ pub fn there(scene: &Scene<'_>, upgrade: &str) -> Vec<Id> {
 
 /// A pod for each of them that has none yet.
 pub fn pods(scene: &Scene<'_>, upgrade: &str) -> Vec<Object> {
-    let resources = Resources {
-        cpu_request: Some("5m".into()),
-        memory_request: Some("16Mi".into()),
-        cpu_limit: None,
-        memory_limit: Some("64Mi".into()),
-    };
     let pod = |image: &str| {
         let container = Container {
             command: Some(vec![NOTHING.to_owned()]),
             args: None,
             volume_mounts: None,
-            ..pod::container("preflight", image, &[], &resources)
+            ..pod::container("preflight", image, &[], &pod::least())
         };
         let spec = PodSpec {
             restart_policy: Some("Never".to_owned()),

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::hook::{Hook, Progress};
-use super::super::{Scene, migration, rollout, workload};
+use super::super::{Scene, keys, migration, quota, rollout, tls, workload};
 use super::images::{self, Had};
 use super::{Step, channel, hold, path};
 use crate::clock::{soon, stamp};
@@ -154,6 +154,9 @@ fn preflight(scene: &Scene<'_>, (name, operation): (&str, &Operation), outcome: 
     if let Err(why) = path::there(scene, upgrade) {
         return Verdict::Failed(why);
     }
+    if let Some(lacking) = quota::lacks(scene) {
+        return Verdict::Failed(lacking);
+    }
     let count = match images::look(scene, name) {
         Had::All(count) => count,
         Had::Waits(missing) if is_past(hold(operation), scene, outcome) => {
@@ -169,23 +172,29 @@ fn preflight(scene: &Scene<'_>, (name, operation): (&str, &Operation), outcome: 
             return Verdict::Waits;
         }
     };
-    let database = scene.seen(Kind::Cluster, DATABASE).map(|seen| &seen.facts);
-    if !matches!(database, Some(Facts::Database { ready: true, .. })) {
+    if let Some((what, condition)) = waits_for(scene) {
         outcome.waits.push(Wait {
             reason: "UpgradeWaits",
-            message: format!(
-                "the upgrade to {} waits until the database is ready",
-                upgrade.to_version
-            ),
-            unblocked_by: "see the condition DatabaseReady".to_owned(),
+            message: format!("the upgrade to {} waits: {what}", upgrade.to_version),
+            unblocked_by: format!("see the condition {condition}"),
             stalls: false,
         });
         return Verdict::Waits;
     }
     Verdict::Over(format!(
-        "{} follows {}; {count} new images are there; the database is ready",
+        "{} follows {}; {count} new images are there; quota, database, certificates and keys are well",
         upgrade.to_version, upgrade.from_version
     ))
+}
+
+/// What of the tenant isn't well, and which condition says more. All of it passes by itself or by somebody's deed.
+fn waits_for(scene: &Scene<'_>) -> Option<(String, &'static str)> {
+    let database = scene.seen(Kind::Cluster, DATABASE).map(|seen| &seen.facts);
+    if !matches!(database, Some(Facts::Database { ready: true, .. })) {
+        return Some(("the database is not ready".to_owned(), "DatabaseReady"));
+    }
+    let certificate = tls::lacking(scene).map(|what| (what, tls::TOPIC));
+    certificate.or_else(|| keys::lacking(scene).map(|what| (what, keys::TOPIC)))
 }
 
 fn migrated(scene: &Scene<'_>, (name, operation): (&str, &Operation)) -> Verdict {

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use freehold_crds::{Placement, Resources, Tier};
+use freehold_crds::{Placement, Tier};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Affinity, Container, Pod, PodAffinity, PodAffinityTerm, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -200,16 +200,10 @@ fn container(config: &Verification, targets: &[(&'static str, String)]) -> Conta
     for (what, address) in targets {
         args.extend(["--target".to_owned(), format!("{what}={address}")]);
     }
-    let resources = Resources {
-        cpu_request: Some("5m".into()),
-        memory_request: Some("16Mi".into()),
-        cpu_limit: None,
-        memory_limit: Some("64Mi".into()),
-    };
     Container {
         security_context: Some(pod::confined()),
         command: Some(vec!["/freehold".to_owned()]),
         volume_mounts: None,
-        ..pod::container("probe", &config.image, &args, &resources)
+        ..pod::container("probe", &config.image, &args, &pod::least())
     }
 }
