@@ -17,6 +17,7 @@ use tracing_subscriber::EnvFilter;
 use crate::fleet::status::{self as fleet, FleetArgs};
 use crate::keys::{self, KeysArgs};
 use crate::probe::{self, ProbeArgs};
+use crate::show::{self, ShowArgs};
 use crate::why::{self, WhyArgs};
 use crate::{offline, run};
 
@@ -41,6 +42,8 @@ enum Command {
     Fleet(FleetArgs),
     /// Try to connect to some targets, once, and tell which were reached: what verifies that tenants are kept apart.
     Probe(ProbeArgs),
+    /// Answer every request with the certificate that is shown: by which it is seen whom a gateway trusts.
+    Show(ShowArgs),
     /// Run the key service: the one that holds tenants' keys.
     Keys(Box<KeysArgs>),
     /// Print the CustomResourceDefinitions.
@@ -233,6 +236,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Why(args) => return why::main(&args),
         Command::Fleet(args) => return fleet::main(&args),
         Command::Probe(args) => probe::main(&args)?,
+        Command::Show(args) => show::main(&args)?,
         Command::Crds => {
             for file in generated_files()?
                 .into_iter()

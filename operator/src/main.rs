@@ -17,6 +17,7 @@ mod reconcile;
 mod report;
 mod run;
 mod serve;
+mod show;
 mod store;
 mod watch;
 mod why;

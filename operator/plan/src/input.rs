@@ -158,6 +158,8 @@ pub struct Ends {
     pub looked_at: Timestamp,
     /// By the pod's name.
     pub pods: BTreeMap<String, End>,
+    /// The gateway, where it could be asked.
+    pub gateway: Option<End>,
 }
 
 /// A pod that takes connections.

@@ -45,7 +45,7 @@ pub use kind::{Ending, Kind, Row, Wave};
 pub use leaf::{Leaf, ShownAs};
 pub use model::{Invalid, Model, incarnation};
 pub use object::{Id, Marks, Object, tenant_labels};
-pub use outcome::{Action, EndService, Event, Finalizer, Plan, Record, Write};
+pub use outcome::{Action, EndGateway, EndService, Event, Finalizer, Plan, Record, Write};
 pub use seen::{Facts, Seen};
 
 use outcome::{APPLYING, Finding, Outcome, Wait};

@@ -222,6 +222,11 @@ pub const WORKER_CERTIFICATE: &str = "worker-tls";
 pub const DATABASE_CERTIFICATE: &str = "database-tls";
 /// The Secret with the certificate that replicas show to their primary.
 pub const REPLICATION_CERTIFICATE: &str = "replication-tls";
+/// What shows that the gateway trusts the authority that issues next: a pod, its Service, its policy and its route. Longer than the name
+/// of a component may be.
+pub const PROOF: &str = "freehold-proof-of-next-authority";
+/// The Secret with the certificate that it shows.
+pub const PROOF_CERTIFICATE: &str = "next-authority-tls";
 /// The Secret with the account owner's one-time token.
 pub const OWNER_TOKEN: &str = "owner";
 /// The ConfigMap with the class as it was last taken over.

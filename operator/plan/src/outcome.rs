@@ -66,6 +66,14 @@ pub enum Action {
     LookAtEnds {
         namespace: String,
         services: Vec<EndService>,
+        gateway: Option<EndGateway>,
+    },
+    /// Make a certificate of the authority that issues next, for the pod that shows it to the gateway.
+    #[serde(rename_all = "camelCase")]
+    MintProof {
+        namespace: String,
+        dns_name: String,
+        lifetime_seconds: u64,
     },
     /// Put what is to be trusted now beside a certificate that stays.
     #[serde(rename_all = "camelCase")]
@@ -116,6 +124,16 @@ pub enum Action {
     /// right before whether that is so still, and that no pod is left.
     #[serde(rename_all = "camelCase")]
     DestroyKeys { operation: String },
+}
+
+/// Where the gateway is reached, and what it is asked for: what only a server answers that the next authority vouches for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndGateway {
+    pub address: String,
+    pub port: u16,
+    pub hostname: String,
+    pub path: String,
 }
 
 /// The pods behind one name that take connections.

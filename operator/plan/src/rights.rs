@@ -48,6 +48,7 @@ const MINTED: &[&str] = &[
     Leaf::Worker.secret(),
     Leaf::Database.secret(),
     Leaf::Replication.secret(),
+    crate::names::PROOF_CERTIFICATE,
     crate::names::OWNER_TOKEN,
 ];
 /// The ConfigMap that the key service publishes its authority in.
@@ -175,7 +176,7 @@ pub fn in_tenant_namespaces() -> Vec<Rule> {
         &["delete"],
     ));
     rules.push(rule(
-        "short-lived pods that verify the isolation",
+        "short-lived pods that verify the isolation, preflight, and what the gateway trusts",
         "",
         &["pods"],
         &[],

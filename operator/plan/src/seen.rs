@@ -120,6 +120,8 @@ pub enum Facts {
         /// Its controller has seen the last change, as far as it says.
         current: bool,
         message: String,
+        /// Where it is reached.
+        addresses: Vec<String>,
     },
     Route {
         accepted: bool,
@@ -226,11 +228,20 @@ fn facts(kind: Kind, object: &Value) -> Facts {
                 programmed,
                 current: is_current(object, conditions, "Programmed"),
                 message,
+                addresses: addresses(object),
             }
         }
         Kind::HttpRoute => route(object),
         _ => Facts::None,
     }
+}
+
+fn addresses(gateway: &Value) -> Vec<String> {
+    let all = at(gateway, &["status", "addresses"]).as_array();
+    all.into_iter()
+        .flatten()
+        .filter_map(|address| text(address, &["value"]))
+        .collect()
 }
 
 fn deployment(object: &Value) -> Facts {

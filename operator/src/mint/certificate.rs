@@ -47,6 +47,17 @@ pub fn looker(authority: &Pair, now: Timestamp) -> Result<Pair, Error> {
     freehold_pki::leaf(authority, &request, now)
 }
 
+/// What a server shows that nobody but the next authority vouches for.
+pub fn proof(authority: &Pair, dns_name: &str, lifetime_seconds: u64, now: Timestamp) -> Result<Pair, Error> {
+    let request = LeafRequest {
+        common_name: "freehold",
+        dns_names: &[dns_name.to_owned()],
+        usage: Usage::Server,
+        lifetime_seconds,
+    };
+    freehold_pki::leaf(authority, &request, now)
+}
+
 /// A new certificate of the tenant.
 pub fn leaf(
     authority: &Pair,

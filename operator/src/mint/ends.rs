@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_pki::Pair;
-use freehold_plan::{End, EndService, Ends};
+use freehold_plan::{End, EndService};
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
@@ -32,6 +32,8 @@ use tokio_rustls::client::TlsStream;
 use super::issue::Authorities;
 use super::{MintError, certificate};
 
+mod gateway;
+
 /// Pods that are looked at at the same time.
 const PARALLEL: usize = 16;
 /// For one pod.
@@ -51,44 +53,6 @@ struct Told {
     roots: BTreeSet<String>,
 }
 
-/// Looks at every pod behind the Services.
-pub async fn look(
-    client: &Client,
-    namespace: &str,
-    services: &[EndService],
-    authorities: &Authorities,
-    now: Timestamp,
-) -> Result<Ends, MintError> {
-    let issuer = authorities.next.as_ref().unwrap_or(&authorities.current);
-    let looker = Looker::new(issuer, authorities.bundle()?, now)?;
-    let mut found = Vec::new();
-    for service in services {
-        let params = ListParams::default().labels(&service.selector);
-        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        let pods = pods.list(&params).await.map_err(|source| MintError::LookUp {
-            what: "the pods, to see which roots they trust,",
-            source: Box::new(source),
-        })?;
-        let addresses = pods
-            .items
-            .into_iter()
-            .filter_map(|pod| Some((address(&pod)?, pod)));
-        found.extend(addresses.map(|(address, pod)| (service.clone(), address, pod.name_any())));
-    }
-    let looker = Arc::new(looker);
-    let mut looks = Vec::new();
-    for (service, address, name) in found {
-        let looker = looker.clone();
-        looks.push(async move { Some((name, looker.end(&service, &address).await?)) });
-    }
-    let pods: BTreeMap<String, End> = futures::stream::iter(looks)
-        .buffer_unordered(PARALLEL)
-        .filter_map(std::future::ready)
-        .collect()
-        .await;
-    Ok(Ends { looked_at: now, pods })
-}
-
 /// Of one that runs, and goes on running.
 fn address(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
@@ -103,7 +67,7 @@ fn troubled(trouble: String) -> End {
     }
 }
 
-struct Looker {
+pub struct Looker {
     connector: TlsConnector,
     /// Every root that is to be trusted now.
     bundle: String,
@@ -112,6 +76,11 @@ struct Looker {
 }
 
 impl Looker {
+    pub fn of(authorities: &Authorities, now: Timestamp) -> Result<Self, MintError> {
+        let issuer = authorities.next.as_ref().unwrap_or(&authorities.current);
+        Self::new(issuer, authorities.bundle()?, now)
+    }
+
     fn new(issuer: &Pair, bundle: String, now: Timestamp) -> Result<Self, MintError> {
         let shown = certificate::looker(issuer, now)?;
         let root = certificate::facts_of_root(issuer.certificate_pem.clone())?.fingerprint;
@@ -121,6 +90,33 @@ impl Looker {
             bundle,
             root,
         })
+    }
+
+    /// Looks at every pod behind the Services.
+    pub async fn pods(
+        &self,
+        client: &Client,
+        namespace: &str,
+        services: &[EndService],
+    ) -> Result<BTreeMap<String, End>, MintError> {
+        let mut looks = Vec::new();
+        for service in services {
+            let params = ListParams::default().labels(&service.selector);
+            let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+            let pods = pods.list(&params).await.map_err(|source| MintError::LookUp {
+                what: "the pods, to see which roots they trust,",
+                source: Box::new(source),
+            })?;
+            let addresses = pods
+                .items
+                .into_iter()
+                .filter_map(|pod| Some((address(&pod)?, pod)));
+            looks.extend(addresses.map(|(address, pod)| async move {
+                Some((pod.name_any(), self.end(service, &address).await?))
+            }));
+        }
+        let looks = futures::stream::iter(looks).buffer_unordered(PARALLEL);
+        Ok(looks.filter_map(std::future::ready).collect().await)
     }
 
     /// Nothing when nobody listens there: whoever comes reads the files as they are then.
@@ -177,21 +173,25 @@ impl Looker {
 
 /// What the pod tells of its roots, if it tells anything.
 async fn ask(stream: TlsStream<TcpStream>, host: &str) -> Result<Option<BTreeSet<String>>, IoError> {
+    let (status, body) = get(stream, host, TELLS).await?;
+    let told = serde_json::from_slice::<Told>(&body).ok();
+    Ok(told.filter(|_| status == StatusCode::OK).map(|told| told.roots))
+}
+
+/// One request, and the answer as a whole.
+async fn get(stream: TlsStream<TcpStream>, host: &str, path: &str) -> Result<(StatusCode, Bytes), IoError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(IoError::other)?;
-    let request = Request::get(TELLS)
+    let request = Request::get(path)
         .header(hyper::header::HOST, host)
         .body(Empty::<Bytes>::new())
         .map_err(IoError::other)?;
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(IoError::other)?;
-        if answer.status() != StatusCode::OK {
-            return Ok(None);
-        }
+        let status = answer.status();
         let body = Limited::new(answer.into_body(), TOLD_MAX).collect().await;
-        let told = serde_json::from_slice::<Told>(&body.map_err(IoError::other)?.to_bytes());
-        Ok(told.ok().map(|told| told.roots))
+        Ok((status, body.map_err(IoError::other)?.to_bytes()))
     };
     tokio::pin!(exchange);
     tokio::select! {

@@ -5,8 +5,8 @@
 //! takes over from the other in one write, and the key of the one before ends with it.
 
 use freehold_pki::Pair;
-use freehold_plan::names::AuthorityName;
-use freehold_plan::{Action, Leaf, Slot, Succession};
+use freehold_plan::names::{AuthorityName, PROOF_CERTIFICATE};
+use freehold_plan::{Action, Ends, Leaf, Slot, Succession};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -94,11 +94,29 @@ impl Issuer<'_> {
             } => self.found_next(permitted, *lifetime_seconds, learned).await?,
             Action::PromoteAuthority { keep_previous } => self.promote(*keep_previous, learned).await?,
             Action::RetireAuthority => self.write([(PREVIOUS, None)], learned).await?,
-            Action::LookAtEnds { namespace, services } => {
+            Action::LookAtEnds {
+                namespace,
+                services,
+                gateway,
+            } => {
                 let authorities = self.authorities().await?.clone();
-                let ends = ends::look(self.client, namespace, services, &authorities, self.now).await?;
-                learned.minted.ends = Some(ends);
+                let looker = ends::Looker::of(&authorities, self.now)?;
+                let pods = looker.pods(self.client, namespace, services).await?;
+                let gateway = match gateway {
+                    Some(gateway) => looker.gateway(gateway).await,
+                    None => None,
+                };
+                learned.minted.ends = Some(Ends {
+                    looked_at: self.now,
+                    pods,
+                    gateway,
+                });
             }
+            Action::MintProof {
+                namespace,
+                dns_name,
+                lifetime_seconds,
+            } => self.prove(namespace, dns_name, *lifetime_seconds).await?,
             Action::MintCertificate {
                 leaf,
                 namespace,
@@ -239,6 +257,21 @@ impl Issuer<'_> {
             }
             None => learned.unsure = true,
         }
+        Ok(())
+    }
+
+    /// For the pod that shows the gateway what the next authority issues. Nothing is learned of it: it is made anew with that pod.
+    async fn prove(&mut self, namespace: &str, dns_name: &str, lifetime_seconds: u64) -> Result<(), MintError> {
+        let now = self.now;
+        let Authorities { current, next, .. } = self.authorities().await?;
+        let issuer = next.as_ref().unwrap_or(current);
+        let made = certificate::proof(issuer, dns_name, lifetime_seconds, now)?;
+        let data = [
+            ("tls.crt", made.certificate_pem),
+            ("tls.key", made.key_pem.to_string()),
+        ];
+        let secret = secret(PROOF_CERTIFICATE, self.target, "kubernetes.io/tls", data);
+        create_or_replace(self.client, namespace, secret, self.target.incarnation, false).await?;
         Ok(())
     }
 

@@ -163,6 +163,7 @@ pub async fn act(
         | Action::PromoteAuthority { .. }
         | Action::RetireAuthority
         | Action::LookAtEnds { .. }
+        | Action::MintProof { .. }
         | Action::MintCertificate { .. }
         | Action::ShareRoots { .. }
         | Action::MintOwner { .. }

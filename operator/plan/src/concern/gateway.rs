@@ -47,7 +47,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         Object::declare(
             scene.id(Kind::BackendTlsPolicy, ROUTE),
             scene.marks(),
-            &to_web(&scene),
+            &verified(&scene, scene.model.web.name.as_str()),
         ),
         Object::declare(
             scene.id(Kind::HttpRoute, ROUTE),
@@ -65,7 +65,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
 }
 
 /// What comes for the hostnames at one of the gateway's ports.
-fn route(port: u16, hostnames: &[&str], rule: Rule) -> HttpRoute {
+pub fn route(port: u16, hostnames: &[&str], rule: Rule) -> HttpRoute {
     HttpRoute {
         spec: HttpRouteSpec {
             parent_refs: vec![Parent {
@@ -84,6 +84,7 @@ fn serve(scene: &Scene<'_>) -> Rule {
         value: format!("max-age={HSTS_SECONDS}"),
     };
     Rule {
+        matches: Vec::new(),
         filters: vec![Filter::ResponseHeaderModifier {
             response_header_modifier: Headers { set: vec![header] },
         }],
@@ -96,6 +97,7 @@ fn serve(scene: &Scene<'_>) -> Rule {
 
 fn redirect(port: u16) -> Rule {
     Rule {
+        matches: Vec::new(),
         filters: vec![Filter::RequestRedirect {
             request_redirect: Redirect {
                 scheme: "https",
@@ -107,9 +109,8 @@ fn redirect(port: u16) -> Rule {
     }
 }
 
-/// The gateway speaks TLS to the web tier, and takes it for that by its certificate.
-fn to_web(scene: &Scene<'_>) -> BackendTlsPolicy {
-    let web = scene.model.web.name.as_str();
+/// The gateway speaks TLS to what is behind a Service, and takes it for that by its certificate.
+pub fn verified(scene: &Scene<'_>, service: &str) -> BackendTlsPolicy {
     let target = |kind, name: &str| Target {
         group: "",
         kind,
@@ -117,10 +118,10 @@ fn to_web(scene: &Scene<'_>) -> BackendTlsPolicy {
     };
     BackendTlsPolicy {
         spec: BackendTlsPolicySpec {
-            target_refs: vec![target("Service", web)],
+            target_refs: vec![target("Service", service)],
             validation: Validation {
                 ca_certificate_refs: vec![target("ConfigMap", AUTHORITY_BUNDLE)],
-                hostname: service_host(web, scene.model.namespace.as_str()),
+                hostname: service_host(service, scene.model.namespace.as_str()),
             },
         },
     }

@@ -5,6 +5,7 @@
 //! itself, never by a status; it is renewed before two thirds of its life are over, at an instant that is a hash of the uid;
 //! what the holders trust is written before anything that only that vouches for.
 
+mod proof;
 mod succession;
 
 use std::collections::{BTreeMap, BTreeSet};

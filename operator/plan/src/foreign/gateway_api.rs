@@ -72,9 +72,25 @@ pub struct Parent {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
+    /// Every request, when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub matches: Vec<Match>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub backend_refs: Vec<Backend>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Match {
+    pub path: Path,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Path {
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub value: String,
 }
 
 /// What is done with a request or with its answer.

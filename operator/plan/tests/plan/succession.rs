@@ -107,11 +107,11 @@ fn an_authority_is_replaced_step_by_step_and_nobody_is_refused() {
         "MintNextAuthority { permitted: [\"acme.example\", \"tenant-acme.svc.cluster.local\"], lifetime_seconds: 86400 }",
         "apply ConfigMap tenant-acme/ca",
         "step Running Prove",
-        "LookAtEnds { namespace: \"tenant-acme\", services: [EndService { selector: \"freehold.dev/component=web\", host: \"web.tenant-acme.svc.cluster.local\", port: 8080, is_database: false }, EndService { selector: \"freehold.dev/component=api\", host: \"api.tenant-acme.svc.cluster.local\", port: 8081, is_database: false }, EndService { selector: \"cnpg.io/cluster=db\", host: \"db-rw.tenant-acme.svc.cluster.local\", port: 5432, is_database: true }] }",
+        "LookAtEnds { namespace: \"tenant-acme\", services: [EndService { selector: \"freehold.dev/component=web\", host: \"web.tenant-acme.svc.cluster.local\", port: 8080, is_database: false }, EndService { selector: \"freehold.dev/component=api\", host: \"api.tenant-acme.svc.cluster.local\", port: 8081, is_database: false }, EndService { selector: \"cnpg.io/cluster=db\", host: \"db-rw.tenant-acme.svc.cluster.local\", port: 5432, is_database: true }], gateway: None }",
         "step Running Issue",
         "PromoteAuthority { keep_previous: true }",
         "step Running Drain",
-        "LookAtEnds { namespace: \"tenant-acme\", services: [EndService { selector: \"freehold.dev/component=web\", host: \"web.tenant-acme.svc.cluster.local\", port: 8080, is_database: false }, EndService { selector: \"freehold.dev/component=api\", host: \"api.tenant-acme.svc.cluster.local\", port: 8081, is_database: false }, EndService { selector: \"cnpg.io/cluster=db\", host: \"db-rw.tenant-acme.svc.cluster.local\", port: 5432, is_database: true }] }",
+        "LookAtEnds { namespace: \"tenant-acme\", services: [EndService { selector: \"freehold.dev/component=web\", host: \"web.tenant-acme.svc.cluster.local\", port: 8080, is_database: false }, EndService { selector: \"freehold.dev/component=api\", host: \"api.tenant-acme.svc.cluster.local\", port: 8081, is_database: false }, EndService { selector: \"cnpg.io/cluster=db\", host: \"db-rw.tenant-acme.svc.cluster.local\", port: 5432, is_database: true }], gateway: None }",
         "step Running Retire",
         "RetireAuthority",
         "apply ConfigMap tenant-acme/ca",
@@ -174,7 +174,7 @@ fn a_pod_that_does_not_read_its_files_holds_the_new_authority_up_and_is_named() 
         .iter()
         .find(|blocker| blocker.reason == "AuthorityNotTaken");
     insta::assert_snapshot!(held.unwrap().message, @r#"
-    the new authority waits for pods: web-1 doesn't trust the new root yet
+    the new authority waits: web-1 doesn't trust the new root yet
     "#);
     cluster.hand_out();
     live(&mut cluster, 12);

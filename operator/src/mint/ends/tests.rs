@@ -1,6 +1,7 @@
 //! The look at one pod, against real servers on this machine.
 
 use freehold_pki::{AuthorityRequest, LeafRequest, Usage};
+use freehold_plan::EndGateway;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use tokio::net::TcpListener;
@@ -36,15 +37,19 @@ fn store(roots: &[&Pair]) -> Arc<RootCertStore> {
     Arc::new(store)
 }
 
-/// A pod of the application tier that takes clients of some roots and shows a certificate of `issuer`; gives its port.
-async fn pod(issuer: &Pair, trusts: &[&Pair], answer: String) -> u16 {
+fn leaf(issuer: &Pair, usage: Usage) -> Pair {
     let request = LeafRequest {
         common_name: "application",
         dns_names: &[HOST.to_owned()],
-        usage: Usage::Both,
+        usage,
         lifetime_seconds: 600,
     };
-    let own = freehold_pki::leaf(issuer, &request, Timestamp::now()).unwrap();
+    freehold_pki::leaf(issuer, &request, Timestamp::now()).unwrap()
+}
+
+/// A pod of the application tier that takes clients of some roots and shows a certificate of `issuer`; gives its port.
+async fn pod(issuer: &Pair, trusts: &[&Pair], answer: String) -> u16 {
+    let own = leaf(issuer, Usage::Both);
     let chain = CertificateDer::pem_slice_iter(own.certificate_pem.as_bytes())
         .map(Result::unwrap)
         .collect();
@@ -163,4 +168,72 @@ async fn a_pod_of_another_authority_is_spoken_to_by_nobody_and_one_that_does_not
         .unwrap()
         .port();
     assert_eq!(looker.end(&service(free), "127.0.0.1").await, None);
+}
+
+/// What stands in front, shows a certificate of nobody's that is known here, and answers everybody so; gives where it is.
+async fn front(answer: String) -> EndGateway {
+    let own = leaf(&authority(), Usage::Server);
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(own.certificate_pem.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let mut request = [0; 1024];
+            let count = stream.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..count]).into_owned();
+            assert!(request.starts_with("GET /proof HTTP/1.1\r\nhost: acme.example\r\n"), "{request}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    EndGateway {
+        address: "127.0.0.1".into(),
+        port,
+        hostname: "acme.example".into(),
+        path: "/proof".into(),
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_passes_requests_on_to_a_server_of_the_next_authority_trusts_it() {
+    let (old, next) = (authority(), authority());
+    let proof = leaf(&next, Usage::Server).certificate_pem;
+    let end = looker(&old, &next).gateway(&front(ok(&proof)).await).await.unwrap();
+    assert_eq!(end.trouble, None);
+    assert_eq!(end.trusts, Some([fingerprint(&next)].into()));
+}
+
+#[tokio::test]
+async fn any_other_answer_of_a_gateway_proves_nothing() {
+    let (old, next) = (authority(), authority());
+    let of_the_old = leaf(&old, Usage::Server).certificate_pem;
+    let bad = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n".to_owned();
+    for (answer, trouble) in [
+        (ok(&of_the_old), "does not send /proof to the server that proves it yet"),
+        (ok("<!doctype html>"), "does not send /proof to the server that proves it yet"),
+        (bad, "answers 502 Bad Gateway for a server that the new root vouches for"),
+    ] {
+        let end = looker(&old, &next).gateway(&front(answer).await).await.unwrap();
+        assert_eq!((end.trouble.as_deref(), end.trusts), (Some(trouble), None));
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_can_not_be_reached_from_here_is_not_asked() {
+    let (old, next) = (authority(), authority());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = EndGateway {
+        port: listener.local_addr().unwrap().port(),
+        ..front(String::new()).await
+    };
+    drop(listener);
+    assert_eq!(looker(&old, &next).gateway(&nobody).await, None);
 }

@@ -14,7 +14,7 @@ use freehold_crds::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::uid;
+use super::{proof, uid};
 use crate::clock::{slot, soon, stamp};
 use crate::concern::Scene;
 use crate::input::{Certificate, End, Ends, Input, Minted, Operation};
@@ -22,7 +22,7 @@ use crate::leaf::Leaf;
 use crate::model::incarnation;
 use crate::names::{CLUSTER_LABEL, COMPONENT, DATABASE, DATABASE_PRIMARY, POSTGRESQL, service_host};
 use crate::operation::{self, Step as _, advance, cancel, free_name, of_type};
-use crate::outcome::{Action, EndService, Finding, Outcome, Record, Wait};
+use crate::outcome::{Action, EndGateway, EndService, Finding, Outcome, Record, Wait};
 
 const TOPIC: &str = "AuthorityCurrent";
 
@@ -230,6 +230,11 @@ fn carry_on(scene: &Scene<'_>, state: &State, operation: (&str, &Operation), out
         return outcome.records.push(record);
     };
     let minted = &scene.input.observed.minted;
+    if matches!(step, Step::Publish | Step::Prove) && !revoked && minted.succession.next.is_some() {
+        let (objects, mint) = proof::stage(scene);
+        outcome.objects.extend(objects);
+        outcome.actions.extend(mint);
+    }
     let hold = operation.1.status.hold_until.as_ref().map(|until| until.0);
     let done = match step {
         Step::Publish => publish(scene, state, revoked, outcome),
@@ -333,19 +338,27 @@ fn proven(
     let lacking = ends.map(|ends| lacking(ends, proof));
     if let (Some(ends), Some([])) = (ends, lacking.as_deref()) {
         let count = ends.pods.len();
+        let gateway = match &ends.gateway {
+            Some(_) => "; so does the gateway, which passed requests on to a server that it vouches for",
+            None => "; the gateway, which can't be asked, had the overlap",
+        };
         return Some(match proof {
-            Proof::Trusts(root) => format!("{count} pods were asked, and each trusts {root}"),
+            Proof::Trusts(root) => format!("{count} pods were asked, and each trusts {root}{gateway}"),
             Proof::Shows(root) => {
                 format!("{count} pods were asked, and each shows a certificate that {root} has issued")
             }
         });
     }
-    outcome.actions.push(look(scene));
+    let gateway = match proof {
+        Proof::Trusts(_) => proof::asked(scene),
+        Proof::Shows(_) => None,
+    };
+    outcome.actions.push(look(scene, gateway));
     if let Some(lacking) = lacking {
         let first: Vec<String> = lacking.into_iter().take(3).collect();
         outcome.waits.push(Wait {
             reason: "AuthorityNotTaken",
-            message: format!("the new authority waits for pods: {}", first.join("; ")),
+            message: format!("the new authority waits: {}", first.join("; ")),
             unblocked_by:
                 "a kubelet takes up to two minutes to hand a pod new files, which the product must read again; \
                            a pod that never does is to be restarted"
@@ -369,13 +382,14 @@ fn lacking(ends: &Ends, proof: &Proof<'_>) -> Vec<String> {
         (None, Proof::Shows(root)) => (end.shows.as_deref() != Some(*root))
             .then(|| "shows a certificate of the old authority still".to_owned()),
     };
-    let pods = ends.pods.iter();
-    pods.filter_map(|(pod, end)| Some(format!("{pod} {}", why(end)?)))
+    let gateway = ends.gateway.as_ref().map(|end| ("the gateway", end));
+    let pods = ends.pods.iter().map(|(pod, end)| (pod.as_str(), end));
+    pods.chain(gateway).filter_map(|(pod, end)| Some(format!("{pod} {}", why(end)?)))
         .collect()
 }
 
 /// Every Service of the tenant that speaks TLS.
-fn look(scene: &Scene<'_>) -> Action {
+fn look(scene: &Scene<'_>, gateway: Option<EndGateway>) -> Action {
     let namespace = scene.model.namespace.as_str();
     let parts = scene.model.components.iter();
     let mut services: Vec<EndService> = parts
@@ -398,6 +412,7 @@ fn look(scene: &Scene<'_>) -> Action {
     Action::LookAtEnds {
         namespace: namespace.to_owned(),
         services,
+        gateway,
     }
 }
 

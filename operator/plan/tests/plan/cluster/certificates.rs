@@ -40,7 +40,7 @@ impl Cluster {
                 ..
             } => self.issue(*leaf, dns_names, *lifetime_seconds),
             Action::ShareRoots { leaf, .. } => self.share(*leaf),
-            Action::LookAtEnds { .. } => {
+            Action::LookAtEnds { gateway, .. } => {
                 let end = End {
                     trusts: Some(self.read.clone()),
                     shows: self.shown.clone(),
@@ -48,9 +48,12 @@ impl Cluster {
                 };
                 self.minted.ends = Some(Ends {
                     looked_at: self.given.now,
+                    gateway: gateway.as_ref().map(|_| end.clone()),
                     pods: [("web-1".to_owned(), end)].into(),
                 });
             }
+            // What the gateway has read is not told apart from what pods have.
+            Action::MintProof { .. } => {}
             Action::ForgetAuthority => {
                 self.minted.authority = Slot::Absent;
                 self.minted.succession = Succession::default();

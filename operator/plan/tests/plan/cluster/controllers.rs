@@ -51,7 +51,7 @@ impl Cluster {
                 Kind::Certificate => certificate(body, issues_until),
                 Kind::Gateway => json!({"conditions": [
                     {"type": "Programmed", "status": "True", "observedGeneration": body["metadata"]["generation"]},
-                ]}),
+                ], "addresses": [{"type": "IPAddress", "value": "203.0.113.80"}]}),
                 Kind::HttpRoute => {
                     let generation = &body["metadata"]["generation"];
                     json!({"parents": [{"conditions": [
