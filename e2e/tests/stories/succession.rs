@@ -67,6 +67,14 @@ fn tell(tenant: &str) {
     }
 }
 
+/// What the one succession of this tenant says of a step that is over.
+fn evidence(tenant: &str, step: &str) -> String {
+    let all = operations(tenant);
+    let lines = all[0]["status"]["evidence"].as_array().unwrap();
+    let line = lines.iter().find(|line| line["step"] == step).unwrap();
+    line["message"].as_str().unwrap().to_owned()
+}
+
 fn until_step(tenant: &str, step: &str, limit: Duration) {
     let what = format!("the step {step}");
     let reached = kube::until(&what, limit, || {
@@ -102,6 +110,9 @@ fn an_authority_is_replaced_under_a_load_without_a_failure_and_a_compromised_one
     let both = bundle(guest.0);
     assert!(both.starts_with(&first) && both.len() > first.len());
     until_step(guest.0, "Drain", MINUTE + TAKEN);
+    let proof = evidence(guest.0, "Prove");
+    println!("{proof}");
+    assert!(proof.contains("so does the gateway"), "{proof}");
     // Longer than everybody takes to show what was issued.
     let next = both.strip_prefix(&first).unwrap().to_owned();
     kube::until(

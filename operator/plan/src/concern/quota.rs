@@ -126,8 +126,8 @@ pub fn lacks(scene: &Scene<'_>) -> Option<String> {
     })
 }
 
-/// What is needed for a while: of a new release a pod more of each component, or a look at its image, and the jobs; and the pods
-/// that verify the isolation.
+/// What is needed for a while: of a new release a pod more of each component, or a look at its image, and the jobs; and Freehold's
+/// own pods.
 fn passing(scene: &Scene<'_>) -> Need {
     let limits = scene.model.limits;
     let parts = scene.model.components.iter();
@@ -138,8 +138,9 @@ fn passing(scene: &Scene<'_>) -> Need {
     let jobs = [&scene.model.migrate, &scene.model.smoke].into_iter().flatten();
     let with_jobs = jobs.fold(pods, |need, job| need.and(1, job.resources, limits));
     let verification = scene.input.config.verification.as_ref();
-    let places = verification.map_or(0, |config| verification::places(scene, config).len());
-    with_jobs.and(i32::try_from(places).unwrap_or(0), &pod::least(), limits)
+    // One of each tier, and the one that shows what the gateway trusts.
+    let ours = verification.map_or(0, |config| verification::places(scene, config).len() + 1);
+    with_jobs.and(i32::try_from(ours).unwrap_or(0), &pod::least(), limits)
 }
 
 /// The quota, and room beside it.

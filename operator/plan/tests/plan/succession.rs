@@ -106,10 +106,19 @@ fn an_authority_is_replaced_step_by_step_and_nobody_is_refused() {
         "step Running Publish",
         "MintNextAuthority { permitted: [\"acme.example\", \"tenant-acme.svc.cluster.local\"], lifetime_seconds: 86400 }",
         "apply ConfigMap tenant-acme/ca",
+        "MintProof { namespace: \"tenant-acme\", dns_name: \"freehold-proof-of-next-authority.tenant-acme.svc.cluster.local\", lifetime_seconds: 90000 }",
+        "create Service tenant-acme/freehold-proof-of-next-authority",
+        "create BackendTLSPolicy tenant-acme/freehold-proof-of-next-authority",
+        "create HTTPRoute tenant-acme/freehold-proof-of-next-authority",
+        "create Pod tenant-acme/freehold-proof-of-next-authority",
         "step Running Prove",
-        "LookAtEnds { namespace: \"tenant-acme\", services: [EndService { selector: \"freehold.dev/component=web\", host: \"web.tenant-acme.svc.cluster.local\", port: 8080, is_database: false }, EndService { selector: \"freehold.dev/component=api\", host: \"api.tenant-acme.svc.cluster.local\", port: 8081, is_database: false }, EndService { selector: \"cnpg.io/cluster=db\", host: \"db-rw.tenant-acme.svc.cluster.local\", port: 5432, is_database: true }], gateway: None }",
+        "LookAtEnds { namespace: \"tenant-acme\", services: [EndService { selector: \"freehold.dev/component=web\", host: \"web.tenant-acme.svc.cluster.local\", port: 8080, is_database: false }, EndService { selector: \"freehold.dev/component=api\", host: \"api.tenant-acme.svc.cluster.local\", port: 8081, is_database: false }, EndService { selector: \"cnpg.io/cluster=db\", host: \"db-rw.tenant-acme.svc.cluster.local\", port: 5432, is_database: true }], gateway: Some(EndGateway { address: \"203.0.113.80\", port: 443, hostname: \"acme.example\", path: \"/.well-known/freehold/next-authority\" }) }",
         "step Running Issue",
         "PromoteAuthority { keep_previous: true }",
+        "delete Service tenant-acme/freehold-proof-of-next-authority",
+        "delete BackendTLSPolicy tenant-acme/freehold-proof-of-next-authority",
+        "delete HTTPRoute tenant-acme/freehold-proof-of-next-authority",
+        "delete Pod tenant-acme/freehold-proof-of-next-authority",
         "step Running Drain",
         "LookAtEnds { namespace: \"tenant-acme\", services: [EndService { selector: \"freehold.dev/component=web\", host: \"web.tenant-acme.svc.cluster.local\", port: 8080, is_database: false }, EndService { selector: \"freehold.dev/component=api\", host: \"api.tenant-acme.svc.cluster.local\", port: 8081, is_database: false }, EndService { selector: \"cnpg.io/cluster=db\", host: \"db-rw.tenant-acme.svc.cluster.local\", port: 5432, is_database: true }], gateway: None }",
         "step Running Retire",
@@ -145,7 +154,7 @@ fn an_authority_is_replaced_step_by_step_and_nobody_is_refused() {
     insta::assert_debug_snapshot!(evidence(&cluster), @r#"
     [
         "Publish: ca-7 was made, and is in every bundle",
-        "Prove: 1 pods were asked, and each trusts ca-7",
+        "Prove: 1 pods were asked, and each trusts ca-7; so does the gateway, which passed requests on to a server that it vouches for",
         "Issue: every certificate is issued by the new authority",
         "Drain: 1 pods were asked, and each shows a certificate that ca-7 has issued",
         "Retire: no bundle holds the old root any more",
@@ -174,7 +183,7 @@ fn a_pod_that_does_not_read_its_files_holds_the_new_authority_up_and_is_named() 
         .iter()
         .find(|blocker| blocker.reason == "AuthorityNotTaken");
     insta::assert_snapshot!(held.unwrap().message, @r#"
-    the new authority waits: web-1 doesn't trust the new root yet
+    the new authority waits: web-1 doesn't trust the new root yet; the gateway doesn't trust the new root yet
     "#);
     cluster.hand_out();
     live(&mut cluster, 12);
