@@ -261,7 +261,12 @@ impl Issuer<'_> {
     }
 
     /// For the pod that shows the gateway what the next authority issues. Nothing is learned of it: it is made anew with that pod.
-    async fn prove(&mut self, namespace: &str, dns_name: &str, lifetime_seconds: u64) -> Result<(), MintError> {
+    async fn prove(
+        &mut self,
+        namespace: &str,
+        dns_name: &str,
+        lifetime_seconds: u64,
+    ) -> Result<(), MintError> {
         let now = self.now;
         let Authorities { current, next, .. } = self.authorities().await?;
         let issuer = next.as_ref().unwrap_or(current);

@@ -37,7 +37,9 @@ impl Looker {
             let path = &gateway.path;
             let trouble = match timeout(PATIENCE, get(stream, &gateway.hostname, path)).await {
                 Ok(Ok((StatusCode::OK, body))) if self.is_vouched_for(&body) => continue,
-                Ok(Ok((StatusCode::OK, _))) => format!("does not send {path} to the server that proves it yet"),
+                Ok(Ok((StatusCode::OK, _))) => {
+                    format!("does not send {path} to the server that proves it yet")
+                }
                 Ok(Ok((status, _))) => format!("answers {status} for a server that the new root vouches for"),
                 Ok(Err(error)) => format!("can't be asked: {error}"),
                 Err(_) => format!("does not answer within {} s", PATIENCE.as_secs()),

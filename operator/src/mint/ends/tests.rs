@@ -189,7 +189,10 @@ async fn front(answer: String) -> EndGateway {
             let mut request = [0; 1024];
             let count = stream.read(&mut request).await.unwrap();
             let request = String::from_utf8_lossy(&request[..count]).into_owned();
-            assert!(request.starts_with("GET /proof HTTP/1.1\r\nhost: acme.example\r\n"), "{request}");
+            assert!(
+                request.starts_with("GET /proof HTTP/1.1\r\nhost: acme.example\r\n"),
+                "{request}"
+            );
             stream.write_all(answer.as_bytes()).await.unwrap();
             stream.shutdown().await.unwrap();
         }
@@ -206,7 +209,10 @@ async fn front(answer: String) -> EndGateway {
 async fn a_gateway_that_passes_requests_on_to_a_server_of_the_next_authority_trusts_it() {
     let (old, next) = (authority(), authority());
     let proof = leaf(&next, Usage::Server).certificate_pem;
-    let end = looker(&old, &next).gateway(&front(ok(&proof)).await).await.unwrap();
+    let end = looker(&old, &next)
+        .gateway(&front(ok(&proof)).await)
+        .await
+        .unwrap();
     assert_eq!(end.trouble, None);
     assert_eq!(end.trusts, Some([fingerprint(&next)].into()));
 }
@@ -217,9 +223,18 @@ async fn any_other_answer_of_a_gateway_proves_nothing() {
     let of_the_old = leaf(&old, Usage::Server).certificate_pem;
     let bad = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n".to_owned();
     for (answer, trouble) in [
-        (ok(&of_the_old), "does not send /proof to the server that proves it yet"),
-        (ok("<!doctype html>"), "does not send /proof to the server that proves it yet"),
-        (bad, "answers 502 Bad Gateway for a server that the new root vouches for"),
+        (
+            ok(&of_the_old),
+            "does not send /proof to the server that proves it yet",
+        ),
+        (
+            ok("<!doctype html>"),
+            "does not send /proof to the server that proves it yet",
+        ),
+        (
+            bad,
+            "answers 502 Bad Gateway for a server that the new root vouches for",
+        ),
     ] {
         let end = looker(&old, &next).gateway(&front(answer).await).await.unwrap();
         assert_eq!((end.trouble.as_deref(), end.trusts), (Some(trouble), None));

@@ -87,7 +87,11 @@ pub fn stage(scene: &Scene<'_>) -> (Vec<Object>, Option<Action>) {
     let mint = scene.seen(Kind::Pod, PROOF).is_none().then(|| Action::MintProof {
         namespace: scene.model.namespace.as_str().to_owned(),
         dns_name: service_host(PROOF, scene.model.namespace.as_str()),
-        lifetime_seconds: scene.model.authority_overlap.as_secs().saturating_add(LONGER_SECONDS),
+        lifetime_seconds: scene
+            .model
+            .authority_overlap
+            .as_secs()
+            .saturating_add(LONGER_SECONDS),
     });
     (objects, mint)
 }
@@ -114,7 +118,14 @@ fn service(port: u16) -> Service {
 
 /// On the port that the policies of the web tier let the gateway reach.
 fn pod(scene: &Scene<'_>, image: &str) -> Pod {
-    let args = ["show", "--port", &scene.model.web_port.to_string(), "--tls", SHOWN].map(str::to_owned);
+    let args = [
+        "show",
+        "--port",
+        &scene.model.web_port.to_string(),
+        "--tls",
+        SHOWN,
+    ]
+    .map(str::to_owned);
     let container = Container {
         command: Some(vec!["/freehold".to_owned()]),
         volume_mounts: Some(vec![VolumeMount {

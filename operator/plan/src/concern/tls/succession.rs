@@ -384,7 +384,8 @@ fn lacking(ends: &Ends, proof: &Proof<'_>) -> Vec<String> {
     };
     let gateway = ends.gateway.as_ref().map(|end| ("the gateway", end));
     let pods = ends.pods.iter().map(|(pod, end)| (pod.as_str(), end));
-    pods.chain(gateway).filter_map(|(pod, end)| Some(format!("{pod} {}", why(end)?)))
+    pods.chain(gateway)
+        .filter_map(|(pod, end)| Some(format!("{pod} {}", why(end)?)))
         .collect()
 }
 
