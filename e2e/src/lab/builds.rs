@@ -187,12 +187,13 @@ pub const PROGRAMS: &[Program] = &[
 /// Built by whoever asks for one ([`on_demand`]): `up` doesn't wait for them.
 const ON_DEMAND: &[Program] = &[
     go("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", "sigs.k8s.io/kwok"),
-    go(
+    // It needs a later CSI specification than Kubernetes has.
+    apart(go(
         "csi-sanity",
         "csi-sanity",
         "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity",
         "github.com/kubernetes-csi/csi-test/v5",
-    ),
+    )),
     go(
         "zlint",
         "zlint",
