@@ -47,21 +47,29 @@ fn leaf(issuer: &Pair, usage: Usage) -> Pair {
     freehold_pki::leaf(issuer, &request, Timestamp::now()).unwrap()
 }
 
+/// A certificate with its key, as a server takes them.
+fn shown(issuer: &Pair, usage: Usage) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let own = leaf(issuer, usage);
+    let chain = CertificateDer::pem_slice_iter(own.certificate_pem.as_bytes()).map(Result::unwrap);
+    let key = PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes()).unwrap();
+    (chain.collect(), key)
+}
+
+async fn listen(config: ServerConfig) -> (TlsAcceptor, TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (TlsAcceptor::from(Arc::new(config)), listener, port)
+}
+
 /// A pod of the application tier that takes clients of some roots and shows a certificate of `issuer`; gives its port.
 async fn pod(issuer: &Pair, trusts: &[&Pair], answer: String) -> u16 {
-    let own = leaf(issuer, Usage::Both);
-    let chain = CertificateDer::pem_slice_iter(own.certificate_pem.as_bytes())
-        .map(Result::unwrap)
-        .collect();
-    let key = PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes()).unwrap();
+    let (chain, key) = shown(issuer, Usage::Both);
     let clients = WebPkiClientVerifier::builder(store(trusts)).build().unwrap();
     let config = ServerConfig::builder()
         .with_client_cert_verifier(clients)
         .with_single_cert(chain, key)
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (acceptor, listener, port) = listen(config).await;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let Ok(mut stream) = acceptor.accept(stream).await else {
@@ -172,17 +180,12 @@ async fn a_pod_of_another_authority_is_spoken_to_by_nobody_and_one_that_does_not
 
 /// What stands in front, shows a certificate of nobody's that is known here, and answers everybody so; gives where it is.
 async fn front(answer: String) -> EndGateway {
-    let own = leaf(&authority(), Usage::Server);
+    let (chain, key) = shown(&authority(), Usage::Server);
     let config = ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(
-            vec![CertificateDer::from_pem_slice(own.certificate_pem.as_bytes()).unwrap()],
-            PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes()).unwrap(),
-        )
+        .with_single_cert(chain, key)
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (acceptor, listener, port) = listen(config).await;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let mut stream = acceptor.accept(stream).await.unwrap();

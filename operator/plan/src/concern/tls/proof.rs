@@ -47,10 +47,7 @@ pub fn asked(scene: &Scene<'_>) -> Option<EndGateway> {
 
 /// What must be there for that.
 pub fn stage(scene: &Scene<'_>) -> (Vec<Object>, Option<Action>) {
-    let Some(asked) = asked(scene) else {
-        return (Vec::new(), None);
-    };
-    let Some(verification) = &scene.input.config.verification else {
+    let (Some(asked), Some(verification)) = (asked(scene), &scene.input.config.verification) else {
         return (Vec::new(), None);
     };
     let port = scene.model.web_port;
