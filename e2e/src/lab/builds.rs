@@ -1,6 +1,8 @@
 //! Everything that is built from Go modules: one table, one recipe. Versions are pinned by the modules'
 //! `go.mod` and `go.sum` under `e2e/lab/`; a build whose inputs didn't change is not repeated.
 
+mod workspace;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -82,7 +84,6 @@ const COMPILER_GOGC: &str = "400";
 
 const CONTAINERD: &str = "github.com/containerd/containerd/v2";
 const CILIUM: &str = "github.com/cilium/cilium";
-const LEGO: &str = "github.com/go-acme/lego/v4";
 
 /// In the order in which a cold run should build them.
 pub const PROGRAMS: &[Program] = &[
@@ -251,7 +252,7 @@ fn build_all<'a>(lab: &Lab, programs: impl Iterator<Item = &'a Program>) -> Resu
     } else {
         command
             .current_dir(lab.go_modules())
-            .env("GOWORK", workspace(lab)?);
+            .env("GOWORK", workspace::make(lab)?);
     }
     if first.name == "cilium-agent" {
         command
@@ -284,8 +285,8 @@ fn inputs(lab: &Lab, program: &Program) -> Result<Vec<u8>> {
     let module = lab.go_module(program.module);
     collect(&module, &mut files).with_context(|| format!("read {}", module.display()))?;
     if program.call != Call::Apart {
-        files.extend(shared(lab)?);
-        all.extend(PROVIDERS.as_bytes());
+        files.extend(workspace::inputs(lab)?);
+        all.extend(workspace::PROVIDERS.as_bytes());
     }
     files.sort();
     for file in files {
@@ -293,65 +294,6 @@ fn inputs(lab: &Lab, program: &Program) -> Result<Vec<u8>> {
     }
     Ok(all)
 }
-
-/// What decides the versions of everything in the workspace.
-fn shared(lab: &Lab) -> Result<Vec<PathBuf>> {
-    let home = lab.go_modules();
-    let mut files = vec![home.join("go.work"), home.join("go.work.sum")];
-    files.extend(used(lab)?.iter().map(|module| home.join(module).join("go.mod")));
-    Ok(files)
-}
-
-/// The modules that `go.work` names.
-fn used(lab: &Lab) -> Result<Vec<String>> {
-    let path = lab.go_modules().join("go.work");
-    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let line = |line: &str| line.trim().strip_prefix("./").map(String::from);
-    Ok(text.lines().filter_map(line).collect())
-}
-
-/// Makes the workspace that programs are built in, from `e2e/lab/go.work`, and returns its file. Traefik's library for ACME
-/// brings the clients of 170 DNS services with it, a third of all that there would be to compile. The lab asks none of them: it
-/// takes a copy of the library without them.
-fn workspace(lab: &Lab) -> Result<PathBuf> {
-    let home = lab.build().join("workspace");
-    let lego = home.join("lego");
-    let origin = module_dir(lab, "gateway", LEGO)?;
-    let stamp = Stamp::of(
-        lab,
-        "lego",
-        format!("{} {PROVIDERS}", origin.display()).as_bytes(),
-    );
-    if !stamp.holds() || !lego.exists() {
-        let _ = fs::remove_dir_all(&lego);
-        fs::create_dir_all(&home)?;
-        copy_source(&origin, &lego, &lab.log("build-workspace"))?;
-        fs::write(lego.join("providers/dns/zz_gen_dns_providers.go"), PROVIDERS)?;
-        stamp.set()?;
-    }
-    let source = lab.go_modules();
-    let text = fs::read_to_string(source.join("go.work"))?;
-    let text = text.replace("./", &format!("{}/", source.display()));
-    let file = home.join("go.work");
-    fs::write(&file, format!("{text}\nreplace {LEGO} => {}\n", lego.display()))?;
-    fs::copy(source.join("go.work.sum"), home.join("go.work.sum"))?;
-    Ok(file)
-}
-
-/// In place of the list of DNS services.
-const PROVIDERS: &str = r#"package dns
-
-import (
-	"fmt"
-
-	"github.com/go-acme/lego/v4/challenge"
-)
-
-// NewDNSChallengeProviderByName knows none: the lab's gateway asks no DNS service.
-func NewDNSChallengeProviderByName(name string) (challenge.Provider, error) {
-	return nil, fmt.Errorf("the lab's gateway is built without clients of DNS services: %s", name)
-}
-"#;
 
 /// Copies a module out of Go's cache, whose files can't be written.
 fn copy_source(from: &Path, to: &Path, log: &Path) -> Result<()> {
@@ -510,7 +452,7 @@ mod tests {
     #[test]
     fn the_workspace_holds_what_is_built_in_it_and_raises_no_programs_version() {
         let lab = Lab::of_this_checkout();
-        let workspace = used(&lab).unwrap();
+        let workspace = workspace::used(&lab).unwrap();
         let programs = || PROGRAMS.iter().chain(ON_DEMAND);
         let built: BTreeSet<&str> = programs()
             .filter(|p| p.call != Call::Apart)
