@@ -59,6 +59,8 @@ pub struct Cluster {
     pub read: BTreeSet<String>,
     /// Which root has signed what they show.
     pub shown: Option<String>,
+    /// The gateway can't be connected to.
+    pub far_gateway: bool,
     /// How many certificates were made.
     issued: u64,
 }
@@ -101,6 +103,7 @@ impl Cluster {
             under_way: false,
             read: BTreeSet::new(),
             shown: None,
+            far_gateway: false,
             issued: 0,
         }
     }

@@ -2,8 +2,9 @@
 //! whenever the operator dies.
 
 use freehold_crds::{Certificates, Phase, TenantCertificates};
-use freehold_plan::{Leaf, Slot};
+use freehold_plan::{Id, Kind, Leaf, Slot};
 use jiff::SignedDuration;
+use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::given;
@@ -106,7 +107,7 @@ fn an_authority_is_replaced_step_by_step_and_nobody_is_refused() {
         "step Running Publish",
         "MintNextAuthority { permitted: [\"acme.example\", \"tenant-acme.svc.cluster.local\"], lifetime_seconds: 86400 }",
         "apply ConfigMap tenant-acme/ca",
-        "MintProof { namespace: \"tenant-acme\", dns_name: \"freehold-proof-of-next-authority.tenant-acme.svc.cluster.local\", lifetime_seconds: 90000 }",
+        "MintProof { namespace: \"tenant-acme\", dns_name: \"freehold-proof-of-next-authority.tenant-acme.svc.cluster.local\", lifetime_seconds: 172800 }",
         "create Service tenant-acme/freehold-proof-of-next-authority",
         "create BackendTLSPolicy tenant-acme/freehold-proof-of-next-authority",
         "create HTTPRoute tenant-acme/freehold-proof-of-next-authority",
@@ -192,6 +193,68 @@ fn a_pod_that_does_not_read_its_files_holds_the_new_authority_up_and_is_named() 
             .operations()
             .all(|operation| operation.status.phase == Phase::Succeeded)
     );
+}
+
+fn effects(cluster: &Cluster, of: &str) -> usize {
+    cluster.log.iter().filter(|line| line.starts_with(of)).count()
+}
+
+#[test]
+fn a_proof_that_was_evicted_makes_room_for_another_with_a_certificate_of_its_own() {
+    let mut cluster = begun();
+    wish(&mut cluster, Some("2027"), None);
+    cluster.settle();
+    assert_eq!(effects(&cluster, "MintProof"), 1);
+    let is_proof = |id: &Id| id.kind == Kind::Pod && id.name == "freehold-proof-of-next-authority";
+    let (_, pod) = cluster.objects.iter_mut().find(|(id, _)| is_proof(id)).unwrap();
+    assert_eq!(pod["spec"]["activeDeadlineSeconds"], 86_400);
+    pod["status"] = json!({"phase": "Failed", "reason": "Evicted"});
+    cluster.settle();
+    let pod = "Pod tenant-acme/freehold-proof-of-next-authority";
+    assert_eq!(effects(&cluster, &format!("delete {pod}")), 1);
+    assert_eq!(effects(&cluster, &format!("create {pod}")), 2);
+    assert_eq!(effects(&cluster, "MintProof"), 2);
+    silent(&mut cluster);
+    cluster.hand_out();
+    live(&mut cluster, 12);
+    assert!(ready(&cluster));
+}
+
+#[test]
+fn a_gateway_that_can_not_be_reached_is_waited_for_for_an_hour() {
+    let held = |cluster: &mut Cluster| {
+        let blockers = cluster.plan().status.blockers;
+        let mut waits = blockers.into_iter().filter(|b| b.reason == "AuthorityNotTaken");
+        waits.next().map(|blocker| blocker.message)
+    };
+    let proven = |cluster: &Cluster| {
+        let evidence = evidence(cluster);
+        evidence.into_iter().find(|line| line.starts_with("Prove"))
+    };
+    let mut cluster = begun();
+    cluster.far_gateway = true;
+    wish(&mut cluster, Some("2027"), None);
+    cluster.settle();
+    cluster.hand_out();
+    cluster.sleep_until(cluster.given.now + SignedDuration::from_mins(61));
+    for _ in 0..10 {
+        cluster.pass(usize::MAX);
+    }
+    insta::assert_snapshot!(held(&mut cluster).unwrap(), @r#"
+    the new authority waits: the gateway can't be reached at 203.0.113.80, port 443, and is waited for until 2027-01-15T10:00:00Z
+    "#);
+    let mut mended = cluster.clone();
+    mended.far_gateway = false;
+    mended.settle();
+    insta::assert_snapshot!(proven(&mended).unwrap(), @r#"
+    Prove: 1 pods were asked, and each trusts ca-7; so does the gateway, which passed requests on to a server that it vouches for
+    "#);
+    cluster.sleep_until(cluster.given.now + SignedDuration::from_mins(61));
+    live(&mut cluster, 12);
+    insta::assert_snapshot!(proven(&cluster).unwrap(), @r#"
+    Prove: 1 pods were asked, and each trusts ca-7; the gateway, which can't be asked from here, had the overlap
+    "#);
+    assert!(ready(&cluster));
 }
 
 #[test]

@@ -27,8 +27,10 @@ const LABEL: &str = "freehold.dev/proof";
 const PATH: &str = "/.well-known/freehold/next-authority";
 /// Where it finds its certificate.
 const SHOWN: &str = "/etc/freehold/tls";
-/// The certificate is good for so much longer than an authority is trusted before it issues.
-const LONGER_SECONDS: u64 = 86_400;
+/// How long a pod shows what it has read; the next one is given another certificate.
+const POD_SECONDS: i64 = 86_400;
+/// How long a certificate is good for: longer than its pod is there.
+const CERTIFICATE_SECONDS: u64 = 2 * 86_400;
 
 /// Where to ask, if it can be done.
 pub fn asked(scene: &Scene<'_>) -> Option<EndGateway> {
@@ -67,28 +69,29 @@ pub fn stage(scene: &Scene<'_>) -> (Vec<Object>, Option<Action>) {
     let hostnames = hostnames::held(scene);
     let route = gateway::route(scene.model.gateway_port, &hostnames, rule);
     let policy = gateway::verified(scene, PROOF);
-    let objects = vec![
+    let mut objects = vec![
         Object::declare(scene.id(Kind::Service, PROOF), scene.marks(), &service(port)),
         Object::declare(scene.id(Kind::BackendTlsPolicy, PROOF), scene.marks(), &policy),
         Object::declare(scene.id(Kind::HttpRoute, PROOF), scene.marks(), &route),
-        Object::declare(
+    ];
+    let seen = scene.seen(Kind::Pod, PROOF);
+    // One that is over (evicted, its node gone, its time up) serves no more: it makes room for the next.
+    let is_over = seen.is_some_and(|seen| matches!(seen.facts, Facts::Pod { over: true, .. }));
+    if !is_over {
+        objects.push(Object::declare(
             scene.id(Kind::Pod, PROOF),
             scene
                 .marks()
                 .label(TIER_LABEL, tier_label(Tier::Web))
                 .label(LABEL, PROOF),
             &pod(scene, &verification.image),
-        ),
-    ];
+        ));
+    }
     // Before the pod is: actions go before what is written in the last wave.
-    let mint = scene.seen(Kind::Pod, PROOF).is_none().then(|| Action::MintProof {
+    let mint = seen.is_none().then(|| Action::MintProof {
         namespace: scene.model.namespace.as_str().to_owned(),
         dns_name: service_host(PROOF, scene.model.namespace.as_str()),
-        lifetime_seconds: scene
-            .model
-            .authority_overlap
-            .as_secs()
-            .saturating_add(LONGER_SECONDS),
+        lifetime_seconds: CERTIFICATE_SECONDS,
     });
     (objects, mint)
 }
@@ -145,6 +148,7 @@ fn pod(scene: &Scene<'_>, image: &str) -> Pod {
     let spec = PodSpec {
         volumes: Some(vec![volume]),
         termination_grace_period_seconds: Some(1),
+        active_deadline_seconds: Some(POD_SECONDS),
         ..pod::bare("default", container, scene.model.placement)
     };
     Pod {

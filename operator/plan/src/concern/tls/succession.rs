@@ -25,6 +25,8 @@ use crate::operation::{self, Step as _, advance, cancel, free_name, of_type};
 use crate::outcome::{Action, EndGateway, EndService, Finding, Outcome, Record, Wait};
 
 const TOPIC: &str = "AuthorityCurrent";
+/// How long a gateway that has an address is tried, before it counts as one that can't be reached from here.
+const GATEWAY_AWAITED: SignedDuration = SignedDuration::from_hours(1);
 
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,14 +335,31 @@ fn proven(
         outcome.wake_at(Some(hold));
         return None;
     }
+    let gateway = match proof {
+        Proof::Trusts(_) => proof::asked(scene),
+        Proof::Shows(_) => None,
+    };
     let ends = scene.input.observed.minted.ends.as_ref();
     let ends = ends.filter(|ends| ends.looked_at >= hold);
-    let lacking = ends.map(|ends| lacking(ends, proof));
+    let lacking = ends.map(|ends| {
+        let mut lacking = lacking(ends, proof);
+        let awaited = hold.checked_add(GATEWAY_AWAITED).unwrap_or(hold);
+        if let Some(gateway) = gateway.as_ref().filter(|_| ends.gateway.is_none())
+            && scene.input.now < awaited
+        {
+            outcome.wake_at(Some(awaited));
+            let EndGateway { address, port, .. } = gateway;
+            lacking.push(format!(
+                "the gateway can't be reached at {address}, port {port}, and is waited for until {awaited}"
+            ));
+        }
+        lacking
+    });
     if let (Some(ends), Some([])) = (ends, lacking.as_deref()) {
         let count = ends.pods.len();
         let gateway = match &ends.gateway {
             Some(_) => "; so does the gateway, which passed requests on to a server that it vouches for",
-            None => "; the gateway, which can't be asked, had the overlap",
+            None => "; the gateway, which can't be asked from here, had the overlap",
         };
         return Some(match proof {
             Proof::Trusts(root) => format!("{count} pods were asked, and each trusts {root}{gateway}"),
@@ -349,10 +368,6 @@ fn proven(
             }
         });
     }
-    let gateway = match proof {
-        Proof::Trusts(_) => proof::asked(scene),
-        Proof::Shows(_) => None,
-    };
     outcome.actions.push(look(scene, gateway));
     if let Some(lacking) = lacking {
         let first: Vec<String> = lacking.into_iter().take(3).collect();

@@ -48,7 +48,10 @@ impl Cluster {
                 };
                 self.minted.ends = Some(Ends {
                     looked_at: self.given.now,
-                    gateway: gateway.as_ref().map(|_| end.clone()),
+                    gateway: gateway
+                        .as_ref()
+                        .filter(|_| !self.far_gateway)
+                        .map(|_| end.clone()),
                     pods: [("web-1".to_owned(), end)].into(),
                 });
             }
