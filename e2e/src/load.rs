@@ -21,6 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 pub use self::report::{Failure, Report, What};
 use crate::http::User;
+use crate::lab::priority;
 use crate::prober::{Ask, Credentials, Target, attempt};
 
 /// For people an answer that takes longer is none.
@@ -109,7 +110,10 @@ impl Load {
             .enable_all()
             .build()?;
         let end = async { drop(stopped.await) };
-        let thread = std::thread::spawn(move || runtime.block_on(press(&plan, &noted, end)));
+        let thread = std::thread::spawn(move || {
+            priority::as_a_client();
+            runtime.block_on(press(&plan, &noted, end))
+        });
         Ok(Load {
             stop: Some(stop),
             seen,

@@ -119,6 +119,11 @@ fn down_leaves_nothing_and_up_starts_again() {
         status["memoryBytes"].as_u64().unwrap() >> 20
     );
     assert!(status["memoryBytes"].as_u64().unwrap() < MEMORY);
+    assert_eq!(
+        cgroup::weight(net::NodeId(1)),
+        Some(16),
+        "pods go before the control plane"
+    );
     assert!(Path::new(status["volumes"]["node1"].as_str().unwrap()).is_dir());
     assert_eq!(ok(&["kubeconfig"]).trim(), lab.kubeconfig().display().to_string());
     again_is_quick();

@@ -9,6 +9,12 @@ use anyhow::{Context, Result};
 use super::net::NodeId;
 
 const MOUNT: &str = "/sys/fs/cgroup";
+/// How many times all pods of a node weigh what they would otherwise, against each thread of the control plane, the kubelet and the tests: those are in the root group, where
+/// every runnable thread weighs as much as a group with the default. So there must be more than a few of them until pods get less than
+/// two thirds of the processors, which is what a node with systemd's slices leaves them.
+const TIMES: u32 = 16;
+/// The files of the versions 1 and 2, with their defaults.
+const WEIGHTS: [(&str, u32); 2] = [("cpu.shares", 1024), ("cpu.weight", 100)];
 
 /// The kubelet's `cgroupRoot` of a node.
 pub fn root(node: NodeId) -> String {
@@ -23,6 +29,13 @@ pub fn create(node: NodeId) -> Result<()> {
         fs::create_dir_all(&group).with_context(|| format!("create {}", group.display()))?;
         if hierarchy.ends_with("cpuset") {
             inherit_cpuset(&hierarchy, &group);
+        }
+        for (file, default) in WEIGHTS {
+            let path = group.join(file);
+            if path.exists() {
+                fs::write(&path, (default * TIMES).to_string())
+                    .with_context(|| format!("write {}", path.display()))?;
+            }
         }
     }
     Ok(())
@@ -70,6 +83,16 @@ pub fn left() -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// How many times the default all pods of a node weigh.
+pub fn weight(node: NodeId) -> Option<u32> {
+    hierarchies().into_iter().find_map(|hierarchy| {
+        WEIGHTS.into_iter().find_map(|(file, default)| {
+            let text = fs::read_to_string(hierarchy.join(root(node)).join(file)).ok()?;
+            Some(text.trim().parse::<u32>().ok()? / default)
+        })
+    })
 }
 
 /// Anonymous memory in bytes of one pod on one node, from the memory hierarchy.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::priority;
+
 /// Listens on both loopback addresses (IPv6 only where there is one) and forwards for as long as the process lives.
 pub fn start(port: u16, target: SocketAddr) -> Result<()> {
     let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -22,6 +24,7 @@ pub fn start(port: u16, target: SocketAddr) -> Result<()> {
 
 fn serve(listener: TcpListener, target: SocketAddr) {
     thread::spawn(move || {
+        priority::as_a_client();
         for client in listener.incoming().flatten() {
             thread::spawn(move || {
                 if let Err(error) = forward(&client, target) {

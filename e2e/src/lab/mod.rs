@@ -23,6 +23,7 @@ pub mod packages;
 pub mod parts;
 pub mod pki;
 pub mod preflight;
+pub mod priority;
 pub mod shell;
 pub mod status;
 pub mod steps;
