@@ -134,11 +134,11 @@ fn many_tenants_at_once_become_ready_and_rotate_their_keys_with_few_requests_and
     drop(scale);
     kube::kubectl(lab(), &["delete", "tenantclass", "scale"]).unwrap();
     // Only now, so that nothing is left when it is not so.
-    assert!(loud.is_empty(), "requests at rest: {loud:?}");
-    assert!(ratio <= MOST, "{ratio:.2} > {MOST}");
     assert_eq!(rotation.wrong, Vec::<String>::new());
     let took = rotation.requests;
     assert!(took <= MOST_OF_A_ROTATION, "{took:.1} > {MOST_OF_A_ROTATION}");
+    assert!(loud.is_empty(), "requests at rest: {loud:?}");
+    assert!(ratio <= MOST, "{ratio:.2} > {MOST}");
 }
 
 /// All of them, with a key for the volume of each; gives the operator's requests as a multiple of the objects that it made.
