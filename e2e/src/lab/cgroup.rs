@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 use super::net::NodeId;
 
 const MOUNT: &str = "/sys/fs/cgroup";
-/// How many times all pods of a node weigh what they would otherwise, against each thread of the control plane, the kubelet and the tests: those are in the root group, where
-/// every runnable thread weighs as much as a group with the default. So there must be more than a few of them until pods get less than
-/// two thirds of the processors, which is what a node with systemd's slices leaves them.
+/// How many times the default all pods of a node weigh. Against them stands each runnable thread of the control plane, the kubelet
+/// and the tests: those are in the root group, where a thread weighs as much as a group does by default. A node with systemd's
+/// slices leaves its pods two thirds of the processors; so does this one until eight threads want one at the same time.
 const TIMES: u32 = 16;
 /// The files of the versions 1 and 2, with their defaults.
 const WEIGHTS: [(&str, u32); 2] = [("cpu.shares", 1024), ("cpu.weight", 100)];

@@ -4,7 +4,6 @@
 //! processor would count its own wait as the server's.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Nice values go from -20 to 19; ten steps are a share of about nine times (sched(7)).
@@ -15,7 +14,7 @@ pub fn as_a_client() {
     let Ok(thread) = fs::read_link("/proc/thread-self") else {
         return;
     };
-    if let Some(id) = thread.file_name().map(Path::new) {
+    if let Some(id) = thread.file_name() {
         let _ = Command::new("renice")
             .args(["-n", NICE, "-p"])
             .arg(id)
