@@ -13,7 +13,7 @@ mod write;
 
 use freehold_crds::Tenant;
 use freehold_keys::KeyError;
-use freehold_plan::names::{FINALIZER, FREEHOLD};
+use freehold_plan::names::{FINALIZER, FREEHOLD, NamespaceName};
 use freehold_plan::{Config, Finalizer, Id, Kind, Observed, Plan, Wave, Write};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -145,6 +145,7 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
         }
     }
     let writes = plan.writes(observed);
+    let mut may_write = has_written(pass, observed);
     for wave in Wave::ALL {
         if wave == Wave::Exposure {
             // Certificates stand before what serves with them; the database, which takes longest, goes first.
@@ -169,10 +170,17 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
             }
             under_way.push(carry_out(pass, observed, *write));
         }
-        let results: Vec<_> = futures::stream::iter(under_way)
-            .buffer_unordered(PARALLEL)
-            .collect()
-            .await;
+        let mut under_way = under_way.into_iter();
+        let mut results = Vec::new();
+        if wave > Wave::Access
+            && !may_write
+            && let Some(first) = under_way.next()
+        {
+            results.push(Ok(first.await?));
+            may_write = true;
+        }
+        let others = futures::stream::iter(under_way).buffer_unordered(PARALLEL);
+        results.extend(others.collect::<Vec<_>>().await);
         let mut stop = false;
         for result in results {
             let outcome = result?;
@@ -182,6 +190,9 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
         }
         if stop || (done.again && is_another_s(&writes, pass)) {
             return Ok(done);
+        }
+        if wave == Wave::Namespace && !done.again {
+            trust_new_namespace(pass, &writes);
         }
     }
     for id in &plan.prune {
@@ -195,8 +206,33 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
     failed.map_or(Ok(done), Err)
 }
 
+/// Whether a write in the tenant's namespace has gone through already. The API server knows our right there a moment after the
+/// binding is written: until one write has shown it the others wait, so that one is refused and not each.
+fn has_written(pass: Pass<'_>, observed: &Observed) -> bool {
+    let namespace = NamespaceName::of(&pass.tenant.name_any());
+    let mut seen = observed.objects.keys();
+    seen.any(|id| id.namespace == namespace.as_str() && id.kind.row().wave > Wave::Access)
+}
+
 fn is_deleted(pass: Pass<'_>) -> bool {
     pass.tenant.metadata.deletion_timestamp.is_some()
+}
+
+/// In a namespace that was made a moment ago there is nothing yet that was minted, and no pass needs to look for it. What
+/// somebody else puts there meanwhile the create finds.
+fn trust_new_namespace(pass: Pass<'_>, writes: &[Write<'_>]) {
+    let name = pass.tenant.name_any();
+    let own = NamespaceName::of(&name);
+    let is_new = |write: &Write<'_>| matches!(write, Write::Create(object) if object.id.kind == Kind::Namespace && object.id.name == own.as_str());
+    if !writes.iter().any(is_new) {
+        return;
+    }
+    let observed = pass.store.observed(&name, pass.now);
+    if let Some(namespace_uid) = own_namespace(&observed, pass.tenant) {
+        let until = pass.now + MINTED_TRUST;
+        let trust = Trust { until, namespace_uid };
+        pass.store.set_minted(&name, observed.minted, Some(trust));
+    }
 }
 
 /// After a stranger was found where the namespace should be, nothing may be written into it.

@@ -191,16 +191,19 @@ pub async fn read_minted(
     if with_namespace {
         let namespace = NamespaceName::of(name);
         let namespace = namespace.as_str();
-        // The right to read here comes with our own binding, which a first pass hasn't written yet.
+        // The right to read here comes with our own binding, which a first pass hasn't written yet, and a second one may have
+        // written a moment ago. Who may not read one of them may read none.
+        let mut denied = false;
         let mut leaves = before.leaves;
         for leaf in Leaf::ALL {
-            let read = mint::certificate(client, namespace, leaf.secret(), life).await;
+            let read = unless(denied, mint::certificate(client, namespace, leaf.secret(), life)).await;
+            denied |= is_denied(&read);
             let before = leaves.remove(&leaf).unwrap_or_default();
             let slot = known(denied_is_absent(read), before, &mut failed);
             minted.leaves.insert(leaf, slot);
         }
-        let owner = denied_is_absent(mint::token(client, namespace, OWNER_TOKEN, life).await);
-        minted.owner = known(owner, before.owner, &mut failed);
+        let owner = unless(denied, mint::token(client, namespace, OWNER_TOKEN, life)).await;
+        minted.owner = known(denied_is_absent(owner), before.owner, &mut failed);
     }
     (minted, failed)
 }
@@ -219,9 +222,18 @@ fn known<T>(read: Result<Slot<T>, MintError>, before: Slot<T>, failed: &mut Opti
     }
 }
 
-fn denied_is_absent<T: Default>(result: Result<T, MintError>) -> Result<T, MintError> {
-    match result {
-        Err(error) if error.refusal() == Some(Refusal::Forbidden) => Ok(T::default()),
-        other => other,
-    }
+/// What is there, or nothing when it isn't to be asked.
+async fn unless<T: Default>(
+    denied: bool,
+    read: impl Future<Output = Result<T, MintError>>,
+) -> Result<T, MintError> {
+    if denied { Ok(T::default()) } else { read.await }
+}
+
+fn is_denied<T>(read: &Result<T, MintError>) -> bool {
+    matches!(read, Err(error) if error.refusal() == Some(Refusal::Forbidden))
+}
+
+fn denied_is_absent<T: Default>(read: Result<T, MintError>) -> Result<T, MintError> {
+    if is_denied(&read) { Ok(T::default()) } else { read }
 }

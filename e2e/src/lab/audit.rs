@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use super::Lab;
 
-/// Requests by verb and resource. A resource is named like `tenants.freehold.dev/status`, or `pods` where it has no
-/// group; a request for something else by its path.
+/// Requests by verb and resource. The verb of one that was refused has the code behind it: `create (403)`. A resource is named
+/// like `tenants.freehold.dev/status`, or `pods` where it has no group; a request for something else by its path.
 pub type Requests = BTreeMap<(String, String), u64>;
 
 /// A place in the audit log. It stays valid when the log is rotated: the file is remembered, not only the offset.
@@ -45,7 +45,7 @@ pub fn requests_of(lab: &Lab, user: &str, since: Marker) -> Result<Requests> {
                 continue;
             };
             if event.user.username == user && event.counts() {
-                *counts.entry((event.verb.clone(), event.resource())).or_default() += 1;
+                *counts.entry((event.verb(), event.resource())).or_default() += 1;
             }
         }
     }
@@ -108,12 +108,21 @@ struct Object {
 impl Event {
     /// A watch is logged twice, when the answer begins and when it ends, unless it is refused.
     fn counts(&self) -> bool {
-        let code = self.response_status.as_ref().and_then(|answer| answer.code);
         match self.stage.as_str() {
             "ResponseStarted" => self.verb == "watch",
-            "ResponseComplete" => self.verb != "watch" || code.is_some_and(|code| code >= 400),
+            "ResponseComplete" => self.verb != "watch" || self.refused().is_some(),
             _ => false,
         }
+    }
+
+    fn refused(&self) -> Option<u16> {
+        let code = self.response_status.as_ref()?.code?;
+        (code >= 400).then_some(code)
+    }
+
+    fn verb(&self) -> String {
+        self.refused()
+            .map_or_else(|| self.verb.clone(), |code| format!("{} ({code})", self.verb))
     }
 
     fn resource(&self) -> String {
@@ -153,6 +162,7 @@ mod tests {
         let status =
             r#","objectRef":{"resource":"tenants","apiGroup":"freehold.dev","subresource":"status"}"#;
         let pods = r#","objectRef":{"resource":"pods"}"#;
+        let refused = r#","objectRef":{"resource":"pods"},"responseStatus":{"code":403}"#;
         fs::write(&log, event("us", "ResponseComplete", "patch", status) + "\n").unwrap();
         let since = mark(&lab).unwrap();
         let lines = [
@@ -166,6 +176,7 @@ mod tests {
         let lines = [
             event("us", "ResponseComplete", "watch", pods),
             event("us", "ResponseComplete", "get", ""),
+            event("us", "ResponseComplete", "create", refused),
             r#"{"stage":"Resp"#.to_string(),
         ];
         fs::write(&log, lines.join("\n")).unwrap();
@@ -178,6 +189,7 @@ mod tests {
         assert_eq!(
             found,
             [
+                "create (403) pods 1",
                 "get /version 1",
                 "patch tenants.freehold.dev/status 1",
                 "watch pods 1"

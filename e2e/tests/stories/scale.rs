@@ -91,7 +91,7 @@ fn show(requests: &Requests, tenants: usize) {
 /// five minutes.
 fn is_upkeep(verb: &str, resource: &str) -> bool {
     let known = ["leases", "services", "endpointslices"];
-    verb == "watch" || known.iter().any(|of| resource.starts_with(of))
+    verb.starts_with("watch") || known.iter().any(|of| resource.starts_with(of))
 }
 
 /// Requests that are about keys, when nothing else is under way.

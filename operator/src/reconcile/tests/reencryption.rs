@@ -101,17 +101,20 @@ impl Shell {
         steps.any(|found| found == Some(step))
     }
 
-    /// Passes and CloudNativePG's turns until something is so.
-    async fn turns_until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        for _ in 0..40 {
+    /// Passes and CloudNativePG's turns until something is so; gives what was asked. By the clock, for what did not help is
+    /// tried again after a pause.
+    pub async fn turns_until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> Vec<Asked> {
+        let begin = std::time::Instant::now();
+        let mut asked = Vec::new();
+        while begin.elapsed() < Duration::from_secs(20) {
             if holds(self) {
-                return;
+                return asked;
             }
             self.postgres();
             if holds(self) {
-                return;
+                return asked;
             }
-            self.pass().await;
+            asked.extend(self.pass().await);
         }
         panic!("{what} never came: {:#?}", self.tenant().status);
     }

@@ -91,13 +91,9 @@ async fn life(policy: &str) -> Vec<Asked> {
 async fn reencryption() -> Vec<Asked> {
     let shell = Shell::on_keyed_volumes().await;
     shell.asks_for_new_data_keys("2027");
-    let mut asked = Vec::new();
-    for _ in 0..40 {
-        shell.postgres();
-        asked.extend(shell.pass().await);
-    }
-    assert!(shell.acknowledged().is_some());
-    asked
+    shell
+        .turns_until("the acknowledgement", |shell| shell.acknowledged().is_some())
+        .await
 }
 
 #[tokio::test]
