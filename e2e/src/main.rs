@@ -69,8 +69,9 @@ enum Cmd {
     /// Measure and try what takes minutes: pgbench and fio on encrypted and plain volumes, a succession of authorities under a
     /// load of new connections, a release through three rings, the operator killed after every write of everything
     Bench {
-        /// Run only the measurements whose name holds this
-        name: Option<String>,
+        /// Run only the measurements whose name holds one of these
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
     },
     /// Show how many lines of the product the unit tests run, and with --with-lab the stories too
     Coverage {
@@ -131,7 +132,7 @@ fn run() -> Result<()> {
         Cmd::Image { name } => up::image(&lab, &name),
         Cmd::Demo => demo::run(&lab),
         Cmd::Test { story, offline } => suite::run(&lab, story.as_deref(), offline),
-        Cmd::Bench { name } => suite::bench(&lab, name.as_deref()),
+        Cmd::Bench { names } => suite::bench(&lab, &names),
         Cmd::Coverage { with_lab, fail_under } => coverage::run(&lab, with_lab, fail_under),
         Cmd::Host { dir, nodes } => host::run(&Lab::at(&dir), nodes),
         Cmd::Node { dir, index } => node::run(&dir, NodeId(index)),

@@ -32,12 +32,11 @@ const DEPLOYMENT: &str = "freehold";
 pub const IDENTITY: &str = "operator-on-host";
 const SOON: Duration = Duration::from_secs(60);
 
-/// The binary to run: `$FREEHOLD_BINARY`, else the release build, else the debug build of this checkout.
+/// The binary to run: `$FREEHOLD_BINARY`, else the one that the lab's image is made of.
 pub fn binary(lab: &Lab) -> Result<PathBuf> {
-    let built = ["target/release/freehold", "target/debug/freehold"].map(|path| lab.repo.join(path));
     let given = std::env::var_os("FREEHOLD_BINARY").map(PathBuf::from);
-    let found = given.into_iter().chain(built).find(|path| path.exists());
-    found.context("there is no operator to run: cargo build --release -p freehold")
+    let found = given.or_else(|| Some(lab.repo.join("target/debug/freehold")).filter(|path| path.exists()));
+    found.context("there is no operator to run: cargo build -p freehold")
 }
 
 /// The operator on the host with the proxy before it, in the place of the Deployment, which runs again once this

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::demo;
+use crate::lab::images::FEATURES;
 use crate::lab::steps::shown;
 use crate::lab::{Lab, packages, preflight};
 use crate::tools::Tool;
@@ -49,7 +50,7 @@ pub fn run(lab: &Lab, story: Option<&str>, only_offline: bool) -> Result<()> {
 
 /// What takes minutes: the figures of docs/lab.md that have this command, and faults at every single step, of which a test run has
 /// one of each kind.
-pub fn bench(lab: &Lab, name: Option<&str>) -> Result<()> {
+pub fn bench(lab: &Lab, names: &[String]) -> Result<()> {
     preflight::check(lab)?;
     packages::install(lab)?;
     packages::install_for_bench(lab)?;
@@ -57,7 +58,7 @@ pub fn bench(lab: &Lab, name: Option<&str>) -> Result<()> {
     drop(demo::prepare(lab)?);
     for test in ["stories", "lab"] {
         let mut command = tests(lab, test, ",freehold-e2e/browser");
-        command.args(ONE_BY_ONE).arg("--ignored").args(name);
+        command.args(ONE_BY_ONE).arg("--ignored").args(names);
         step(&format!("bench: {test}"), &mut command)?;
     }
     Ok(())
@@ -91,7 +92,7 @@ fn target(lab: &Lab, test: &str) -> Command {
 /// As one of the whole workspace's: another choice of packages has other features of what they depend on, and all of it would be
 /// compiled once more.
 fn tests(lab: &Lab, test: &str, more: &str) -> Command {
-    let features = format!("freehold-csi/root,freehold-e2e/lab{more}");
+    let features = format!("{FEATURES}{more}");
     let mut command = cargo(lab, &["test", "--workspace", "--locked", "--features", &features]);
     command.args(["--test", test, "--"]);
     command

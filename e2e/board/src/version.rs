@@ -1,4 +1,4 @@
-//! What this build is, fixed at compile time by `BOARD_VERSION` (see `build.rs`). No input, no client.
+//! What this build is, fixed at compile time by a feature (see `build.rs`). No input, no client.
 
 use serde::Serialize;
 

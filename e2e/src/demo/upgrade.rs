@@ -26,7 +26,7 @@ const RINGS: [&str; 2] = ["first", "rest"];
 
 /// To 1.1.0, whose migration adds to the schema; to 1.2.0, which can't list cards, and back by itself.
 pub fn show(lab: &Lab) -> Result<()> {
-    println!("\nReleases: building 1.1.0 and the broken 1.2.0 of the sample product (some minutes, once)");
+    println!("\nReleases: building 1.1.0 and the broken 1.2.0 of the sample product (a minute, once)");
     install::later_releases(lab)?;
     join(lab)?;
     let over = AtomicBool::new(false);

@@ -1,7 +1,6 @@
 //! The lab's images: one table. Root file systems come from Debian packages, programs from the lab's Go
 //! modules or from this workspace.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -98,14 +97,17 @@ const OF_PROGRAMS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Images of this workspace: name, crate, binary, version given to the build (empty: none).
-const OF_WORKSPACE: &[(&str, &str, &str)] = &[
-    ("freehold", "freehold", ""),
-    ("freehold-csi", "freehold-csi", ""),
-    ("board", "board", "1.0.0"),
-    ("board-1.1.0", "board", "1.1.0"),
-    ("board-1.2.0", "board", "1.2.0"),
+/// Images of this workspace: name, crate, tag, features beside those of all.
+const OF_WORKSPACE: &[(&str, &str, &str, &str)] = &[
+    ("freehold", "freehold", env!("CARGO_PKG_VERSION"), ""),
+    ("freehold-csi", "freehold-csi", env!("CARGO_PKG_VERSION"), ""),
+    ("board", "board", "1.0.0", ""),
+    ("board-1.1.0", "board", "1.1.0", ",board/v1-1"),
+    ("board-1.2.0", "board", "1.2.0", ",board/v1-2"),
 ];
+
+/// What the workspace is built with for images and tests alike, so that everything is compiled once.
+pub const FEATURES: &str = "freehold-csi/root,freehold-e2e/lab";
 
 /// All names that `cargo xtask image` takes.
 pub fn names() -> Vec<&'static str> {
@@ -155,17 +157,13 @@ fn recipe(lab: &Lab, name: &str) -> Result<Recipe> {
         }
         return Ok(recipe);
     }
-    let Some((_, package, version)) = OF_WORKSPACE.iter().find(|(n, ..)| *n == name) else {
+    let Some((_, package, tag, more)) = OF_WORKSPACE.iter().find(|(n, ..)| *n == name) else {
         bail!("there is no image {name:?}; there are: {}", names().join(", "));
     };
-    let binary = cargo_build(lab, package, version)?;
+    let binary = cargo_build(lab, package, tag, more)?;
     recipe.base = Some(GLIBC.tar(lab));
     recipe.repository = format!("freehold.lab/{package}");
-    recipe.tag = if version.is_empty() {
-        env!("CARGO_PKG_VERSION").into()
-    } else {
-        (*version).into()
-    };
+    recipe.tag = (*tag).into();
     recipe.files = vec![(binary, format!("/{package}"), 0o755)];
     recipe.entrypoint = vec![format!("/{package}")];
     recipe.user = "10001:10001".into();
@@ -177,24 +175,21 @@ fn recipe(lab: &Lab, name: &str) -> Result<Recipe> {
 }
 
 /// Builds a crate of the workspace for an image.
-fn cargo_build(lab: &Lab, package: &str, version: &str) -> Result<PathBuf> {
+fn cargo_build(lab: &Lab, package: &str, tag: &str, more: &str) -> Result<PathBuf> {
     let target = lab.repo.join("target");
     let mut command = Command::new("cargo");
+    // A test among them: without one the features of what only tests depend on don't count, and everything below would be
+    // compiled once more.
     command
         .current_dir(&lab.repo)
-        .args(["build", "--release", "--locked", "--target-dir"])
+        .args(["build", "--locked", "--workspace", "--features"])
+        .arg(format!("{FEATURES}{more}"))
+        .args(["--bins", "--test", "lab", "--target-dir"])
         .arg(&target);
-    // All of them each time: alone, each would have other features of what it shares with the others, and that be compiled
-    // three times.
-    let packages: BTreeSet<&str> = OF_WORKSPACE.iter().map(|(_, package, _)| *package).collect();
-    command.args(packages.iter().flat_map(|package| ["--package", package]));
-    // The same for those that have none, or the product would be compiled again.
-    let product = if version.is_empty() { "1.0.0" } else { version };
-    command.env("BOARD_VERSION", product);
     shell::run(&mut command, &lab.log(&format!("cargo-{package}")))?;
     // The next version's build overwrites it, so each is kept under its own name.
-    let kept = lab.build().join(format!("{package}-{version}"));
-    fs::copy(target.join("release").join(package), &kept)
+    let kept = lab.build().join(format!("{package}-{tag}"));
+    fs::copy(target.join("debug").join(package), &kept)
         .with_context(|| format!("keep the binary of {package}"))?;
     Ok(kept)
 }
