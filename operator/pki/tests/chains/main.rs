@@ -279,6 +279,28 @@ fn an_authority_with_one_more_hostname_verifies_what_it_signed_before() {
     refused(&after, &old.certificate_pem, shown, &NOT_PERMITTED);
 }
 
+/// Why each hostname has a certificate of its own: who was given the root before a hostname was added goes on to be served at those that
+/// were there, with what was issued before and with what is issued after. One certificate for all would be refused at each of them.
+#[test]
+fn a_client_with_the_root_of_before_a_hostname_was_added_is_served_at_the_others() {
+    let old = tenant("acme", &["acme.example"]);
+    let before = issue(&old, &["acme.example"], Usage::Server);
+    let permitted = names(&["acme.example", "board.test"]);
+    let new = reissue(&old, &permitted, 3650 * DAY, now()).unwrap();
+    let renewed = issue(&new, &["acme.example"], Usage::Server);
+    let narrowed = reissue(&new, &names(&["acme.example"]), 3650 * DAY, now()).unwrap();
+    let shown = Shown::Server("acme.example");
+    for roots in [&old, &new, &narrowed] {
+        accepted(&before, &roots.certificate_pem, shown);
+        accepted(&renewed, &roots.certificate_pem, shown);
+    }
+    let of_both = issue(&new, &["acme.example", "board.test"], Usage::Server);
+    accepted(&of_both, &new.certificate_pem, shown);
+    for roots in [&old, &narrowed] {
+        refused(&of_both, &roots.certificate_pem, shown, &NOT_PERMITTED);
+    }
+}
+
 /// Key and name are the same, so either could end a path. rustls tries both; OpenSSL takes the one that comes first,
 /// and refuses if that doesn't permit the name.
 #[test]
