@@ -60,11 +60,11 @@ pub use settings::{
     TenantSettings,
 };
 pub use tenant::{
-    Adoption, AuthorityStatus, Blocker, CertificateStatus, ComponentStatus, DataKeyStatus, DeletionPolicy,
-    DesiredState, Edition, EgressPort, EgressRule, Environment, Groups, KeyScope, KeyVersionStatus,
-    KeysStatus, Maintenance, OperationStatus, Owner, PasswordPolicy, Pin, Protocol, ReleaseReference, Saml,
-    SessionPolicy, Sso, Support, SupportConsent, Tenant, TenantCertificates, TenantDatabase, TenantKeyStatus,
-    TenantKeys, TenantSpec, TenantStatus, Termination,
+    Adoption, AuthorityStatus, Blocker, CERTIFICATES_MAX, CertificateStatus, ComponentStatus, DataKeyStatus,
+    DeletionPolicy, DesiredState, Edition, EgressPort, EgressRule, Environment, Groups, HOSTNAMES_MAX,
+    KeyScope, KeyVersionStatus, KeysStatus, Maintenance, OperationStatus, Owner, PasswordPolicy, Pin,
+    Protocol, ReleaseReference, Saml, SessionPolicy, Sso, Support, SupportConsent, Tenant,
+    TenantCertificates, TenantDatabase, TenantKeyStatus, TenantKeys, TenantSpec, TenantStatus, Termination,
 };
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

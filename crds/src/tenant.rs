@@ -33,10 +33,13 @@ pub use maintenance::Maintenance;
 pub use security::{PasswordPolicy, SessionPolicy};
 pub use sso::{Saml, Sso};
 pub use status::{
-    AuthorityStatus, Blocker, CertificateStatus, ComponentStatus, DataKeyStatus, KeyScope, KeyVersionStatus,
-    KeysStatus, OperationStatus, TenantKeyStatus, TenantStatus,
+    AuthorityStatus, Blocker, CERTIFICATES_MAX, CertificateStatus, ComponentStatus, DataKeyStatus, KeyScope,
+    KeyVersionStatus, KeysStatus, OperationStatus, TenantKeyStatus, TenantStatus,
 };
 pub use support::{Support, SupportConsent};
+
+/// How many hostnames a tenant may have.
+pub const HOSTNAMES_MAX: usize = 8;
 
 /// One customer's dedicated instance of the product: an isolated namespace with a database, certificates, and the
 /// product's workloads.
@@ -133,7 +136,7 @@ pub struct TenantSpec {
     /// The names under which the instance is reached. The first is the one in status.url. Names of the domain name
     /// system: an address is none, so the last part begins with a letter. One name belongs to one tenant of the cluster.
     #[schemars(
-        length(min = 1, max = 8),
+        length(min = 1, max = HOSTNAMES_MAX),
         inner(
             length(min = 1, max = 253),
             regex(pattern = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$")

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{OperationType, Phase};
 
+/// How many certificates a tenant may have.
+pub const CERTIFICATES_MAX: usize = 16;
+
 /// What is so at the moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -51,7 +54,7 @@ pub struct TenantStatus {
     /// The certificates of the gateway, of the tiers and of the database.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(max = 8),
+        length(max = CERTIFICATES_MAX),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub certificates: Vec<CertificateStatus>,

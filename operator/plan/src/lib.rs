@@ -42,7 +42,7 @@ pub use input::{
     Operation, PRIVATE, Slot, StorageClass, Stranger, Succession, TenantKey, Verification,
 };
 pub use kind::{Ending, Kind, Row, Wave};
-pub use leaf::{Leaf, ShownAs};
+pub use leaf::{EdgeSlot, Leaf, ShownAs};
 pub use model::{Invalid, Model, incarnation};
 pub use object::{Id, Marks, Object, tenant_labels};
 pub use outcome::{Action, EndGateway, EndService, Event, Finalizer, Plan, Record, Write};

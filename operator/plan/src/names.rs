@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use freehold_crds::HOSTNAMES_MAX;
 use sha2::{Digest, Sha256};
 
 /// A DNS label has at most this many characters.
@@ -210,8 +211,17 @@ pub const OPENSSL: &str = "openssl";
 pub const SETTINGS: &str = "settings";
 /// The ConfigMap with the certificate of the tenant's authority, and the BackendTLSPolicy that names it.
 pub const AUTHORITY_BUNDLE: &str = "ca";
-/// The Secret with the certificate for the gateway.
-pub const EDGE_CERTIFICATE: &str = "edge-tls";
+/// The Secrets with the certificates for the gateway, one for each hostname.
+pub const EDGE_CERTIFICATES: [&str; HOSTNAMES_MAX] = [
+    "edge-tls",
+    "edge-tls-1",
+    "edge-tls-2",
+    "edge-tls-3",
+    "edge-tls-4",
+    "edge-tls-5",
+    "edge-tls-6",
+    "edge-tls-7",
+];
 /// The Secret in which an issuer of the platform puts the one that it issued for the gateway. Never read by the operator.
 pub const ISSUED_CERTIFICATE: &str = "edge-issued-tls";
 /// The Secrets with the certificates of the tiers' pods.

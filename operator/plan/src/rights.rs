@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use crate::kind::Kind;
 use crate::leaf::Leaf;
+use crate::names::{OWNER_TOKEN, PROOF_CERTIFICATE};
 
 /// One rule of a role, with the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,16 +42,11 @@ pub const ADMINISTRATOR_ROLE: &str = "freehold-customer-administrator";
 pub const VIEWER_ROLE: &str = "freehold-customer-viewer";
 
 /// The Secrets in a tenant's namespace that the operator mints, reads and renews: certificates, and the owner's token.
-const MINTED: &[&str] = &[
-    Leaf::Edge.secret(),
-    Leaf::Web.secret(),
-    Leaf::Application.secret(),
-    Leaf::Worker.secret(),
-    Leaf::Database.secret(),
-    Leaf::Replication.secret(),
-    crate::names::PROOF_CERTIFICATE,
-    crate::names::OWNER_TOKEN,
-];
+fn minted() -> Vec<&'static str> {
+    let leaves = Leaf::ALL.into_iter().map(Leaf::secret);
+    leaves.chain([PROOF_CERTIFICATE, OWNER_TOKEN]).collect()
+}
+
 /// The ConfigMap that the key service publishes its authority in.
 pub const KEY_SERVICE_AUTHORITY: &str = "freehold-keys-ca";
 
@@ -200,7 +196,7 @@ pub fn in_tenant_namespaces() -> Vec<Rule> {
         "key material that it mints, by name",
         "",
         &["secrets"],
-        MINTED,
+        &minted(),
         &["get", "patch"],
     ));
     rules.push(rule(

@@ -101,6 +101,8 @@ pub fn facts(pem: String, roots: &str) -> Result<Certificate, Error> {
 
 #[cfg(test)]
 mod tests {
+    use freehold_plan::EdgeSlot;
+
     use super::*;
 
     const YEAR: u64 = 365 * 24 * 3600;
@@ -111,7 +113,14 @@ mod tests {
         let names = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
         let ours = authority("acme", &names(&["a.example"]), YEAR, now).unwrap();
         let other = authority("acme", &names(&["a.example"]), YEAR, now).unwrap();
-        let made = leaf(&ours, Leaf::Edge, &names(&["a.example"]), 3600, now).unwrap();
+        let made = leaf(
+            &ours,
+            Leaf::Edge(EdgeSlot::FIRST),
+            &names(&["a.example"]),
+            3600,
+            now,
+        )
+        .unwrap();
         let read = |roots: &Pair| facts(made.certificate_pem.clone(), &roots.certificate_pem).unwrap();
         let of = |root: &Pair| facts(root.certificate_pem.clone(), &root.certificate_pem).unwrap();
         assert_eq!(read(&ours).issuer, Some(of(&ours).fingerprint));

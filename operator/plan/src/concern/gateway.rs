@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing is served in the clear: what comes by plain HTTP is sent to HTTPS.
 
+use super::tls::Edges;
 use super::{Scene, hostnames, issuer};
 use crate::foreign::gateway_api::{
     AllowedRoutes, Backend, BackendTlsPolicy, BackendTlsPolicySpec, Filter, From, Gateway, GatewaySpec,
@@ -10,6 +11,7 @@ use crate::foreign::gateway_api::{
 };
 use crate::input::Input;
 use crate::kind::Kind;
+use crate::leaf::EdgeSlot;
 use crate::model;
 use crate::names::{AUTHORITY_BUNDLE, GATEWAY, digest, service_host};
 use crate::object::Object;
@@ -26,7 +28,7 @@ const REDIRECT: &str = "redirect";
 const HSTS_SECONDS: u32 = 31_536_000;
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
-    let hostnames = hostnames::held(&scene);
+    let hostnames = hostnames::held(scene.input);
     if hostnames.is_empty() {
         // Nothing is served under a name that isn't ours: not even one that was, for its claim is given up.
         return Outcome {
@@ -35,11 +37,12 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         };
     }
     let plain = scene.model.plain_port;
-    let secure = hostnames.iter().map(|hostname| listener(&scene, hostname));
+    let mut listeners = listeners(&scene, &hostnames);
+    listeners.extend(plain.map(plain_listener));
     let gateway = Gateway {
         spec: GatewaySpec {
             gateway_class_name: scene.model.gateway.class_name.clone(),
-            listeners: secure.chain(plain.map(plain_listener)).collect(),
+            listeners,
         },
     };
     let mut outcome = Outcome::of(vec![
@@ -146,7 +149,30 @@ pub fn listener_of(hostname: &str) -> String {
     format!("https-{}", &digest(&[hostname])[..8])
 }
 
-fn listener(scene: &Scene<'_>, hostname: &str) -> Listener {
+/// One for each hostname that there is something to show for: controllers call a Gateway broken as a whole that refers to a Secret which
+/// isn't there. In the beginning there is nothing for any, and no Gateway is without listeners: then the Secrets are made in this very
+/// pass, before it.
+fn listeners(scene: &Scene<'_>, hostnames: &[&str]) -> Vec<Listener> {
+    let shown = hostnames.iter().filter_map(|hostname| {
+        let secret = issuer::shown(scene, hostname)?;
+        Some(listener(scene, hostname, secret))
+    });
+    let shown: Vec<Listener> = shown.collect();
+    if !shown.is_empty() {
+        return shown;
+    }
+    let edges = Edges::of(scene.input);
+    let begun = hostnames.iter().map(|hostname| {
+        listener(
+            scene,
+            hostname,
+            edges.place(hostname).unwrap_or(EdgeSlot::FIRST).secret(),
+        )
+    });
+    begun.collect()
+}
+
+fn listener(scene: &Scene<'_>, hostname: &str, secret: &str) -> Listener {
     Listener {
         name: listener_of(hostname),
         hostname: Some(hostname.to_owned()),
@@ -155,13 +181,24 @@ fn listener(scene: &Scene<'_>, hostname: &str) -> Listener {
         tls: Some(Tls {
             mode: "Terminate",
             certificate_refs: vec![Named {
-                name: issuer::shown(scene, hostname).into(),
+                name: secret.to_owned(),
             }],
         }),
         allowed_routes: AllowedRoutes {
             namespaces: From { from: "Same" },
         },
     }
+}
+
+/// What the Gateway shows as it was last seen: each hostname of a listener with the Secret that it is shown with.
+pub fn shown<'a>(input: &Input<'a>) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+    let namespace = model::namespace(input.tenant);
+    let seen = input.observed.get(Kind::Gateway, namespace.as_str(), GATEWAY);
+    let listeners = seen.and_then(|seen| seen.live["spec"]["listeners"].as_array());
+    listeners.into_iter().flatten().filter_map(|listener| {
+        let secret = &listener["tls"]["certificateRefs"][0]["name"];
+        Some((listener["hostname"].as_str()?, secret.as_str()?))
+    })
 }
 
 /// Whether a route leads to the product, from what is observed alone.

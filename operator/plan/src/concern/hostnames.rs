@@ -30,7 +30,7 @@ struct Claim {
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     let mut missing = Vec::new();
-    let held = held(&scene);
+    let held = held(scene.input);
     let mut wanted = Vec::new();
     for hostname in &scene.model.tenant.spec.hostnames {
         let id = id(scene.input, hostname);
@@ -56,10 +56,9 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
 
 /// The names that are asked for and that nobody else is known to hold. Their claims are written before anything is served
 /// under them, and a claim that turns out to be another's ends the pass.
-pub fn held<'a>(scene: &Scene<'a>) -> Vec<&'a str> {
-    let input = scene.input;
+pub fn held<'a>(input: &Input<'a>) -> Vec<&'a str> {
     let is_free = |id: &Id| !input.observed.strangers.contains_key(id) && !is_anothers(input, id);
-    let names = scene.model.tenant.spec.hostnames.iter().map(String::as_str);
+    let names = input.tenant.spec.hostnames.iter().map(String::as_str);
     names.filter(|name| is_free(&id(input, name))).collect()
 }
 

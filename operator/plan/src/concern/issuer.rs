@@ -14,7 +14,7 @@ use crate::foreign::cert_manager::{Certificate, CertificateSpec, Issuer, Private
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::model::namespace;
-use crate::names::{EDGE_CERTIFICATE, GATEWAY, ISSUED_CERTIFICATE};
+use crate::names::ISSUED_CERTIFICATE;
 use crate::object::Object;
 use crate::outcome::{Finding, Outcome, Wait};
 use crate::seen::{Facts, Seen};
@@ -67,36 +67,22 @@ fn certificate(issuer: &IssuerRef, dns_names: Vec<String>) -> Certificate {
     }
 }
 
-/// The Secret with which the gateway serves a hostname.
-pub fn shown(scene: &Scene<'_>, hostname: &str) -> &'static str {
-    let over = end(scene.input).is_some_and(|end| scene.input.now >= end);
-    if scene.model.issuer.is_none() || is_unknown(scene.input) || over {
-        return EDGE_CERTIFICATE;
+/// The Secret with which the gateway serves a hostname; none as long as there is nothing to show for it.
+pub fn shown(scene: &Scene<'_>, hostname: &str) -> Option<&'static str> {
+    let input = scene.input;
+    let own = || tls::Edges::of(input).shown(hostname);
+    let over = end(input).is_some_and(|end| input.now >= end);
+    if scene.model.issuer.is_none() || is_unknown(input) || over {
+        return own();
     }
-    let is_issued = is_ready(scene.input) && asked_for(scene.input, hostname);
+    let is_issued = is_ready(input) && asked_for(input, hostname);
     // Once shown it stays: while names change or a renewal fails, what is in the Secret goes on being valid for this one.
-    if is_issued || shows(scene.input, Some(&gateway::listener_of(hostname))) {
-        ISSUED_CERTIFICATE
+    let is_shown = || gateway::shown(input).any(|shown| shown == (hostname, ISSUED_CERTIFICATE));
+    if is_issued || is_shown() {
+        Some(ISSUED_CERTIFICATE)
     } else {
-        EDGE_CERTIFICATE
+        own()
     }
-}
-
-/// Whether the gateway shows what was issued, for any hostname.
-pub fn is_shown(input: &Input<'_>) -> bool {
-    shows(input, None)
-}
-
-/// Whether the gateway shows what was issued, at one listener or at any.
-fn shows(input: &Input<'_>, listener: Option<&str>) -> bool {
-    let Some(gateway) = seen(input, Kind::Gateway, GATEWAY) else {
-        return false;
-    };
-    let listeners = gateway.live["spec"]["listeners"].as_array();
-    listeners.into_iter().flatten().any(|found| {
-        listener.is_none_or(|name| found["name"] == name)
-            && found["tls"]["certificateRefs"][0]["name"] == ISSUED_CERTIFICATE
-    })
 }
 
 /// When what was issued ends to be valid, as far as cert-manager says.

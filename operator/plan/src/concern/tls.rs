@@ -5,6 +5,8 @@
 //! itself, never by a status; it is renewed before two thirds of its life are over, at an instant that is a hash of the uid;
 //! what the holders trust is written before anything that only that vouches for.
 
+mod constraints;
+mod edge;
 mod proof;
 mod succession;
 
@@ -15,18 +17,18 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use self::constraints::{other_names, permitted};
 use super::{Scene, hostnames as claims, issuer, workload};
 use crate::clock::slot;
-use crate::input::{Certificate, Input, Minted, Slot};
+use crate::input::{Certificate, Input, Slot};
 use crate::kind::Kind;
 use crate::leaf::Leaf;
 use crate::model::namespace;
-use crate::names::{
-    AUTHORITY_BUNDLE, AuthorityName, DATABASE_SERVICES, OWNER_TOKEN, service_domain, service_host,
-};
+use crate::names::{AUTHORITY_BUNDLE, AuthorityName, DATABASE_SERVICES, OWNER_TOKEN, service_host};
 use crate::object::Object;
 use crate::outcome::{Action, Finding, Outcome, Wait};
 
+pub use edge::Edges;
 pub use succession::{give_up, status as authority_status, under_way};
 
 pub const TOPIC: &str = "CertificateReady";
@@ -82,7 +84,10 @@ fn with_authority(scene: &Scene<'_>, authority: &Certificate, outcome: &mut Outc
         outcome.actions.push(Action::ReissueAuthority { permitted });
     } else {
         let roots = succession::roots(minted);
-        let holds = |(_, there): (Leaf, &Certificate)| is_beside(there, &roots);
+        let holds = |leaf: &Leaf| {
+            let there = minted.leaf(*leaf).present();
+            there.is_none_or(|there| is_beside(there, &roots))
+        };
         let is_ours = |leaf: &Leaf| {
             let there = minted.leaf(*leaf).present();
             there.is_some_and(|there| there.issuer.as_ref() == Some(&authority.fingerprint))
@@ -90,7 +95,7 @@ fn with_authority(scene: &Scene<'_>, authority: &Certificate, outcome: &mut Outc
         let seen = scene.seen(Kind::ConfigMap, AUTHORITY_BUNDLE);
         let state = succession::State {
             permitted: permitted(scene),
-            is_published: present(minted).all(holds)
+            is_published: wanted(scene).iter().all(holds)
                 && seen.is_some_and(|seen| bundle.is_settled(&seen.live)),
             is_issued: wanted(scene).iter().all(is_ours),
         };
@@ -115,11 +120,15 @@ pub fn renew_alone(input: &Input<'_>) -> Outcome {
         wake: end(input),
         ..Outcome::default()
     };
-    let minted = &input.observed.minted;
-    if minted.authority.present().is_none() {
+    let Some(authority) = input.observed.minted.authority.present() else {
         return outcome;
-    }
-    for (leaf, certificate) in present(minted) {
+    };
+    // What is found again of a hostname that was given up may be outside of what the authority is for by now.
+    let is_within = |(leaf, certificate): &(Leaf, &Certificate)| {
+        let mut names = certificate.dns_names.iter();
+        !matches!(leaf, Leaf::Edge(_)) || names.all(|name| authority.permitted.contains(name))
+    };
+    for (leaf, certificate) in used(input).filter(is_within) {
         let renew_at = renewal(certificate, uid(input), leaf);
         if input.now < renew_at {
             outcome.wake = [outcome.wake, Some(renew_at)].into_iter().flatten().min();
@@ -139,9 +148,14 @@ pub fn renew_alone(input: &Input<'_>) -> Outcome {
     outcome
 }
 
-/// The certificates that are there.
-fn present(minted: &Minted) -> impl Iterator<Item = (Leaf, &Certificate)> {
-    let leaves = Leaf::ALL.into_iter();
+/// The certificates that are there and of use to anybody.
+fn used<'a>(input: &Input<'a>) -> impl Iterator<Item = (Leaf, &'a Certificate)> + use<'a> {
+    let edges = Edges::of(input);
+    let minted = &input.observed.minted;
+    let leaves = Leaf::ALL.into_iter().filter(move |leaf| match leaf {
+        Leaf::Edge(slot) => edges.is_used(*slot),
+        _ => true,
+    });
     leaves.filter_map(|leaf| Some((leaf, minted.leaf(leaf).present()?)))
 }
 
@@ -151,17 +165,13 @@ fn uid<'a>(input: &'a Input<'_>) -> &'a str {
 
 /// When somebody begins to be turned away, unless something is done.
 fn end(input: &Input<'_>) -> Option<Timestamp> {
-    let ends = present(&input.observed.minted).map(|(_, certificate)| certificate.not_after);
+    let ends = used(input).map(|(_, certificate)| certificate.not_after);
     ends.filter(|end| *end > input.now).min()
 }
 
-/// Whether the gateway's certificate has expired: clients refuse it.
+/// Whether what the gateway shows for a hostname has expired: clients refuse it.
 pub fn is_expired(input: &Input<'_>) -> bool {
-    if issuer::is_shown(input) {
-        return issuer::end(input).is_some_and(|end| input.now >= end);
-    }
-    let edge = input.observed.minted.leaf(Leaf::Edge).present();
-    edge.is_some_and(|edge| input.now >= edge.not_after)
+    Edges::of(input).is_expired(input)
 }
 
 /// Whether the database's own certificates are there: CloudNativePG can't begin without them.
@@ -226,7 +236,7 @@ pub fn status(input: &Input<'_>) -> Vec<CertificateStatus> {
         renew_at: Time(renewal(certificate, uid(input), leaf)),
         fingerprint: Some(certificate.fingerprint.clone()),
     };
-    let own = present(&input.observed.minted).map(status);
+    let own = used(input).map(status);
     own.chain(issuer::status(input)).collect()
 }
 
@@ -237,7 +247,9 @@ fn finding(scene: &Scene<'_>) -> Finding {
         .into_iter()
         .map(|leaf| (leaf, minted.leaf(leaf)))
         .collect();
-    if minted.authority == Slot::Foreign || leaves.values().any(|slot| **slot == Slot::Foreign) {
+    let missed = Edges::of(scene.input).missed();
+    let stands = |there: Slot<Certificate>| leaves.values().chain(&missed).any(|slot| **slot == there);
+    if minted.authority == Slot::Foreign || stands(Slot::Foreign) {
         let message = "a Secret of another's making stands in the place of ours";
         return says("SecretNotOurs", message.to_owned());
     }
@@ -245,7 +257,7 @@ fn finding(scene: &Scene<'_>) -> Finding {
         let message = "the Secret of the tenant's authority has no usable certificate";
         return says("AuthorityBroken", message.to_owned());
     }
-    if minted.authority == Slot::Unread || leaves.values().any(|slot| **slot == Slot::Unread) {
+    if minted.authority == Slot::Unread || stands(Slot::Unread) {
         return says(
             "Unread",
             "the Secrets with the certificates can't be read".to_owned(),
@@ -259,7 +271,7 @@ fn finding(scene: &Scene<'_>) -> Finding {
         let issuer = there.issuer.as_deref();
         there.dns_names == dns_names(scene, *leaf) && issuer.is_some_and(|issuer| trusted.contains(issuer))
     };
-    if leaves.is_empty() || !leaves.iter().all(is_good) {
+    if leaves.is_empty() || !missed.is_empty() || !leaves.iter().all(is_good) {
         return says("Minting", "a certificate is being made".to_owned());
     }
     let there = leaves
@@ -299,12 +311,13 @@ pub fn lacking(scene: &Scene<'_>) -> Option<String> {
     ))
 }
 
-/// The certificates that this tenant needs: none for the gateway while no hostname is ours.
+/// The certificates that this tenant needs: for the gateway one for each hostname that is ours.
 fn wanted(scene: &Scene<'_>) -> Vec<Leaf> {
     let workers = scene.model.components.iter();
+    let edges = Edges::of(scene.input);
     let has_workers = workers.clone().any(|part| part.component.tier == Tier::Worker);
     let is_wanted = |leaf: &Leaf| match leaf {
-        Leaf::Edge => !hostnames(scene).is_empty(),
+        Leaf::Edge(slot) => edges.is_taken(*slot),
         Leaf::Worker => has_workers,
         // The release's jobs show that of the application tier.
         Leaf::Web | Leaf::Application | Leaf::Database | Leaf::Replication => true,
@@ -320,7 +333,7 @@ fn dns_names(scene: &Scene<'_>, leaf: Leaf) -> Vec<String> {
         services.map(|name| service_host(&name, namespace)).collect()
     };
     let mut names: Vec<String> = match leaf {
-        Leaf::Edge => return hostnames(scene),
+        Leaf::Edge(slot) => return Edges::of(scene.input).names(slot),
         Leaf::Web => of_tier(Tier::Web),
         Leaf::Application => of_tier(Tier::Application),
         Leaf::Worker => of_tier(Tier::Worker),
@@ -334,34 +347,9 @@ fn dns_names(scene: &Scene<'_>, leaf: Leaf) -> Vec<String> {
     names
 }
 
-/// What the authority may issue for: the tenant's hostnames, and its own Services.
-fn permitted(scene: &Scene<'_>) -> Vec<String> {
-    let mut names = hostnames(scene);
-    names.push(service_domain(scene.model.namespace.as_str()));
-    names.sort();
-    names
-}
-
-/// What the authority is to be issued anew for, with the same key. A hostname that is given up goes after the certificate
-/// that names it: until then everybody would refuse that one.
-fn other_names(scene: &Scene<'_>, authority: &Certificate) -> Option<Vec<String>> {
-    let wanted = permitted(scene);
-    if authority.permitted == wanted {
-        return None;
-    }
-    let lacks = wanted.iter().any(|name| !authority.permitted.contains(name));
-    let edge = scene.input.observed.minted.leaf(Leaf::Edge).present();
-    let is_named = |name: &String| edge.is_some_and(|edge| edge.dns_names.contains(name));
-    let given_up = authority.permitted.iter().filter(|name| !wanted.contains(name));
-    let mut permitted = wanted.clone();
-    permitted.extend(given_up.filter(|name| is_named(name)).cloned());
-    permitted.sort();
-    (lacks || permitted == wanted).then_some(permitted)
-}
-
-/// The names that the gateway's certificate is for.
+/// The names that the gateway is asked for.
 pub fn hostnames(scene: &Scene<'_>) -> Vec<String> {
-    let mut names: Vec<String> = claims::held(scene).into_iter().map(str::to_owned).collect();
+    let mut names: Vec<String> = claims::held(scene.input).into_iter().map(str::to_owned).collect();
     names.sort();
     names.dedup();
     names
@@ -413,6 +401,7 @@ fn foreign(name: &str) -> Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::leaf::EdgeSlot;
 
     const MINUTE: i64 = 60;
     const HOUR: i64 = 60 * MINUTE;
@@ -440,7 +429,11 @@ mod tests {
             let mut at = 0;
             loop {
                 let certificate = issued(at, life);
-                let renew_at = renewal(&certificate, &format!("uid-{tenant}"), Leaf::Edge);
+                let renew_at = renewal(
+                    &certificate,
+                    &format!("uid-{tenant}"),
+                    Leaf::Edge(EdgeSlot::FIRST),
+                );
                 let next = renew_at.as_second() - NOON;
                 assert!(next > at && next - at <= life * 2 / 3, "{at} -> {next} of {life}");
                 if next >= end {

@@ -1,6 +1,6 @@
 //! Cases: given these facts, that is the plan.
 
-use freehold_plan::{Action, Id, Kind, Leaf, Slot, Stranger};
+use freehold_plan::{Action, EdgeSlot, Id, Kind, Leaf, Slot, Stranger};
 
 use crate::cluster::Cluster;
 use crate::given::{self, Given, at};
@@ -49,7 +49,7 @@ fn a_new_tenant() {
     create Job tenant-acme/migrate-1-0-0-955a424b87
     do MintOwner { namespace: "tenant-acme" }
     do MintAuthority { permitted: ["acme.example", "tenant-acme.svc.cluster.local"], lifetime_seconds: 63072000 }
-    do MintCertificate { leaf: Edge, namespace: "tenant-acme", dns_names: ["acme.example"], lifetime_seconds: 604800 }
+    do MintCertificate { leaf: Edge(EdgeSlot(0)), namespace: "tenant-acme", dns_names: ["acme.example"], lifetime_seconds: 604800 }
     do MintCertificate { leaf: Web, namespace: "tenant-acme", dns_names: ["web.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
     do MintCertificate { leaf: Application, namespace: "tenant-acme", dns_names: ["api.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
     do MintCertificate { leaf: Database, namespace: "tenant-acme", dns_names: ["db-r.tenant-acme.svc.cluster.local", "db-ro.tenant-acme.svc.cluster.local", "db-rw.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
@@ -123,7 +123,7 @@ fn a_certificate_is_renewed_without_a_release_and_without_a_class() {
                 lifetime_seconds,
                 ..
             } => {
-                assert!(*leaf != Leaf::Edge || dns_names == &["acme.example"]);
+                assert!(*leaf != Leaf::Edge(EdgeSlot::FIRST) || dns_names == &["acme.example"]);
                 assert_eq!(*lifetime_seconds, 7 * 24 * 3600);
                 *leaf
             }
@@ -133,7 +133,7 @@ fn a_certificate_is_renewed_without_a_release_and_without_a_class() {
     assert_eq!(
         renewed,
         [
-            Leaf::Edge,
+            Leaf::Edge(EdgeSlot::FIRST),
             Leaf::Web,
             Leaf::Application,
             Leaf::Database,
@@ -152,7 +152,7 @@ fn nobody_is_served_with_an_expired_certificate() {
     let end = given
         .observed
         .minted
-        .leaf(Leaf::Edge)
+        .leaf(Leaf::Edge(EdgeSlot::FIRST))
         .present()
         .unwrap()
         .not_after;

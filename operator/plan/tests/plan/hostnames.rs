@@ -1,7 +1,7 @@
 //! One hostname, one tenant.
 
 use freehold_plan::names::ClaimName;
-use freehold_plan::{Kind, Leaf};
+use freehold_plan::{EdgeSlot, Kind, Leaf};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ fn a_hostname_of_another_tenant_is_not_served_and_the_others_are() {
         .given
         .observed
         .minted
-        .leaf(Leaf::Edge)
+        .leaf(Leaf::Edge(EdgeSlot::FIRST))
         .present()
         .unwrap()
         .clone();

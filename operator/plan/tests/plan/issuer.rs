@@ -1,7 +1,7 @@
 //! The gateway's certificate from an issuer of the platform.
 
 use freehold_crds::IssuerRef;
-use freehold_plan::{Kind, Leaf};
+use freehold_plan::{EdgeSlot, Kind, Leaf};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::Cluster;
@@ -108,7 +108,7 @@ fn a_hostname_that_is_added_shows_the_own_certificate_until_it_is_issued_for_and
         shown(&cluster),
         [
             ("acme.example".into(), ISSUED.into()),
-            ("more.example".into(), OWN.into())
+            ("more.example".into(), "edge-tls-1".into())
         ]
     );
     assert_eq!(blockers(&cluster), ["IssuerNotReady"]);
@@ -145,7 +145,13 @@ fn when_an_issuer_fails_for_good_the_own_certificate_takes_over_at_the_end_and_i
     cluster.given.now = end;
     cluster.settle();
     assert_eq!(shown(&cluster), [("acme.example".into(), OWN.into())]);
-    let own = cluster.given.observed.minted.leaf(Leaf::Edge).present().unwrap();
+    let own = cluster
+        .given
+        .observed
+        .minted
+        .leaf(Leaf::Edge(EdgeSlot::FIRST))
+        .present()
+        .unwrap();
     assert!(own.not_after > end);
 }
 

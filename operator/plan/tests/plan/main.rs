@@ -11,6 +11,7 @@ mod cases;
 mod channel;
 mod class;
 mod cluster;
+mod edges;
 mod gitops;
 mod given;
 mod hostnames;

@@ -2,7 +2,7 @@
 //! whenever the operator dies.
 
 use freehold_crds::{Certificates, Phase, TenantCertificates};
-use freehold_plan::{Id, Kind, Leaf, Slot};
+use freehold_plan::{EdgeSlot, Id, Kind, Leaf, Slot};
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -382,4 +382,34 @@ fn an_authority_is_replaced_by_itself_before_it_ends() {
     let now = cluster.plan().status.authority.unwrap();
     assert!(now.not_after > first.not_after);
     assert_eq!(cluster.operations().count(), 1);
+}
+
+#[test]
+fn what_is_nobodys_certificate_any_more_holds_no_succession_up() {
+    let left: [Leaf; 2] = [Leaf::Edge(EdgeSlot::all().nth(1).unwrap()), Leaf::Worker];
+    for leaf in left {
+        let mut cluster = begun();
+        let there = cluster.minted.leaf(Leaf::Web).clone();
+        let Slot::Present(mut there) = there else {
+            panic!("{there:?}")
+        };
+        there.dns_names = vec!["left.example".into()];
+        cluster.minted.leaves.insert(leaf, Slot::Present(there.clone()));
+        wish(&mut cluster, Some("2027"), None);
+        let end = cluster.given.now + SignedDuration::from_hours(12);
+        while cluster.given.now < end {
+            cluster.settle();
+            cluster.hand_out();
+            let wake = cluster.plan().wake.unwrap();
+            cluster.sleep_until(wake);
+        }
+        assert!(
+            cluster
+                .operations()
+                .all(|operation| operation.status.phase == Phase::Succeeded),
+            "{:#?}",
+            cluster.log
+        );
+        assert_eq!(*cluster.minted.leaf(leaf), Slot::Present(there));
+    }
 }

@@ -52,7 +52,10 @@ async fn another_s_secret_is_looked_at_again_soon_and_what_it_was_is_not_believe
     shell.double.raze(EDGE);
     let sight = look(again).await;
     assert_eq!(
-        *sight.observed.minted.leaf(freehold_plan::Leaf::Edge),
+        *sight
+            .observed
+            .minted
+            .leaf(freehold_plan::Leaf::Edge(freehold_plan::EdgeSlot::FIRST)),
         freehold_plan::Slot::Absent
     );
     assert_eq!(sight.look_again, None);

@@ -42,9 +42,16 @@ pub fn asked(scene: &Scene<'_>) -> Option<EndGateway> {
     Some(EndGateway {
         address: addresses.first()?.clone(),
         port: scene.model.gateway_port,
-        hostname: (*hostnames::held(scene).first()?).to_owned(),
+        hostname: asked_for(scene)?.to_owned(),
         path: PATH.to_owned(),
     })
+}
+
+/// The first hostname that the gateway has something to show for: one that was just added has nothing yet.
+fn asked_for<'a>(scene: &Scene<'a>) -> Option<&'a str> {
+    let held = hostnames::held(scene.input);
+    let is_shown = |name: &&&str| gateway::shown(scene.input).any(|(shown, _)| shown == **name);
+    held.iter().find(is_shown).or(held.first()).copied()
 }
 
 /// What must be there for that.
@@ -66,7 +73,7 @@ pub fn stage(scene: &Scene<'_>) -> (Vec<Object>, Option<Action>) {
             port,
         }],
     };
-    let hostnames = hostnames::held(scene);
+    let hostnames = hostnames::held(scene.input);
     let route = gateway::route(scene.model.gateway_port, &hostnames, rule);
     let policy = gateway::verified(scene, PROOF);
     let mut objects = vec![
