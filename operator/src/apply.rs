@@ -23,7 +23,7 @@ use serde_json::json;
 
 use crate::cluster::{Refusal, refusal};
 use crate::mint::{self, MintError};
-use crate::observe::{MINTED_TRUST, own_namespace};
+use crate::observe::{own_namespace, trusted_for};
 use crate::reconcile::backoff;
 use crate::store::{Store, Trust};
 use crate::watch::reduce;
@@ -229,7 +229,7 @@ fn trust_new_namespace(pass: Pass<'_>, writes: &[Write<'_>]) {
     }
     let observed = pass.store.observed(&name, pass.now);
     if let Some(namespace_uid) = own_namespace(&observed, pass.tenant) {
-        let until = pass.now + MINTED_TRUST;
+        let until = pass.now + trusted_for(&observed.minted);
         let trust = Trust { until, namespace_uid };
         pass.store.set_minted(&name, observed.minted, Some(trust));
     }
@@ -301,7 +301,7 @@ async fn mint(pass: Pass<'_>, plan: &Plan) -> Result<Minting, ApplyError> {
     if !learned.unsure
         && let Some(namespace_uid) = namespace_uid
     {
-        let until = pass.now + MINTED_TRUST;
+        let until = pass.now + trusted_for(&learned.minted);
         let trust = Trust { until, namespace_uid };
         pass.store.set_minted(&name, learned.minted, Some(trust));
     }

@@ -14,7 +14,7 @@ use crate::mint::{self, MintError};
 use crate::store::{Store, Trust, namespace_of};
 
 /// How long the metadata of minted Secrets is trusted.
-pub const MINTED_TRUST: SignedDuration = SignedDuration::from_hours(24);
+const MINTED_TRUST: SignedDuration = SignedDuration::from_hours(24);
 /// The same, when another's Secret stands in the place of ours: nothing tells when that is taken away.
 const FOREIGN_TRUST: SignedDuration = SignedDuration::from_secs(30);
 
@@ -70,11 +70,7 @@ pub async fn observe(
                 ..Minted::default()
             };
         }
-        let trust = if waits_for_a_person(&minted) {
-            FOREIGN_TRUST
-        } else {
-            MINTED_TRUST
-        };
+        let trust = trusted_for(&minted);
         // While the namespace isn't there its Secrets weren't looked for, so the next pass looks again.
         let trust = namespace_uid
             .filter(|_| failed.is_none())
@@ -119,6 +115,15 @@ pub fn life(tenant: &Tenant, observed: &Observed, config: &Config, now: Timestam
         now,
         config,
     })
+}
+
+/// For how long what is known of the minted Secrets is believed.
+pub fn trusted_for(minted: &Minted) -> SignedDuration {
+    if waits_for_a_person(minted) {
+        FOREIGN_TRUST
+    } else {
+        MINTED_TRUST
+    }
 }
 
 /// Whether something stands there that only a person can put right.
@@ -192,18 +197,21 @@ pub async fn read_minted(
         let namespace = NamespaceName::of(name);
         let namespace = namespace.as_str();
         // The right to read here comes with our own binding, which a first pass hasn't written yet, and a second one may have
-        // written a moment ago. Who may not read one of them may read none.
+        // written a moment ago. Who may not read the first of them may read none; who may read that and not another has a role of
+        // another release, and doesn't know what is there.
         let mut denied = false;
         let mut leaves = before.leaves;
-        for leaf in Leaf::ALL {
+        for (n, leaf) in Leaf::ALL.into_iter().enumerate() {
             let read = unless(denied, mint::certificate(client, namespace, leaf.secret(), life)).await;
-            denied |= is_denied(&read);
+            denied |= n == 0 && is_denied(&read);
+            let read = if denied { denied_is_absent(read) } else { read };
             let before = leaves.remove(&leaf).unwrap_or_default();
-            let slot = known(denied_is_absent(read), before, &mut failed);
+            let slot = known(read, before, &mut failed);
             minted.leaves.insert(leaf, slot);
         }
         let owner = unless(denied, mint::token(client, namespace, OWNER_TOKEN, life)).await;
-        minted.owner = known(denied_is_absent(owner), before.owner, &mut failed);
+        let owner = if denied { denied_is_absent(owner) } else { owner };
+        minted.owner = known(owner, before.owner, &mut failed);
     }
     (minted, failed)
 }

@@ -232,3 +232,61 @@ async fn a_certificate_that_is_there_is_renewed_without_a_create_that_would_be_r
     };
     assert!(of("patch") && !of("create"), "{asked:#?}");
 }
+
+/// A role of the release before names fewer Secrets.
+#[tokio::test]
+async fn a_secret_that_may_not_be_read_while_others_may_leaves_all_as_they_are() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let before = shell.double.object(EDGE);
+    shell.double.refuse(http::Method::GET, &format!("{EDGE}-1"), 403);
+    // An operator that has just started knows nothing from before.
+    shell
+        .context
+        .store
+        .set_minted("acme", freehold_plan::Minted::default(), None);
+    shell.double.take_asked();
+    for _ in 0..3 {
+        assert!(reconcile(shell.tenant(), shell.context.clone()).await.is_err());
+    }
+    let asked = shell.double.take_asked();
+    let mut writes = asked
+        .iter()
+        .filter(|asked| asked.resource == "secrets" && asked.verb != "get");
+    assert!(writes.next().is_none(), "{asked:#?}");
+    assert_eq!(shell.double.object(EDGE), before);
+    shell.double.relent();
+    shell.pass().await;
+}
+
+#[tokio::test]
+async fn a_hostname_that_is_added_has_a_secret_of_its_own_and_the_others_stays() {
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let certificate = |path: &str| Some(shell.double.object(path)?["data"]["tls.crt"].clone());
+    let before = certificate(EDGE);
+    let mut tenant = shell.double.object(TENANT).unwrap();
+    let first = tenant["spec"]["hostnames"][0].clone();
+    tenant["spec"]["hostnames"] = json!([first, "another.localhost"]);
+    shell.double.plant(TENANT, tenant);
+    for _ in 0..4 {
+        shell.pass().await;
+    }
+    assert_eq!(certificate(EDGE), before);
+    assert!(certificate(&format!("{EDGE}-1")).is_some());
+    let gateway = format!(
+        "/apis/gateway.networking.k8s.io/v1{}/gateways/edge",
+        &NAMESPACE[7..]
+    );
+    let gateway = shell.double.object(&gateway).unwrap();
+    let listeners = gateway["spec"]["listeners"].as_array().unwrap().iter();
+    let shown: Vec<&Value> = listeners
+        .map(|listener| &listener["tls"]["certificateRefs"][0]["name"])
+        .filter(|secret| !secret.is_null())
+        .collect();
+    assert_eq!(shown, ["edge-tls", "edge-tls-1"]);
+}
