@@ -35,7 +35,7 @@ fn status(tenant: &str) -> Value {
     kube::get(lab(), &["tenant", tenant]).unwrap()["status"].clone()
 }
 
-fn bundle(tenant: &str) -> String {
+pub fn bundle(tenant: &str) -> String {
     let map = kube::get(lab(), &["-n", &namespace(tenant), "configmap", "ca"]).unwrap();
     map["data"]["ca.crt"].as_str().unwrap().to_owned()
 }
@@ -83,7 +83,7 @@ fn until_step(tenant: &str, step: &str, limit: Duration) {
     reached.unwrap_or_else(|error| panic!("{error:#}: {:#}", status(tenant)["blockers"]));
 }
 
-fn is_verified(end: &End, roots: &str) -> bool {
+pub fn is_verified(end: &End, roots: &str) -> bool {
     let agreed = tls::handshake(lab(), end, roots, &[]).unwrap();
     agreed.is_some_and(|agreed| agreed.is_verified())
 }
