@@ -163,12 +163,20 @@ pub struct UpgradeOperation {
     /// Its version.
     #[schemars(length(min = 1, max = 63))]
     pub from_version: String,
+    /// A digest of what of it reaches tenants: what is gone back to has the same. None in one that began before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub from_digest: Option<String>,
     /// The Release that is to run.
     #[schemars(length(min = 1, max = 120))]
     pub to: String,
     /// Its version.
     #[schemars(length(min = 1, max = 63))]
     pub to_version: String,
+    /// A digest of what of it reaches tenants, as it was when this began: published again with other contents it has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub to_digest: Option<String>,
     /// The channel that has granted it, with the ring: `board/production`. None when the tenant itself names the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 110))]

@@ -9,14 +9,13 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::http::{self, User};
+use crate::install::TENANTS;
 use crate::lab::image::Image;
 use crate::lab::steps::{self, shown};
 use crate::lab::up::{self, Made, made};
 use crate::lab::{Lab, net, preflight};
 use crate::probe::{self, Target};
 use crate::{install, kube, tls};
-
-const TENANTS: [&str; 2] = ["acme", "globex"];
 
 /// Everything from a fresh machine to two tenants that serve.
 pub fn run(lab: &Lab) -> Result<()> {

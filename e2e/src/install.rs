@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -20,6 +21,10 @@ pub const NAMESPACE: &str = "freehold-system";
 const STORAGE: &str = "freehold-csi";
 /// Where the key service runs, and the wrapped keys lie.
 pub const KEYS: &str = "freehold-keys";
+/// The samples' tenants.
+pub const TENANTS: [&str; 2] = ["acme", "globex"];
+/// Until a tenant may be deleted.
+const LEAVES: Duration = Duration::from_secs(60);
 /// The sample product's later versions: the first brings a migration, the second is broken.
 pub const LATER: [&str; 2] = ["1.1.0", "1.2.0"];
 
@@ -112,7 +117,8 @@ pub fn helm(lab: &Lab, args: &[&str]) -> Result<()> {
 }
 
 /// Applies `manifests/samples` with the lab's images in the place of the samples' digests. A sample release that is another
-/// now, by its text or because its image was built anew, is replaced: a Release can't be changed.
+/// now, by its text or because its image was built anew, is replaced: a Release can't be changed. Tenants that have it would keep what
+/// they have, for to them a version has one content: the samples' are made anew.
 pub fn samples(lab: &Lab, board: &Image, postgresql: &Image) -> Result<()> {
     let folder = overlay(lab, board, postgresql)?;
     let apply = || {
@@ -121,12 +127,28 @@ pub fn samples(lab: &Lab, board: &Image, postgresql: &Image) -> Result<()> {
     };
     match apply() {
         Err(refusal) if format!("{refusal:#}").contains("a Release is immutable") => {
-            println!("The sample release is another now; Release board-1.0.0 is replaced.");
+            println!(
+                "The sample release is another now; it is replaced, and the samples' tenants are made anew."
+            );
+            for tenant in TENANTS {
+                leave(lab, tenant)?;
+            }
             kube::kubectl(lab, &["delete", "release", "board-1.0.0"])?;
             apply()
         }
         applied => applied,
     }
+}
+
+/// Takes a tenant down, with all that it has.
+fn leave(lab: &Lab, tenant: &str) -> Result<()> {
+    if kube::get(lab, &["tenant", tenant]).is_err() {
+        return Ok(());
+    }
+    let patch = json!({"spec": {"deletionProtection": false, "deletionPolicy": "Delete"}}).to_string();
+    kube::kubectl(lab, &["patch", "tenant", tenant, "--type=merge", "-p", &patch])?;
+    kube::wait_condition(lab, &["tenant", tenant], "Deletable", "True", LEAVES)?;
+    kube::kubectl(lab, &["delete", "tenant", tenant, "--timeout=180s"]).map(drop)
 }
 
 /// Builds the sample product's later versions and applies a Release of each, beside the sample that [`samples`] applied. One

@@ -44,6 +44,10 @@ pub struct RingStatus {
     /// The release that is brought to its tenants, or was last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// A digest of what of it reaches tenants, as it was when it came in: published again with other contents it comes to nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub digest: Option<String>,
     /// Since when that is its release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
@@ -128,6 +132,10 @@ pub enum RingPhase {
 pub struct VerifiedRelease {
     /// Name of the Release object.
     pub release: String,
+    /// A digest of what of it reaches tenants: published again with other contents it is not verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub digest: Option<String>,
     /// When it was verified.
     pub at: Time,
 }
@@ -200,6 +208,10 @@ pub struct Grant {
     pub ring: String,
     /// The release that it is to have, by the name of its object.
     pub release: String,
+    /// A digest of what of it reaches tenants: nobody begins with one of that name that has other contents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub digest: Option<String>,
     /// Why.
     pub kind: GrantKind,
     /// When it was given.

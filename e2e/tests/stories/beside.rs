@@ -8,5 +8,6 @@ mod hostnames;
 mod isolation;
 mod issuer;
 mod leaving;
+mod moved;
 mod storage;
 mod suspension;

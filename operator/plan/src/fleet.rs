@@ -9,6 +9,7 @@ mod approvals;
 mod gates;
 mod grants;
 pub mod member;
+mod replaced;
 mod report;
 mod ring;
 mod target;
@@ -77,6 +78,7 @@ pub fn advance(fleet: &Fleet<'_>) -> Advance {
     let mut room = usize::try_from(GRANTS)
         .unwrap_or_default()
         .saturating_sub(held.len());
+    let replaced = replaced::find(fleet, before);
     let mut earlier: Option<RingStatus> = None;
     for (place, (ring, members)) in channel.spec.rings.iter().zip(&rings).enumerate() {
         let turn = ring::Turn {
@@ -88,6 +90,7 @@ pub fn advance(fleet: &Fleet<'_>) -> Advance {
             earlier: earlier.as_ref(),
             next: channel.spec.rings.get(place + 1),
             held: &held,
+            replaced: &replaced,
         };
         let status = ring::advance(&turn, &mut room, &mut advance);
         earlier = Some(status.clone());
@@ -146,10 +149,14 @@ pub fn grant_of<'a>(channel: &'a ReleaseChannel, tenant: &Tenant) -> Option<&'a 
     grants.find(|grant| grant.uid == uid && grant.withdrawn.is_none())
 }
 
-/// The release that a tenant gets which has none yet: its ring's stable one, or that which has just come into it.
-pub fn first_of<'a>(channel: &'a ReleaseChannel, tenant: &Tenant) -> Option<&'a str> {
+/// The release that a tenant gets which has none yet: its ring's stable one, or that which has just come into it; and what it was then.
+pub fn first_of<'a>(channel: &'a ReleaseChannel, tenant: &Tenant) -> Option<(&'a str, Option<&'a str>)> {
     let ring = ring_of(channel, Labels::of(tenant))?;
     let mut rings = channel.status.as_ref()?.rings.iter();
     let status = rings.find(|status| status.name == ring.name)?;
-    status.stable.as_deref().or(status.release.as_deref())
+    let Some(stable) = status.stable.as_deref() else {
+        return Some((status.release.as_deref()?, status.digest.as_deref()));
+    };
+    let verified = status.verified.iter().find(|it| it.release == stable);
+    Some((stable, verified.and_then(|it| it.digest.as_deref())))
 }

@@ -48,7 +48,8 @@ pub fn releases_of<'a>(
     let named = asked.name.iter().chain(asked.pin.iter().map(|pin| &pin.name));
     let brought = channel.into_iter().flat_map(|channel| {
         let grant = fleet::grant_of(channel, tenant).map(|grant| grant.release.as_str());
-        grant.into_iter().chain(fleet::first_of(channel, tenant))
+        let first = fleet::first_of(channel, tenant).map(|(first, _)| first);
+        grant.into_iter().chain(first)
     });
     let installed = observed
         .objects

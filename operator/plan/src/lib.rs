@@ -12,6 +12,7 @@
 
 mod clock;
 mod concern;
+mod contents;
 pub mod fleet;
 pub mod foreign;
 mod input;

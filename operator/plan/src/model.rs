@@ -15,6 +15,7 @@ use freehold_crds::{
 
 use crate::concern::maintenance::{self, Hours};
 use crate::concern::{termination, upgrade};
+use crate::contents;
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::names::{NamespaceName, WorkloadName};
@@ -32,6 +33,8 @@ pub struct Model<'a> {
     /// The release that it is to run, by its object's name.
     pub release: &'a str,
     pub version: semver::Version,
+    /// What tells it from another one of that name or version.
+    pub digest: String,
     pub product: &'a str,
     pub components: Vec<Part<'a>>,
     pub web: Part<'a>,
@@ -176,6 +179,7 @@ impl<'a> Model<'a> {
             url: url(hostname, gateway_port),
             release: name,
             version,
+            digest: contents::of(release),
             product: &release.spec.product,
             components,
             web,

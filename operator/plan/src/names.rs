@@ -15,6 +15,15 @@ const WORKLOAD_MAX: usize = 45;
 
 /// The first 16 hexadecimal digits of the SHA-256 of the parts, each with its length before it.
 pub fn digest(parts: &[&str]) -> String {
+    hash(parts, 8)
+}
+
+/// The first 32 of them: for what somebody might want to have twice. Two that have the same 16 are found in an hour.
+pub fn long_digest(parts: &[&str]) -> String {
+    hash(parts, 16)
+}
+
+fn hash(parts: &[&str], bytes: usize) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.len().to_be_bytes());
@@ -22,7 +31,7 @@ pub fn digest(parts: &[&str]) -> String {
     }
     hash.finalize()
         .iter()
-        .take(8)
+        .take(bytes)
         .map(|byte| format!("{byte:02x}"))
         .collect()
 }
@@ -201,6 +210,8 @@ pub const DATABASE_SERVICES: [&str; 3] = ["db-r", "db-ro", "db-rw"];
 pub const DATABASE_PRIMARY: &str = "db-rw";
 /// On a Deployment: the release that it is of, by its object's name.
 pub const RELEASE: &str = "freehold.dev/release";
+/// On a Deployment: a digest of what that release was when it came. On its pods it would restart those that have none yet.
+pub const RELEASE_DIGEST: &str = "freehold.dev/release-digest";
 /// PostgreSQL's port.
 pub const POSTGRESQL: u16 = 5432;
 /// CloudNativePG's own label on every pod of a cluster, jobs included.

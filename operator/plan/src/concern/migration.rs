@@ -92,6 +92,12 @@ fn finding(scene: &Scene<'_>, name: &str, waits: &mut Vec<Wait>) -> Finding {
             "Suspended",
             format!("the schema is brought to version {version} when the tenant is active again"),
         ),
+        Progress::Running if upgrade::is_replaced(scene) => Finding::aside(
+            TOPIC,
+            None,
+            "ReleaseReplaced",
+            "the schema stays as it is for the release that runs",
+        ),
         Progress::Running if name.is_empty() => Finding::aside(
             TOPIC,
             Some(false),

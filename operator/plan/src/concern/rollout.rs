@@ -12,7 +12,7 @@ use super::workload::{COMPONENT_LABEL, TOPIC, facts};
 use crate::input::Input;
 use crate::kind::Kind;
 use crate::model::{Model, Part, namespace};
-use crate::names::{AWAKE_REPLICAS, HOOKS, RELEASE, SETTINGS};
+use crate::names::{AWAKE_REPLICAS, HOOKS, RELEASE, RELEASE_DIGEST, SETTINGS};
 use crate::object::{Id, Object};
 use crate::outcome::{Finding, Outcome};
 use crate::seen::{Facts, Seen};
@@ -26,7 +26,9 @@ pub fn hold_back(scene: &Scene<'_>, outcome: &mut Outcome) {
         return;
     }
     let observed = &scene.input.observed.objects;
-    let is_held = |id: &Id| belongs(id) && (id.kind == Kind::Deployment || observed.contains_key(id));
+    // Of one that was published again as what runs, nothing is made: what is missing was another's.
+    let none = upgrade::is_replaced(scene);
+    let is_held = |id: &Id| belongs(id) && (none || id.kind == Kind::Deployment || observed.contains_key(id));
     outcome
         .objects
         .retain(|object| !is_held(&object.id) || passes(scene, gate, &object.id));
@@ -140,9 +142,13 @@ pub fn is_mixed(scene: &Scene<'_>, version: &str) -> bool {
     })
 }
 
-/// Whether a component runs the version that is wanted, and nothing else.
+/// Whether a component runs the release that is wanted, and nothing else.
 fn runs_wanted(scene: &Scene<'_>, part: &Part<'_>) -> bool {
     let wanted = scene.model.version.to_string();
+    let seen = scene.seen(Kind::Deployment, part.name.as_str());
+    if seen.is_some_and(|seen| is_replaced(seen, scene.model)) {
+        return false;
+    }
     let release = installed_by(scene, part);
     matches!(
         facts(scene, part),
@@ -187,8 +193,17 @@ pub fn given_up(scene: &Scene<'_>) -> Option<String> {
         })
 }
 
-/// The release that runs now and its version, by what is last changed of it: the web tier.
-pub fn installed(scene: &Scene<'_>) -> (String, String) {
+/// What runs.
+pub struct Installed {
+    /// The release, by its object's name.
+    pub name: String,
+    pub version: String,
+    /// What it was when it came, where that was noted.
+    pub digest: Option<String>,
+}
+
+/// The release that runs now, by what is last changed of it: the web tier.
+pub fn installed(scene: &Scene<'_>) -> Installed {
     let deployments = scene
         .input
         .observed
@@ -207,7 +222,28 @@ pub fn installed(scene: &Scene<'_>) -> (String, String) {
     let release = seen.and_then(|seen| seen.live["metadata"]["annotations"][RELEASE].as_str());
     // What was installed before releases were noted.
     let by_version = || format!("{}-{version}", scene.model.product);
-    (release.map_or_else(by_version, str::to_owned), version)
+    Installed {
+        name: release.map_or_else(by_version, str::to_owned),
+        digest: seen.and_then(noted).map(str::to_owned),
+        version,
+    }
+}
+
+/// What the release was when a Deployment got it; nothing on what an operator has made that didn't note it.
+fn noted(seen: &Seen) -> Option<&str> {
+    seen.live["metadata"]["annotations"][RELEASE_DIGEST].as_str()
+}
+
+/// Whether a Deployment runs the version that is wanted, with other contents.
+fn is_replaced(seen: &Seen, model: &Model<'_>) -> bool {
+    let wanted = model.version.to_string();
+    matches!(&seen.facts, Facts::Deployment { version: Some(version), .. } if *version == wanted)
+        && noted(seen).is_some_and(|noted| noted != model.digest)
+}
+
+/// Whether anything that runs has the version that is wanted, with other contents: it was published again.
+pub fn is_other_of_that_version(input: &Input<'_>, model: &Model<'_>) -> bool {
+    deployments(input).any(|seen| is_replaced(seen, model))
 }
 
 /// The Deployments of the tenant that stay.
@@ -222,7 +258,17 @@ pub fn deployments<'a>(input: &Input<'a>) -> impl Iterator<Item = &'a Seen> {
 
 /// The release that every Deployment says that it is of; none when they disagree.
 pub fn uniform<'a>(input: &Input<'a>) -> Option<&'a str> {
-    let mut of = deployments(input).map(|seen| seen.live["metadata"]["annotations"][RELEASE].as_str());
+    agreed(input, RELEASE)
+}
+
+/// What that release was when it came, by every Deployment; none when they disagree, and where it was not noted.
+pub fn digest<'a>(input: &Input<'a>) -> Option<&'a str> {
+    agreed(input, RELEASE_DIGEST)
+}
+
+/// What every Deployment has in an annotation.
+fn agreed<'a>(input: &Input<'a>, annotation: &str) -> Option<&'a str> {
+    let mut of = deployments(input).map(|seen| seen.live["metadata"]["annotations"][annotation].as_str());
     let first = of.next()??;
     of.all(|other| other == Some(first)).then_some(first)
 }
@@ -259,7 +305,7 @@ pub fn before(scene: &Scene<'_>) -> Finding {
     let unsettled = others
         .filter(|seen| !matches!(seen.facts, Facts::Deployment { settled: true, .. }))
         .count();
-    let (_, version) = installed(scene);
+    let version = installed(scene).version;
     if unsettled == 0 {
         Finding::new(TOPIC, true, "Ready", format!("all components run {version}"))
     } else {
@@ -273,7 +319,8 @@ pub fn runs_another(input: &Input<'_>, model: &Model<'_>) -> bool {
     others(input, model).next().is_some()
 }
 
-/// The Deployments that run another version than the one that is wanted, or, while a release is rolled out, may still have pods of it.
+/// The Deployments that run another release than the one that is wanted, be it that version with other contents, or, while a release is
+/// rolled out, may still have pods of it.
 pub fn others<'a>(input: &'a Input<'_>, model: &'a Model<'_>) -> impl Iterator<Item = &'a Seen> {
     let wanted = model.version.to_string();
     let rolls = upgrade::rolls(input);
@@ -282,7 +329,7 @@ pub fn others<'a>(input: &'a Input<'_>, model: &'a Model<'_>) -> impl Iterator<I
         id.namespace == model.namespace.as_str()
             && !seen.ending
             && matches!(&seen.facts, Facts::Deployment { version, settled, .. }
-                if version.as_ref() != Some(&wanted) || (rolls && !settled))
+                if version.as_ref() != Some(&wanted) || (rolls && !settled) || is_replaced(seen, model))
     })
     .map(|(_, seen)| seen)
 }

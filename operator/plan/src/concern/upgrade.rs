@@ -11,6 +11,7 @@ mod channel;
 mod images;
 mod member;
 mod path;
+mod replaced;
 mod steps;
 mod words;
 
@@ -21,8 +22,10 @@ use jiff::Timestamp;
 
 use super::hook::Hook;
 use super::maintenance::{self, Hours};
+use super::rollout::Installed;
 use super::{Scene, keys, rollout, workload};
 use crate::clock::soon;
+use crate::contents;
 use crate::input::{Input, Operation};
 use crate::kind::Kind;
 use crate::model::{incarnation, namespace};
@@ -33,6 +36,7 @@ use crate::seen::Facts;
 pub use asked::unpinned;
 pub use channel::none;
 pub use member::of as member;
+pub use replaced::is_so as is_replaced;
 use words::{at_once, failure, told, why};
 
 pub const TOPIC: &str = "ReleaseCurrent";
@@ -173,17 +177,19 @@ fn instead_of_recalled<'a>(input: &Input<'a>) -> Option<(&'a str, &'a Release)> 
     is_good.then_some(before)
 }
 
-/// The release that ran before, if it is there still.
+/// The release that ran before, if it is there still, and what it was.
 fn before<'a>(input: &Input<'a>, upgrade: &UpgradeOperation) -> Option<(&'a str, &'a Release)> {
-    let (name, release) = input.releases.get_key_value(&upgrade.from)?;
-    (release.spec.version == upgrade.from_version).then_some((name.as_str(), release.as_ref()))
+    let digest = upgrade.from_digest.as_deref();
+    replaced::same(input, &upgrade.from, &upgrade.from_version, digest)
 }
 
-/// Whether an operation is about the release that is wanted.
+/// Whether an operation is about the release that is wanted, as it is now.
 fn is_for(operation: &Operation, scene: &Scene<'_>) -> bool {
     let upgrade = operation.spec.upgrade.as_ref();
     upgrade.is_some_and(|upgrade| {
-        upgrade.to == scene.model.release && upgrade.to_version == scene.model.version.to_string()
+        upgrade.to == scene.model.release
+            && upgrade.to_version == scene.model.version.to_string()
+            && replaced::is_to(upgrade, scene)
     })
 }
 
@@ -275,11 +281,12 @@ fn keep_jobs(scene: &Scene<'_>, outcome: &mut Outcome) {
     let is_between = rollout::runs_another(scene.input, scene.model);
     if is_between || under_way(scene.input).is_some() || failed(scene.input).is_some() {
         let objects = scene.input.observed.objects.iter();
-        let ended = objects.filter(|(_, seen)| {
-            matches!(
-                seen.facts,
-                Facts::Job { succeeded: true, .. } | Facts::Job { failed: Some(_), .. }
-            )
+        // What was begun for a release that was replaced since comes to its end.
+        let all = is_replaced(scene) && under_way(scene.input).is_none();
+        let ended = objects.filter(|(_, seen)| match seen.facts {
+            Facts::Job { succeeded: true, .. } | Facts::Job { failed: Some(_), .. } => true,
+            Facts::Job { .. } => all,
+            _ => false,
         });
         outcome.keep.extend(ended.map(|(id, _)| id.clone()));
     }
@@ -296,6 +303,9 @@ fn idle(scene: &Scene<'_>, outcome: &mut Outcome) -> Finding {
             "UpgradeFailed",
             format!("{version} was gone back to"),
         );
+    }
+    if let Some(finding) = replaced::found(scene, outcome) {
+        return finding;
     }
     let waits = |reason, message: String| Finding::aside(TOPIC, Some(false), reason, message);
     let recalled = path::recalled(scene.input);
@@ -321,8 +331,7 @@ fn idle(scene: &Scene<'_>, outcome: &mut Outcome) -> Finding {
         return waits("UpgradeFailed", format!("{version} could not be had"));
     }
     // What serves nobody disturbs nobody; and a recalled release goes at once.
-    let (_, runs) = rollout::installed(scene);
-    let is_whole = !rollout::is_mixed(scene, &runs);
+    let is_whole = !rollout::is_mixed(scene, &rollout::installed(scene).version);
     let urgency = channel::urgency(scene);
     let is_urgent = recalled.is_some() || urgency.is_some();
     if !is_urgent
@@ -367,7 +376,17 @@ fn shut(scene: &Scene<'_>, outcome: &mut Outcome) -> Option<(&'static str, Strin
 }
 
 fn begin(scene: &Scene<'_>, outcome: &mut Outcome) {
-    let (from, from_version) = rollout::installed(scene);
+    let Installed {
+        name: from,
+        version: from_version,
+        digest,
+    } = rollout::installed(scene);
+    // What was installed before digests were noted is taken as it is published now.
+    let as_published = || {
+        let (_, release) = replaced::same(scene.input, &from, &from_version, None)?;
+        Some(contents::of(release))
+    };
+    let from_digest = digest.or_else(as_published);
     outcome.wake_at(soon(scene.input.now));
     outcome.records.push(Record::Create {
         name: free_name(scene.input, "upgrade"),
@@ -383,8 +402,10 @@ fn begin(scene: &Scene<'_>, outcome: &mut Outcome) {
             upgrade: Some(UpgradeOperation {
                 from,
                 from_version,
+                from_digest,
                 to: scene.model.release.to_owned(),
                 to_version: scene.model.version.to_string(),
+                to_digest: Some(scene.model.digest.clone()),
                 granted_by: channel::granted_by(scene),
                 urgency: channel::urgency(scene),
                 retry: scene.model.tenant.spec.release.retry.clone(),
@@ -396,13 +417,14 @@ fn begin(scene: &Scene<'_>, outcome: &mut Outcome) {
 fn carry_on(scene: &Scene<'_>, operation: (&str, &Operation), outcome: &mut Outcome) {
     let now = scene.input.now;
     let step = Step::of(operation.1).filter(|_| operation.1.status.phase == Phase::Running);
+    let replaced = replaced::under_way(scene, operation.1).filter(|_| step != Some(Step::RollBack));
     let is_meant = match step {
         // It may never come to its end: who asks for a third one gets that.
         Some(Step::RollBack) => operation.1.spec.upgrade.as_ref().is_some_and(|upgrade| {
             let asked = asked(scene.input);
             asked == upgrade.to || asked == upgrade.from
         }),
-        _ => is_for(operation.1, scene),
+        _ => is_for(operation.1, scene) || replaced.is_some(),
     };
     let again = operation
         .1
@@ -431,6 +453,9 @@ fn carry_on(scene: &Scene<'_>, operation: (&str, &Operation), outcome: &mut Outc
             outcome.records.push(record);
         }
         return;
+    }
+    if let Some(why) = replaced {
+        return steps::fail(scene, operation, step.unwrap_or(Step::Preflight), &why, outcome);
     }
     let recalled = path::recalled(scene.input).filter(|_| scene.model.release == asked(scene.input));
     let goes_on = |step: &Step| match step {

@@ -27,7 +27,7 @@ use crate::input::Input;
 use crate::kind::Kind;
 use crate::leaf::Leaf;
 use crate::model::{Model, Part, namespace};
-use crate::names::{AWAKE_REPLICAS, COMPONENT, MANAGED_BY, RELEASE, TIER_LABEL};
+use crate::names::{AWAKE_REPLICAS, COMPONENT, MANAGED_BY, RELEASE, RELEASE_DIGEST, TIER_LABEL};
 use crate::object::{Marks, Object};
 use crate::outcome::{Finding, Outcome};
 use crate::seen::{Facts, Seen};
@@ -220,7 +220,9 @@ fn component(scene: &Scene<'_>, part: &Part<'_>) -> Outcome {
         outcome.objects.push(Object::declare(id, marks.clone(), &budget));
     }
     let id = scene.id(Kind::Deployment, name);
-    let marks = marks.annotation(RELEASE, scene.model.release);
+    let marks = marks
+        .annotation(RELEASE, scene.model.release)
+        .annotation(RELEASE_DIGEST, &scene.model.digest);
     let marks = if scene.model.suspended {
         marks.annotation(AWAKE_REPLICAS, &part.component.replicas.to_string())
     } else {
@@ -232,13 +234,22 @@ fn component(scene: &Scene<'_>, part: &Part<'_>) -> Outcome {
     outcome
 }
 
+/// The components of a tier that run, or are to: none of a release that was published again as what runs.
+fn to_come<'a>(scene: &'a Scene<'_>, tier: Tier) -> impl Iterator<Item = &'a Part<'a>> {
+    let none = upgrade::is_replaced(scene);
+    let parts = scene.model.components.iter();
+    parts.filter(move |part| !none && part.component.tier == tier)
+}
+
 /// On which ports the pods of a tier answer: those of the release, and those of another version that still runs.
 pub fn ports(scene: &Scene<'_>, tier: Tier) -> BTreeSet<u16> {
-    let parts = scene.model.components.iter();
-    let wanted = parts
-        .filter(|part| part.component.tier == tier)
-        .filter_map(|part| part.port);
-    let of_others = rollout::others(scene.input, scene.model).flat_map(|seen| {
+    let wanted = to_come(scene, tier).filter_map(|part| part.port);
+    let running: Vec<&Seen> = if upgrade::is_replaced(scene) {
+        rollout::deployments(scene.input).collect()
+    } else {
+        rollout::others(scene.input, scene.model).collect()
+    };
+    let of_others = running.into_iter().flat_map(|seen| {
         let template = &seen.live["spec"]["template"];
         let ports = &template["spec"]["containers"][0]["ports"];
         let ports = ports
@@ -261,9 +272,8 @@ pub fn ports(scene: &Scene<'_>, tier: Tier) -> BTreeSet<u16> {
 
 /// Under which names the pods of a tier answer: those of the release, and those that another version has still.
 pub fn services(scene: &Scene<'_>, tier: Tier) -> BTreeSet<String> {
-    let parts = scene.model.components.iter();
-    let wanted = parts
-        .filter(|part| part.component.tier == tier && part.port.is_some())
+    let wanted = to_come(scene, tier)
+        .filter(|part| part.port.is_some())
         .map(|part| part.name.as_str());
     let seen = scene.input.observed.objects.iter();
     let there = seen.filter(|(id, seen)| {

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Advance;
 use super::member::{Apart, Member};
+use super::replaced;
 use super::ring::{Stop, Turn};
 use super::target;
 use super::wave::{Stand, Wave};
@@ -170,6 +171,7 @@ fn granted(turn: &Turn<'_>, member: &Member, release: &str, kind: GrantKind) -> 
         uid: member.uid.clone(),
         ring: turn.ring.name.clone(),
         release: release.to_owned(),
+        digest: replaced::digest(turn, release),
         kind,
         at: Time(stamp(turn.fleet.now)),
         withdrawn: None,

@@ -22,6 +22,8 @@ pub struct Member {
     pub apart: Option<Apart>,
     /// The release that runs, with every pod ready; none while it is being installed, or between two.
     pub runs: Option<String>,
+    /// What that release was when it came here, where it was noted.
+    pub digest: Option<String>,
     /// Since when its users are not served, if they aren't.
     pub down_since: Option<Timestamp>,
     /// The upgrade that is under way.

@@ -1,6 +1,6 @@
 //! One ring, one step further: its release, its wave, its gates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_crds::{
     Failure, Freeze, Grant, Halt, Ring, RingPhase, RingStatus, SOAK, Verdict, VerifiedRelease,
@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::member::Member;
 use super::target::{self, Target};
 use super::wave::{Stand, Wave};
-use super::{Advance, Fleet, gates, grants};
+use super::{Advance, Fleet, gates, grants, replaced};
 use crate::clock::stamp;
 use crate::outcome::Event;
 
@@ -36,6 +36,8 @@ pub struct Turn<'a> {
     pub next: Option<&'a Ring>,
     /// The grants that were there, by their tenants' uids.
     pub held: &'a BTreeMap<&'a str, &'a Grant>,
+    /// The releases that aren't what the channel knows under their names.
+    pub replaced: &'a BTreeSet<&'a str>,
 }
 
 impl<'a> Turn<'a> {
@@ -43,7 +45,7 @@ impl<'a> Turn<'a> {
     pub fn has(&self) -> Option<&'a str> {
         let before = self.before?;
         let has = before.release.as_deref()?;
-        if target::is_given(self, has) || !self.fleet.releases.contains_key(has) {
+        if target::is_published(self, has) || !self.fleet.releases.contains_key(has) {
             return Some(has);
         }
         self.verified().first().map(|it| it.release.as_str())
@@ -55,6 +57,13 @@ impl<'a> Turn<'a> {
         verified
             .filter(|it| target::is_given(self, &it.release))
             .collect()
+    }
+
+    /// The one of those that were verified which new tenants get.
+    fn stable(&self, verified: &[VerifiedRelease]) -> Option<String> {
+        let mut verified = verified.iter();
+        let stable = verified.find(|it| target::is_given(self, &it.release));
+        stable.map(|it| it.release.clone())
     }
 
     /// Somebody lets it go on after a halt.
@@ -74,6 +83,8 @@ pub enum Stop {
     Paused(String),
     Frozen(String),
     Halted(String),
+    /// It isn't what came in.
+    Replaced(String),
     Nothing,
 }
 
@@ -133,12 +144,13 @@ fn taken_over(turn: &Turn<'_>, target: &Target<'_>) -> RingStatus {
     let mut status = RingStatus {
         name: turn.ring.name.clone(),
         release: target.release.map(str::to_owned),
-        verified: turn.verified().into_iter().cloned().collect(),
+        digest: target.release.and_then(|release| replaced::digest(turn, release)),
+        verified: replaced::remembered(turn),
         halted: before.halted.clone(),
         resumed: turn.ring.resume.clone(),
         ..RingStatus::default()
     };
-    status.stable = status.verified.first().map(|it| it.release.clone());
+    status.stable = turn.stable(&status.verified);
     if resumes {
         status
             .halted
@@ -224,7 +236,7 @@ fn halt(turn: &Turn<'_>, release: &str, why: String, status: &mut RingStatus, ad
     status.halted.truncate(REMEMBERED);
     // Nobody else is to take it for good.
     status.verified.retain(|it| it.release != release);
-    status.stable = status.verified.first().map(|it| it.release.clone());
+    status.stable = turn.stable(&status.verified);
 }
 
 fn halted(status: &RingStatus, release: &str) -> Option<Stop> {
@@ -236,6 +248,9 @@ fn stopped(turn: &Turn<'_>, target: &Target<'_>, status: &RingStatus, advance: &
     let release = target.release?;
     if let Some(halted) = halted(status, release) {
         return Some(halted);
+    }
+    if turn.replaced.contains(release) {
+        return Some(Stop::Replaced(replaced::told(release)));
     }
     let spec = &turn.fleet.channel.spec;
     if spec.paused {
@@ -276,6 +291,7 @@ fn finish(
     let open = status.gates.iter().find(|gate| gate.verdict != Verdict::Passed);
     let (phase, message) = match (stop, open) {
         (Some(Stop::Halted(why)), _) => (RingPhase::Halted, format!("{release} is halted: {why}")),
+        (Some(Stop::Replaced(why)), _) => (RingPhase::Halted, why),
         (Some(Stop::Paused(why)), _) => (RingPhase::Paused, why),
         (Some(Stop::Frozen(why)), _) => (RingPhase::Frozen, why),
         (Some(Stop::Nothing), _) => (RingPhase::Empty, String::new()),
@@ -296,12 +312,15 @@ fn finish(
             ),
         ),
         (None, _) if is_rolled => {
-            if status.verified.first().is_none_or(|it| it.release != release) {
+            let mut known = status.verified.iter();
+            let known = known.find(|it| it.release == release || target::is_given(turn, &it.release));
+            if known.is_none_or(|it| it.release != release) {
                 status.verified.retain(|it| it.release != release);
                 status.verified.insert(
                     0,
                     VerifiedRelease {
                         release: release.to_owned(),
+                        digest: status.digest.clone(),
                         at: turn.now(),
                     },
                 );

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use semver::Version;
 
 use super::approvals::{self, Word};
+use super::replaced;
 use super::ring::Turn;
 
 /// The release that a ring is to have, and what a later one waits for.
@@ -47,6 +48,10 @@ pub fn target<'a>(turn: &Turn<'a>) -> Target<'a> {
                 ..keeps
             },
             (Some((name, _)), Some(has)) if name == has => keeps,
+            (Some((name, _)), _) if turn.replaced.contains(name) => Target {
+                waits: Some(format!("another release: {}", replaced::told(name))),
+                ..keeps
+            },
             (Some((name, release)), _) if release.spec.recall.is_some() => Target {
                 waits: Some(format!("another release than {name}, which was recalled")),
                 ..keeps
@@ -66,7 +71,10 @@ pub fn target<'a>(turn: &Turn<'a>) -> Target<'a> {
     candidates.retain(|name| has.is_none_or(|has| is_newer(turn, Some(name), has)));
     candidates.sort_by_key(|name| std::cmp::Reverse(version(turn, name)));
     // The newest that may come in; what newer ones wait for is told.
-    let mut told = keeps;
+    let mut told = Target {
+        waits: again(turn, has),
+        ..keeps
+    };
     for name in candidates {
         let entered = enter(turn, name, told.clone());
         if entered.release == Some(name) {
@@ -82,6 +90,14 @@ pub fn target<'a>(turn: &Turn<'a>) -> Target<'a> {
         };
     }
     told
+}
+
+/// What is newer than what a ring has, and isn't what the channel knows.
+fn again(turn: &Turn<'_>, has: Option<&str>) -> Option<String> {
+    let replaced = turn.replaced.iter().copied();
+    let newer = replaced.filter(|name| has.is_none_or(|has| is_newer(turn, Some(name), has)));
+    let newest = newer.max_by_key(|name| version(turn, name))?;
+    Some(format!("another release: {}", replaced::told(newest)))
 }
 
 /// Whether an emergency has yet to come to a ring: neither it nor anything newer was verified there.
@@ -158,11 +174,17 @@ fn good<'a>(turn: &Turn<'a>, name: &str) -> Option<&'a str> {
     let halted = turn.before.is_some_and(|before| is_halted(before, name)) && !turn.resumes();
     let version = Version::parse(&release.spec.version).ok()?;
     let is_fit = version.pre.is_empty() || takes_previews(turn);
-    (release.spec.recall.is_none() && !halted && is_fit).then_some(name)
+    let is_it = !turn.replaced.contains(name);
+    (release.spec.recall.is_none() && is_it && !halted && is_fit).then_some(name)
 }
 
-/// Whether a release may still be given to tenants: it exists, and wasn't recalled.
+/// Whether a release may still be given to tenants: it exists, wasn't recalled, and is what the channel knows under its name.
 pub fn is_given(turn: &Turn<'_>, name: &str) -> bool {
+    is_published(turn, name) && !turn.replaced.contains(name)
+}
+
+/// Whether it exists and wasn't recalled, whatever it is.
+pub fn is_published(turn: &Turn<'_>, name: &str) -> bool {
     published(turn, name).is_some_and(|(_, release)| release.spec.recall.is_none())
 }
 

@@ -7,6 +7,7 @@ use freehold_crds::Grant;
 use jiff::{SignedDuration, Timestamp};
 
 use super::member::{Apart, Member};
+use super::replaced;
 use super::ring::{Turn, count};
 use super::target;
 use crate::concern::maintenance::Hours;
@@ -63,6 +64,8 @@ pub struct Wave<'a> {
     /// When one that fails is known to be broken.
     pub wake: Option<Timestamp>,
     pub next_window: Option<Timestamp>,
+    /// What the release is here.
+    digest: Option<String>,
 }
 
 impl<'a> Wave<'a> {
@@ -78,6 +81,7 @@ impl<'a> Wave<'a> {
             places: Vec::with_capacity(turn.members.len()),
             wake: None,
             next_window: None,
+            digest: replaced::digest(turn, release),
         };
         for member in turn.members {
             let (mut stand, why) = wave.stand(member, is_first, now);
@@ -123,6 +127,10 @@ impl<'a> Wave<'a> {
         if member.apart.is_some() {
             return (Stand::Apart, None);
         }
+        if runs && self.is_other(member) {
+            // Neither does it run this one, nor can it get it: its own plan says so.
+            return (Stand::Apart, None);
+        }
         if runs {
             let broken = member
                 .down_since
@@ -152,6 +160,11 @@ impl<'a> Wave<'a> {
             None => Stand::Apart,
         };
         (stand, None)
+    }
+
+    /// Whether what a tenant has of that name is not what the release is here.
+    fn is_other(&self, member: &Member) -> bool {
+        matches!((&self.digest, &member.digest), (Some(here), Some(there)) if here != there)
     }
 
     pub fn number(&self, stand: Stand) -> usize {

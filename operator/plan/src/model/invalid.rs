@@ -19,6 +19,10 @@ pub enum Invalid {
     },
     #[error("the Release {0} does not exist")]
     ReleaseNotFound(String),
+    #[error(
+        "the Release {0} is not the one that ran before and is to come back: it was published again with other contents"
+    )]
+    ReleaseReplaced(String),
     #[error("the ReleaseChannel {0} does not exist, which says what is installed")]
     ChannelNotFound(String),
     #[error("no ring of the ReleaseChannel {0} is for this tenant, by its environment and its labels")]
@@ -62,6 +66,7 @@ impl Invalid {
             Self::ClassNotFound(_) => "ClassNotFound",
             Self::ClassCopy { .. } => "ClassCopyDamaged",
             Self::ReleaseNotFound(_) => "ReleaseNotFound",
+            Self::ReleaseReplaced(_) => "ReleaseReplaced",
             Self::ChannelNotFound(_) => "ChannelNotFound",
             Self::NoRing(_) => "NoRing",
             Self::NoRelease { .. } => "NoRelease",
@@ -96,6 +101,7 @@ impl Invalid {
                 format!("create the Release {name}, or name another in spec.release.name")
             }
             Self::ReleaseNotFound(name) => format!("create the Release {name}, or {another}"),
+            Self::ReleaseReplaced(name) => format!("put the Release {name} back as it was"),
             Self::ChannelNotFound(name) => {
                 format!("create the ReleaseChannel {name}, or name another in spec.release.channel")
             }

@@ -212,6 +212,7 @@ impl World {
                     environment,
                     apart: None,
                     runs: Some(format!("board-{runs}")),
+                    digest: None,
                     down_since: None,
                     under_way: None,
                     came: None,

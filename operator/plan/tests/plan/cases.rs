@@ -313,29 +313,18 @@ fn three_instances_replicate_synchronously() {
 
 #[test]
 fn a_component_that_is_no_longer_in_the_release_is_pruned() {
-    let mut given = settled().given;
-    let mut release = given::release("1.0.0");
+    let mut cluster = settled();
+    let mut release = given::release("1.1.0");
     release.spec.components[1].name = "server".into();
     release.spec.hooks.as_mut().unwrap().migrate = None;
-    given.ask_for(release);
-    insta::assert_snapshot!(check(&given), @r#"
-    apply ResourceQuota tenant-acme/tenant
-    create ServiceAccount tenant-acme/server
-    apply ConfigMap tenant-acme/settings
-    create Service tenant-acme/server
-    create Deployment tenant-acme/server
-    apply Deployment tenant-acme/web
-    delete ServiceAccount tenant-acme/api
-    delete Service tenant-acme/api
-    delete Deployment tenant-acme/api
-    delete Job tenant-acme/migrate-1-0-0-955a424b87
-    do MintCertificate { leaf: Application, namespace: "tenant-acme", dns_names: ["api.tenant-acme.svc.cluster.local", "server.tenant-acme.svc.cluster.local"], lifetime_seconds: 604800 }
-    Ready=False Minting: a certificate is being made
-    Stalled=False Progressing: nothing waits for anybody's deed
-    Serving=False NoPods: a tier has no pod that can answer
-    UpToDate=False RollingOut: what was asked for is being rolled out
-    wake 2027-01-15T08:00:05Z
-    "#);
+    cluster.given.upgrade_to(release);
+    cluster.settle_upgrade();
+    let is_there = |name: &str| {
+        let kinds = [Kind::Deployment, Kind::Service, Kind::ServiceAccount];
+        kinds.map(|kind| cluster.body(kind, name).is_some())
+    };
+    assert_eq!((is_there("api"), is_there("server")), ([false; 3], [true; 3]));
+    assert!(!cluster.ids().any(|id| id.name.starts_with("migrate-1-0-0")));
 }
 
 /// A Deployment's selector is immutable: what a release may change is not in it.

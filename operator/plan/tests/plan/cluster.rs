@@ -135,6 +135,21 @@ impl Cluster {
         self.operations.remove(&name);
     }
 
+    /// Everything is as an operator has made it that noted no digests of releases.
+    pub fn forget_digests(&mut self) {
+        for (id, body) in &mut self.objects {
+            if id.kind == Kind::Deployment {
+                let annotations = body["metadata"]["annotations"].as_object_mut().unwrap();
+                annotations.remove(freehold_plan::names::RELEASE_DIGEST);
+            }
+        }
+        let upgrades = self.operations.values_mut();
+        for upgrade in upgrades.filter_map(|operation| operation.spec.upgrade.as_mut()) {
+            upgrade.from_digest = None;
+            upgrade.to_digest = None;
+        }
+    }
+
     pub fn operations(&self) -> impl Iterator<Item = &Operation> {
         self.operations.values()
     }

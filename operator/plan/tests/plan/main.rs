@@ -19,6 +19,7 @@ mod isolation;
 mod issuer;
 mod keys;
 mod lifecycle;
+mod moved;
 mod postgres;
 mod properties;
 mod purity;

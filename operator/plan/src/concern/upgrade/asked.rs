@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{is_installed, under_way, upgrades};
 use crate::concern::pod::tier_label;
 use crate::concern::workload::COMPONENT_LABEL;
+use crate::contents;
 use crate::fleet;
 use crate::input::Input;
 use crate::kind::Kind;
@@ -45,6 +46,7 @@ pub fn asked<'a>(input: &Input<'a>) -> (&'a str, By<'a>) {
     if let Some(grant) = input
         .channel
         .and_then(|channel| fleet::grant_of(channel, input.tenant))
+        .filter(|grant| is_it(input, &grant.release, grant.digest.as_deref()))
     {
         return (&grant.release, By::Grant(grant));
     }
@@ -59,8 +61,15 @@ pub fn asked<'a>(input: &Input<'a>) -> (&'a str, By<'a>) {
     let first = input
         .channel
         .filter(|_| !is_installed(input))
-        .and_then(|channel| fleet::first_of(channel, input.tenant));
-    first.map_or(("", By::Nobody), |first| (first, By::Ring))
+        .and_then(|channel| fleet::first_of(channel, input.tenant))
+        .filter(|(first, digest)| is_it(input, first, *digest));
+    first.map_or(("", By::Nobody), |(first, _)| (first, By::Ring))
+}
+
+/// Whether a release is the one that its channel means: published again with other contents since, it isn't.
+fn is_it(input: &Input<'_>, name: &str, digest: Option<&str>) -> bool {
+    let release = input.releases.get(name);
+    release.is_none_or(|release| !contents::is_other(release, digest))
 }
 
 /// What the last upgrade has left: somebody may have deleted every Deployment since, and the schema is that one's still.

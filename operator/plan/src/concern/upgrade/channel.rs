@@ -16,6 +16,10 @@ use crate::outcome::{Finding, Wait};
 pub fn none(input: &Input<'_>, name: &str) -> Invalid {
     let asked = &input.tenant.spec.release;
     let (_, By::Nobody) = asked::asked(input) else {
+        // It is there, and isn't the one that is gone back to.
+        if input.releases.contains_key(name) {
+            return Invalid::ReleaseReplaced(name.to_owned());
+        }
         return Invalid::ReleaseNotFound(name.to_owned());
     };
     if is_installed(input) {

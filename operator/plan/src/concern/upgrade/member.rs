@@ -31,6 +31,7 @@ pub fn of(input: &Input<'_>, model: Option<&Model<'_>>, conditions: &[Condition]
         environment: tenant.spec.environment,
         apart,
         runs: runs(input).map(str::to_owned),
+        digest: rollout::digest(input).map(str::to_owned),
         down_since: down_since(input, conditions).filter(|_| !is_quiet(apart)),
         under_way: under_way(input).and_then(|(_, operation)| way(operation)),
         came: came(input),

@@ -5,7 +5,7 @@ use freehold_crds::{RecallAction, Release, SchemaChange, UpgradeOperation};
 use semver::{Version, VersionReq};
 
 use super::steps::FAILED;
-use super::{Step, asked, before, upgrades};
+use super::{Step, asked, before, replaced, upgrades};
 use crate::concern::Scene;
 use crate::input::{Input, Operation};
 use crate::operation::Step as _;
@@ -71,8 +71,7 @@ pub fn fits(input: &Input<'_>, version: &str) -> Result<(), String> {
         let Some(upgrade) = &operation.spec.upgrade else {
             continue;
         };
-        let release = input.releases.get(&upgrade.to);
-        match release.filter(|release| release.spec.version == upgrade.to_version) {
+        match replaced::brought(input, upgrade) {
             Some(release) if works_on(version, release) || upgrade.to_version == version => {}
             Some(_) => {
                 return Err(format!(
@@ -82,7 +81,7 @@ pub fn fits(input: &Input<'_>, version: &str) -> Result<(), String> {
             }
             None => {
                 return Err(format!(
-                    "the Release {} is gone, which says whether {version} works on the schema that it has left",
+                    "the Release {} is gone or was replaced, which says whether {version} works on the schema that it has left",
                     upgrade.to
                 ));
             }
@@ -100,6 +99,11 @@ pub fn there(scene: &Scene<'_>, upgrade: &UpgradeOperation) -> Result<(), String
     let to = &scene.model.version;
     if let Some(recall) = &release.spec.recall {
         return Err(format!("{to} was recalled: {}", recall.reason));
+    }
+    if replaced::had_another(scene) {
+        return Err(format!(
+            "{to} was published again with other contents than this tenant has had: publish what changed as a new version"
+        ));
     }
     let Ok(from) = Version::parse(&upgrade.from_version) else {
         // What was installed before versions were noted is followed by anything.
@@ -145,9 +149,9 @@ pub fn there(scene: &Scene<'_>, upgrade: &UpgradeOperation) -> Result<(), String
 /// An older version comes back only if the schema that is there serves it.
 fn down(scene: &Scene<'_>, upgrade: &UpgradeOperation, from: &Version) -> Result<(), String> {
     let to = &scene.model.version;
-    let Some((_, newer)) = scene.input.releases.get_key_value(&upgrade.from) else {
+    let Some((_, newer)) = before(scene.input, upgrade) else {
         return Err(format!(
-            "{to} is older than {from}, and the Release {} is gone, which says whether it works on the schema of {from}",
+            "{to} is older than {from}, and the Release {} is gone or was replaced, which says whether it works on the schema of {from}",
             upgrade.from
         ));
     };
@@ -178,12 +182,18 @@ pub fn back(scene: &Scene<'_>, upgrade: &UpgradeOperation) -> Result<(), String>
         ..
     } = upgrade;
     if before(scene.input, upgrade).is_none() {
-        return Err(format!("the Release {from} of version {from_version} is gone"));
+        let what = if scene.input.releases.contains_key(from) {
+            "was published again with other contents"
+        } else {
+            "is gone"
+        };
+        return Err(format!("the Release {from} of version {from_version} {what}"));
     }
     if goes_down(upgrade) {
         return Ok(());
     }
-    let release = scene.input.releases.get(&upgrade.to);
+    // One that was replaced says nothing of the one that failed, which was let in because the one before works on its schema.
+    let release = replaced::brought(scene.input, upgrade);
     if release.is_some_and(|release| !works_on(from_version, release)) {
         return Err(format!(
             "{from_version} does not work on the schema that {to_version} has made"
