@@ -25,7 +25,7 @@ use crate::fault_proxy::{FaultProxy, Victim};
 use crate::install::{KEYS, NAMESPACE};
 use crate::kube;
 use crate::lab::net::{HOST_ADDRESS, NodeId};
-use crate::lab::{Lab, addons, shell, status};
+use crate::lab::{Lab, addons, images, shell, status};
 
 const DEPLOYMENT: &str = "freehold";
 /// Its name in the election.
@@ -35,8 +35,8 @@ const SOON: Duration = Duration::from_secs(60);
 /// The binary to run: `$FREEHOLD_BINARY`, else the one that the lab's image is made of.
 pub fn binary(lab: &Lab) -> Result<PathBuf> {
     let given = std::env::var_os("FREEHOLD_BINARY").map(PathBuf::from);
-    let found = given.or_else(|| Some(lab.repo.join("target/debug/freehold")).filter(|path| path.exists()));
-    found.context("there is no operator to run: cargo build -p freehold")
+    let found = given.or_else(|| Some(images::program(lab, DEPLOYMENT)).filter(|path| path.exists()));
+    found.context("there is no operator to run: cargo xtask image freehold")
 }
 
 /// The operator on the host with the proxy before it, in the place of the Deployment, which runs again once this

@@ -176,7 +176,6 @@ fn recipe(lab: &Lab, name: &str) -> Result<Recipe> {
 
 /// Builds a crate of the workspace for an image.
 fn cargo_build(lab: &Lab, package: &str, tag: &str, more: &str) -> Result<PathBuf> {
-    let target = lab.repo.join("target");
     let mut command = Command::new("cargo");
     // A test among them: without one the features of what only tests depend on don't count, and everything below would be
     // compiled once more.
@@ -185,13 +184,17 @@ fn cargo_build(lab: &Lab, package: &str, tag: &str, more: &str) -> Result<PathBu
         .args(["build", "--locked", "--workspace", "--features"])
         .arg(format!("{FEATURES}{more}"))
         .args(["--bins", "--test", "lab", "--target-dir"])
-        .arg(&target);
+        .arg(lab.repo.join("target"));
     shell::run(&mut command, &lab.log(&format!("cargo-{package}")))?;
     // The next version's build overwrites it, so each is kept under its own name.
     let kept = lab.build().join(format!("{package}-{tag}"));
-    fs::copy(target.join("debug").join(package), &kept)
-        .with_context(|| format!("keep the binary of {package}"))?;
+    fs::copy(program(lab, package), &kept).with_context(|| format!("keep the binary of {package}"))?;
     Ok(kept)
+}
+
+/// Where the program of a crate of the workspace is, once an image was made of it.
+pub fn program(lab: &Lab, package: &str) -> PathBuf {
+    lab.repo.join("target/debug").join(package)
 }
 
 /// Imports an image on all nodes that run, unless it is there.

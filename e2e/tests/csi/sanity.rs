@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use freehold_csi::key::TestKey;
 use freehold_e2e::kube;
-use freehold_e2e::lab::{Lab, builds, shell};
+use freehold_e2e::lab::{Lab, builds, images, shell};
 use freehold_keys::DataKey;
 use serde_json::{Value, json};
 
@@ -36,16 +36,12 @@ impl Drop for Driver {
 }
 
 fn start(lab: &Lab, name: &str) -> Driver {
-    let mut build = Command::new("cargo");
-    build
-        .current_dir(&lab.repo)
-        .args(["build", "--locked", "-p", "freehold-csi"]);
-    shell::run(&mut build, &lab.log("cargo-freehold-csi-debug")).unwrap();
     let root = std::env::temp_dir().join(format!("freehold-sanity-{name}-{}", std::process::id()));
     fs::create_dir_all(root.join("mounts")).unwrap();
     let key = json!({"key": "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=", "dataKeyId": "sanity"});
     fs::write(root.join("key.json"), key.to_string()).unwrap();
-    let process = Command::new(lab.repo.join("target/debug/freehold-csi"))
+    let program = images::program(lab, "freehold-csi");
+    let process = Command::new(&program)
         .arg(format!("--endpoint=unix:{}", root.join("csi.sock").display()))
         .arg(format!("--state-dir={}", root.join("state").display()))
         .arg(format!("--test-key-file={}", root.join("key.json").display()))
@@ -53,7 +49,7 @@ fn start(lab: &Lab, name: &str) -> Driver {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     let driver = Driver { process, root };
     kube::until("the driver's socket", Duration::from_secs(10), || {
         Ok(driver.root.join("csi.sock").exists().then_some(()))
