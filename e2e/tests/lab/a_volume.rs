@@ -10,7 +10,7 @@ use freehold_e2e::lab::Lab;
 use freehold_e2e::{demo, kube};
 use serde_json::{Value, json};
 
-use crate::{ok, traces};
+use crate::{ok, two_nodes};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const NAME: &str = "mover";
@@ -128,10 +128,8 @@ fn times(lab: &Lab, node: &str, volume: &str, did: &str) -> usize {
 }
 
 #[test]
-fn a_volume_moves_between_nodes_with_its_pod_and_leaves_no_key_behind() {
-    let lab = Lab::of_this_checkout();
-    ok(&["down"]);
-    ok(&["up", "--nodes", "2"]);
+fn moves_between_nodes_with_its_pod_and_leaves_no_key_behind() {
+    let lab = two_nodes();
     drop(demo::prepare(&lab).unwrap());
     let image = ok(&["image", "postgresql"]).trim().to_string();
     tenant(&lab);
@@ -189,6 +187,4 @@ fn a_volume_moves_between_nodes_with_its_pod_and_leaves_no_key_behind() {
     assert_eq!(times(&lab, "node1", volume, "staged"), 1);
     assert!(times(&lab, "node1", volume, "unstaged") > 0);
     assert!(times(&lab, "node2", volume, "staged") > 0);
-    ok(&["down"]);
-    assert_eq!(traces(), Vec::<String>::new());
 }
