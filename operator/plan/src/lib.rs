@@ -36,7 +36,7 @@ use concern::{Scene, class, deletion, rollout, teardown, termination, workload};
 use freehold_crds::{OperationStatus, TenantStatus};
 
 pub use concern::hostnames::is_takeable;
-pub use concern::maintenance::Hours;
+pub use concern::maintenance::{Hours, hours};
 pub use input::releases_of;
 pub use input::{
     Certificate, Config, DataKey, End, Endpoint, Ends, Input, KeyService, Keys, Minted, Neighbour, Observed,

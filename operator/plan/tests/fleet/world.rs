@@ -8,12 +8,12 @@ use freehold_crds::{
 };
 use freehold_plan::fleet::member::{Apart, Member, Test, Tested, Way};
 use freehold_plan::fleet::{Advance, Fleet, advance};
-use freehold_plan::{Event, Hours};
+use freehold_plan::{Event, Hours, hours};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-/// When every world begins.
-pub const BEGIN: i64 = 1_800_000_000;
+/// When every world begins: 2027-03-26T08:00:00Z, the Friday before Europe's clocks change.
+pub const BEGIN: i64 = 1_806_048_000;
 
 /// What a release does to a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +31,12 @@ pub enum Window {
     Never,
     /// From this second of each day, for four hours.
     Daily(i64),
+    /// As the world's rule with this number says.
+    Rule(usize),
 }
 
 impl Window {
-    pub fn hours(self, now: Timestamp) -> Hours {
+    fn hours(self, now: Timestamp, rules: &[Hours]) -> Hours {
         const DAY: i64 = 86_400;
         const LONG: i64 = 4 * 3600;
         match self {
@@ -42,6 +44,7 @@ impl Window {
                 until: now + SignedDuration::from_hours(24),
             },
             Self::Never => Hours::Shut { until: None },
+            Self::Rule(number) => rules[number],
             Self::Daily(from) => {
                 let into = (now.as_second() - from).rem_euclid(DAY);
                 let at = |second| Timestamp::from_second(now.as_second() + second).unwrap();
@@ -97,9 +100,9 @@ impl Tenant {
         }
     }
 
-    fn may_begin(&self, grant: &Grant, now: Timestamp) -> bool {
+    fn may_begin(&self, grant: &Grant) -> bool {
         let member = &self.member;
-        let is_open = matches!(self.window.hours(now), Hours::Open { .. });
+        let is_open = matches!(member.hours, Some(Hours::Open { .. }));
         member.under_way.is_none()
             && member.apart.is_none()
             && member.runs.as_ref() != Some(&grant.release)
@@ -119,10 +122,7 @@ impl Tenant {
 
     /// When it does something by itself.
     fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        let edge = match self.window.hours(now) {
-            Hours::Open { until } => Some(until),
-            Hours::Shut { until } => until,
-        };
+        let edge = self.member.hours.and_then(Hours::until);
         let edge = edge.filter(|_| self.window != Window::Always);
         let all = [self.ends.map(|(ends, _)| ends), self.breaks, edge];
         all.into_iter().flatten().filter(|when| *when > now).min()
@@ -139,6 +139,8 @@ pub struct World {
     pub releases: BTreeMap<String, Arc<Release>>,
     pub approvals: Vec<ReleaseApproval>,
     pub tenants: Vec<Tenant>,
+    /// Windows as manifests have them.
+    pub rules: Vec<freehold_crds::Window>,
     pub events: Vec<Event>,
     /// What a release does to a tenant, by their names.
     pub fate: Fates,
@@ -187,6 +189,7 @@ impl World {
             releases: BTreeMap::new(),
             approvals: Vec::new(),
             tenants: Vec::new(),
+            rules: Vec::new(),
             events: Vec::new(),
             fate: Box::new(|_, _| Fate::Well),
             touched: BTreeMap::new(),
@@ -345,15 +348,18 @@ impl World {
 
     /// Steps on until an instant, or until nothing happens any more.
     pub fn until(&mut self, end: Timestamp) {
+        self.see();
         while self.go(end) {}
         self.now = self.now.max(end);
         self.see();
     }
 
-    /// Each tenant's plan sees the time.
+    /// Each tenant's plan sees the time, and reads its rule as the product's plan does.
     pub fn see(&mut self) {
+        let read = |rule| hours(std::slice::from_ref(rule), self.now).unwrap();
+        let rules: Vec<Hours> = self.rules.iter().map(read).collect();
         for tenant in &mut self.tenants {
-            tenant.member.hours = Some(tenant.window.hours(self.now));
+            tenant.member.hours = Some(tenant.window.hours(self.now, &rules));
         }
     }
 
@@ -381,7 +387,7 @@ impl World {
                 .filter(|grant| grant.withdrawn.is_none());
             tenant.member.grant = grant.map(|grant| (grant.at.0, grant.release.clone()));
             tenant.carry_on(now);
-            if let Some(grant) = grant.filter(|grant| tenant.may_begin(grant, now)) {
+            if let Some(grant) = grant.filter(|grant| tenant.may_begin(grant)) {
                 let touched = self.touched.entry(grant.release.clone()).or_default();
                 touched.insert(tenant.member.name.clone());
                 let fate = match grant.kind {
