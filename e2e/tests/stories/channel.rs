@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::stage::{
-    Guest, MINUTE, assert_nothing_lost, calm, lab, namespace, owner, tenant_manifest, wait_ready,
+    Guest, MINUTE, assert_nothing_lost, calm, class, lab, namespace, owner, tenant_manifest, wait_ready,
 };
 
 /// Requests in a second to a tenant that is upgraded now, when that is what is measured.
@@ -17,7 +17,7 @@ const RATE: u32 = 50;
 /// And in every test run, which is about the way that releases take.
 const EVERY_DAY: u32 = 20;
 /// To the others: four times fifty handshakes in a second are more than two cores can do.
-const CALM_RATE: u32 = 5;
+pub const CALM_RATE: u32 = 5;
 /// How many requests are answered before something happens, and after it.
 const SOME: u64 = 50;
 /// A release in every ring.
@@ -25,18 +25,20 @@ const EVERYWHERE: Duration = Duration::from_secs(15 * 60);
 /// How long a release must have been verified in the ring before.
 const SOAK: Duration = Duration::from_secs(10);
 /// Within this a release that was halted is given to nobody.
-const REST: Duration = Duration::from_secs(10);
+pub const REST: Duration = Duration::from_secs(10);
 
-const CHANNEL: &str = "board";
+pub const CHANNEL: &str = "board";
+/// A class whose releases are watched for a short while: what breaks in these stories breaks at once.
+const CLASS: &str = "brisk";
 
 /// A ring, the environment that it selects, and its tenants.
-struct Ring {
-    name: &'static str,
-    environment: &'static str,
-    tenants: &'static [&'static str],
+pub struct Ring {
+    pub name: &'static str,
+    pub environment: &'static str,
+    pub tenants: &'static [&'static str],
 }
 
-const DEV: Ring = Ring {
+pub const DEV: Ring = Ring {
     name: "dev",
     environment: "Development",
     tenants: &["sandpit"],
@@ -46,7 +48,7 @@ const QE: Ring = Ring {
     environment: "Testing",
     tenants: &["rehearsal"],
 };
-const PRODUCTION: Ring = Ring {
+pub const PRODUCTION: Ring = Ring {
     name: "production",
     environment: "Production",
     tenants: &["north", "south"],
@@ -57,9 +59,9 @@ const SMALL: Ring = Ring {
     ..PRODUCTION
 };
 
-type Rings = [Ring];
+pub type Rings = [Ring];
 
-fn tenants(rings: &Rings) -> impl Iterator<Item = (&'static str, &Ring)> {
+pub fn tenants(rings: &Rings) -> impl Iterator<Item = (&'static str, &Ring)> {
     let of = |ring: &'_ Ring| ring.tenants.to_vec();
     rings
         .iter()
@@ -67,11 +69,11 @@ fn tenants(rings: &Rings) -> impl Iterator<Item = (&'static str, &Ring)> {
 }
 
 /// What the first ring's gate runs beside its tenant: the way of a browser, from the page to the database.
-const GATE: &[&str] = &["smoke", "--page"];
+pub const GATE: &[&str] = &["smoke", "--page"];
 /// A test that no later release can pass.
 const STALE_GATE: &[&str] = &["smoke", "--page", "--expect-version", "1.0.0"];
 
-fn channel(rings: &Rings, release: &str, gate: &[&str]) -> Value {
+pub fn channel(rings: &Rings, release: &str, gate: &[&str]) -> Value {
     let soak = format!("{}s", SOAK.as_secs());
     let mut all: Vec<Value> = rings
         .iter()
@@ -88,10 +90,22 @@ fn channel(rings: &Rings, release: &str, gate: &[&str]) -> Value {
     })
 }
 
+/// A tenant that follows the channel, with a window that is always open.
+pub fn follower(name: &str, ring: &Ring) -> Value {
+    let mut manifest = tenant_manifest(name, 1);
+    manifest["spec"]["className"] = json!(CLASS);
+    manifest["spec"]["environment"] = json!(ring.environment);
+    manifest["spec"]["release"] = json!({"channel": CHANNEL});
+    manifest["spec"]["maintenance"] = json!({"windows": [
+        {"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}]});
+    manifest
+}
+
 /// The tenants, each with the release that has come into its ring.
-fn guests(rings: &Rings) -> Vec<Guest> {
+pub fn guests(rings: &Rings) -> Vec<Guest> {
     lab();
     install::later_releases(lab()).unwrap();
+    class(CLASS, |spec| spec["upgrades"]["bake"] = json!("5s"));
     let guests: Vec<Guest> = tenants(rings).map(|(name, _)| Guest::absent(name)).collect();
     kube::kubectl(
         lab(),
@@ -99,16 +113,7 @@ fn guests(rings: &Rings) -> Vec<Guest> {
     )
     .unwrap();
     bring(rings, "board-1.0.0");
-    let manifests: Vec<Value> = tenants(rings)
-        .map(|(name, ring)| {
-            let mut manifest = tenant_manifest(name, 1);
-            manifest["spec"]["environment"] = json!(ring.environment);
-            manifest["spec"]["release"] = json!({"channel": CHANNEL});
-            manifest["spec"]["maintenance"] = json!({"windows": [
-                {"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}]});
-            manifest
-        })
-        .collect();
+    let manifests: Vec<Value> = tenants(rings).map(|(name, ring)| follower(name, ring)).collect();
     kube::apply(lab(), &manifests).unwrap();
     for (name, _) in tenants(rings) {
         let tenant = wait_ready(name, 5 * MINUTE);
@@ -124,7 +129,7 @@ fn status() -> Value {
     kube::get(lab(), &["releasechannel", CHANNEL]).unwrap()["status"].clone()
 }
 
-fn ring(status: &Value, name: &str) -> Value {
+pub fn ring(status: &Value, name: &str) -> Value {
     let mut rings = status["rings"].as_array().into_iter().flatten();
     rings
         .find(|ring| ring["name"] == name)
@@ -133,7 +138,7 @@ fn ring(status: &Value, name: &str) -> Value {
 }
 
 /// Waits for something that the channel's status says.
-fn until(rings: &Rings, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub fn until(rings: &Rings, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let result = kube::until(what, EVERYWHERE, || {
         let status = kube::get(lab(), &["releasechannel", CHANNEL])?["status"].clone();
         Ok(is_so(&status).then_some(status))
@@ -149,7 +154,7 @@ fn told(rings: &Rings) -> String {
 }
 
 /// A release is verified in a ring.
-fn is_verified(status: &Value, name: &str, release: &str) -> bool {
+pub fn is_verified(status: &Value, name: &str, release: &str) -> bool {
     let ring = ring(status, name);
     ring["phase"] == "Verified" && ring["release"] == release && ring["stable"] == release
 }
@@ -158,7 +163,7 @@ fn is_everywhere(rings: &Rings, status: &Value, release: &str) -> bool {
     rings.iter().all(|ring| is_verified(status, ring.name, release))
 }
 
-fn bring(rings: &Rings, release: &str) {
+pub fn bring(rings: &Rings, release: &str) {
     kube::apply(lab(), &[channel(rings, release, GATE)]).unwrap();
 }
 
@@ -194,9 +199,9 @@ fn assert_gate_passed(status: &Value, it: &Ring) {
     println!("{gate}, {:?}", tests.collect::<Vec<_>>());
 }
 
-type Loads = Vec<(&'static str, Load)>;
+pub type Loads = Vec<(&'static str, Load)>;
 
-fn press(names: impl Iterator<Item = &'static str>, rate: u32) -> Loads {
+pub fn press(names: impl Iterator<Item = &'static str>, rate: u32) -> Loads {
     let start = |name: &'static str| (name, Load::start(Plan::on(&owner(name), rate).unwrap()).unwrap());
     let loads: Loads = names.map(start).collect();
     go_on(&loads);
@@ -227,7 +232,7 @@ fn ended(loads: Loads) -> Vec<(&'static str, Report)> {
     loads.into_iter().map(end).collect()
 }
 
-fn flawless(loads: Loads) {
+pub fn flawless(loads: Loads) {
     for (name, report) in ended(loads) {
         report
             .flawless()
@@ -235,20 +240,24 @@ fn flawless(loads: Loads) {
     }
 }
 
-/// The upgrades of this life of a tenant, in the order in which they were made.
-fn upgrades(name: &str) -> Vec<Value> {
+/// The operations of a kind of this life of a tenant, in the order in which they were made.
+pub fn operations(name: &str, kind: &str) -> Vec<Value> {
     let found = kube::get(lab(), &["-n", install::NAMESPACE, "tenantoperations"]).unwrap();
     let life = kube::get(lab(), &["tenant", name]).unwrap()["status"]["incarnation"].clone();
-    let mut upgrades = found["items"].as_array().cloned().unwrap_or_default();
-    upgrades.retain(|operation| {
+    let mut all = found["items"].as_array().cloned().unwrap_or_default();
+    all.retain(|operation| {
         let spec = &operation["spec"];
-        spec["type"] == "Upgrade" && spec["tenant"] == name && spec["incarnation"] == life
+        spec["type"] == kind && spec["tenant"] == name && spec["incarnation"] == life
     });
-    upgrades.sort_by_key(|operation| operation["metadata"]["creationTimestamp"].to_string());
-    upgrades
+    all.sort_by_key(|operation| operation["metadata"]["creationTimestamp"].to_string());
+    all
 }
 
-fn time(value: &Value) -> Timestamp {
+pub fn upgrades(name: &str) -> Vec<Value> {
+    operations(name, "Upgrade")
+}
+
+pub fn time(value: &Value) -> Timestamp {
     value.as_str().unwrap().parse().unwrap()
 }
 
@@ -363,9 +372,10 @@ fn recalled(rings: &Rings) {
     flawless(loads);
 }
 
-fn over(guests: Vec<Guest>) {
+pub fn over(guests: Vec<Guest>) {
     drop(guests);
     kube::kubectl(lab(), &["delete", "releasechannel", CHANNEL]).unwrap();
+    kube::kubectl(lab(), &["delete", "tenantclass", CLASS]).unwrap();
 }
 
 #[test]

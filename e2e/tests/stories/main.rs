@@ -27,3 +27,4 @@ mod succession;
 mod timing;
 mod tls;
 mod upgrade;
+mod wave;

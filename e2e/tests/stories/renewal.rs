@@ -17,7 +17,7 @@ use crate::stage::{Guest, MINUTE, calm, lab, namespace, operator_away, operator_
 /// The shortest life that a class may say.
 const LIFE: Duration = Duration::from_secs(600);
 /// How long a certificate that is put there is still valid: longer than its renewal, and the way to whoever shows it, take.
-const LEFT: Duration = Duration::from_secs(240);
+const LEFT: Duration = Duration::from_secs(150);
 /// Each leaf, the end of [`tls::ends`] that shows it, what it is for.
 const LEAVES: [(&str, Option<&str>, Usage); 5] = [
     ("edge-tls", Some("gateway"), Usage::Server),
