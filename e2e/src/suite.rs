@@ -1,15 +1,17 @@
-//! `cargo xtask test`: all tests. What needs no cluster runs first, so that a typing error is told in
-//! seconds; then the stories, each on the real cluster.
+//! `cargo xtask test`: all tests. Format and lints come first, so that a typing error is told in seconds; then the units, while
+//! the lab is made and the stories wait that run beside each other; then the other stories, one after the other.
 
+use std::fs;
 use std::process::Command;
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::demo;
 use crate::lab::images::FEATURES;
 use crate::lab::steps::shown;
-use crate::lab::{Lab, packages, preflight};
+use crate::lab::{Lab, packages, preflight, shell};
 use crate::tools::Tool;
 
 /// The licence check.
@@ -28,21 +30,21 @@ pub fn run(lab: &Lab, story: Option<&str>, only_offline: bool) -> Result<()> {
     let begin = Instant::now();
     preflight::check(lab)?;
     packages::install(lab)?;
-    if story.is_none() {
-        offline(lab)?;
-    }
-    if !only_offline {
-        println!("== the lab and Freehold in it");
-        drop(demo::prepare(lab)?);
-        match story {
-            None => all_stories(lab)?,
-            Some(_) => stories(lab, "stories", story)?,
+    match story {
+        Some(story) => {
+            println!("== the lab and Freehold in it");
+            drop(demo::prepare(lab)?);
+            stories(lab, "stories", Some(story))?;
+            stories(lab, "csi", Some(story))?;
         }
-        stories(lab, "csi", story)?;
-    }
-    if !only_offline && story.is_none() {
-        // Last, for they end the lab.
-        stories(lab, "lab", None)?;
+        None => {
+            lints(lab)?;
+            if only_offline {
+                units(lab)?;
+            } else {
+                all(lab)?;
+            }
+        }
     }
     println!("\nAll tests passed after {}.", shown(begin.elapsed()));
     Ok(())
@@ -64,14 +66,30 @@ pub fn bench(lab: &Lab, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Those that disturb nobody a few at a time, for most of their time is waiting; then the others one after the other.
-fn all_stories(lab: &Lab) -> Result<()> {
-    let mut together = tests(lab, "stories", "");
-    together.args([BESIDE, "--test-threads=4", "--show-output"]);
-    step("stories that run beside each other", &mut together)?;
+fn all(lab: &Lab) -> Result<()> {
+    thread::scope(|scope| {
+        let units = scope.spawn(|| units(lab));
+        println!("== the lab and Freehold in it, and the units meanwhile");
+        let together = demo::prepare(lab).map(drop).and_then(|()| together(lab));
+        if let Err(error) = &together {
+            eprintln!("error: {error:#}\n(the units are waited for)");
+        }
+        let units = units.join().map_err(|_| anyhow!("the units' thread panicked"))?;
+        together.and(units)
+    })?;
     let mut alone = target(lab, "stories");
     alone.args(["--skip", BESIDE]);
-    step("stories that have the cluster to themselves", &mut alone)
+    step("stories that have the cluster to themselves", &mut alone)?;
+    stories(lab, "csi", None)?;
+    // Last, for they end the lab.
+    stories(lab, "lab", None)
+}
+
+/// Those that disturb nobody a few at a time, for most of their time is waiting.
+fn together(lab: &Lab) -> Result<()> {
+    let mut together = tests(lab, "stories", "");
+    together.args([BESIDE, "--test-threads=4", "--show-output"]);
+    step("stories that run beside each other", &mut together)
 }
 
 fn stories(lab: &Lab, test: &str, story: Option<&str>) -> Result<()> {
@@ -98,7 +116,7 @@ fn tests(lab: &Lab, test: &str, more: &str) -> Command {
     command
 }
 
-fn offline(lab: &Lab) -> Result<()> {
+fn lints(lab: &Lab) -> Result<()> {
     step("format", &mut cargo(lab, &["fmt", "--all", "--check"]))?;
     let lints = [
         "clippy",
@@ -111,19 +129,32 @@ fn offline(lab: &Lab) -> Result<()> {
         "warnings",
     ];
     step("lints", &mut cargo(lab, &lints))?;
-    step("licences, bans, sources", &mut deny(lab)?)?;
+    step("licences, bans, sources", &mut deny(lab)?)
+}
+
+/// What needs no cluster. It goes last where everybody wants the processors, and is told when it is over, for others are telling meanwhile.
+fn units(lab: &Lab) -> Result<()> {
     // Generated files are checked by tests of the crates that generate them. `root`: loop devices and mounts, not for whoever
-    // runs `cargo test` without rights.
-    let units = [
-        "test",
-        "--workspace",
-        "--locked",
-        "--features",
-        "freehold-csi/root",
+    // runs `cargo test` without rights. The certificates build zlint, and ask nothing of the cluster.
+    let runs: [&[&str]; 2] = [
+        &["--features", "freehold-csi/root"],
+        &["--features", FEATURES, "--test", "certificates"],
     ];
-    step("units", &mut cargo(lab, &units))?;
-    // Builds zlint, and asks nothing of the cluster.
-    stories(lab, "certificates", None)
+    let begin = Instant::now();
+    let log = lab.log("units");
+    let _ = fs::remove_file(&log);
+    let run = |more: &[&str]| {
+        let mut command = Command::new("nice");
+        command.current_dir(&lab.repo);
+        command
+            .args(["-n", "10", "cargo", "test", "--workspace", "--locked"])
+            .args(more);
+        shell::run(&mut command, &log)
+    };
+    let outcome = runs.into_iter().try_for_each(run);
+    print!("{}", fs::read_to_string(&log).unwrap_or_default());
+    println!("== units: {}", shown(begin.elapsed()));
+    outcome
 }
 
 fn cargo(lab: &Lab, args: &[&str]) -> Command {
