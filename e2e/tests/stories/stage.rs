@@ -1,7 +1,7 @@
 //! What the stories share: the lab, tenants that are made for one story, and a writer that counts what was acknowledged.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -255,8 +255,10 @@ impl Writer {
         let stop = Arc::new(AtomicBool::new(false));
         let log = Arc::new(Mutex::new(Vec::new()));
         let (ended, notes) = (stop.clone(), log.clone());
-        // A lab may have seen the same story before: its titles, and the keys of its requests, are others.
-        let prefix = format!("{prefix} {:x}", std::process::id());
+        // A lab may have seen the same story before, and a story may write twice: titles, and the keys of requests, are others.
+        static WRITERS: AtomicU32 = AtomicU32::new(0);
+        let number = WRITERS.fetch_add(1, Ordering::SeqCst);
+        let prefix = format!("{prefix} {:x}-{number}", std::process::id());
         let thread = std::thread::spawn(move || {
             for number in 0.. {
                 let title = format!("{prefix} {number}");
