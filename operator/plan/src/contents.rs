@@ -8,6 +8,7 @@ use freehold_crds::{Release, ReleaseSpec};
 use serde_json::Value;
 
 use crate::names::long_digest;
+use crate::object::is_blank;
 
 /// The digest of a release.
 pub fn of(release: &Release) -> String {
@@ -61,15 +62,6 @@ fn drop_blank(value: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(drop_blank),
         _ => {}
-    }
-}
-
-fn is_blank(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(map) => map.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
     }
 }
 

@@ -177,7 +177,7 @@ fn covers(wanted: &Value, live: Option<&Value>, exact: bool) -> bool {
 }
 
 /// `null`, `{}` and `[]` are what the API server leaves out.
-fn is_blank(value: &Value) -> bool {
+pub fn is_blank(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Object(map) => map.is_empty(),

@@ -153,15 +153,15 @@ pub fn listener_of(hostname: &str) -> String {
 /// isn't there. In the beginning there is nothing for any, and no Gateway is without listeners: then the Secrets are made in this very
 /// pass, before it.
 fn listeners(scene: &Scene<'_>, hostnames: &[&str]) -> Vec<Listener> {
+    let edges = Edges::of(scene.input);
     let shown = hostnames.iter().filter_map(|hostname| {
-        let secret = issuer::shown(scene, hostname)?;
+        let secret = issuer::shown(scene, &edges, hostname)?;
         Some(listener(scene, hostname, secret))
     });
     let shown: Vec<Listener> = shown.collect();
     if !shown.is_empty() {
         return shown;
     }
-    let edges = Edges::of(scene.input);
     let begun = hostnames.iter().map(|hostname| {
         listener(
             scene,

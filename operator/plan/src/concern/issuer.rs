@@ -68,9 +68,9 @@ fn certificate(issuer: &IssuerRef, dns_names: Vec<String>) -> Certificate {
 }
 
 /// The Secret with which the gateway serves a hostname; none as long as there is nothing to show for it.
-pub fn shown(scene: &Scene<'_>, hostname: &str) -> Option<&'static str> {
+pub fn shown(scene: &Scene<'_>, edges: &tls::Edges<'_>, hostname: &str) -> Option<&'static str> {
     let input = scene.input;
-    let own = || tls::Edges::of(input).shown(hostname);
+    let own = || edges.shown(hostname);
     let over = end(input).is_some_and(|end| input.now >= end);
     if scene.model.issuer.is_none() || is_unknown(input) || over {
         return own();
