@@ -3,17 +3,16 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::kube;
 use crate::lab::builds;
 use crate::lab::image::Image;
 use crate::lab::steps::{Outcome, Step};
 use crate::lab::up::{Made, import_step, made, make_step};
 use crate::lab::{Lab, addons, images, net, shell};
+use crate::{kube, leaving};
 
 /// Where the chart is installed.
 pub const NAMESPACE: &str = "freehold-system";
@@ -23,8 +22,6 @@ const STORAGE: &str = "freehold-csi";
 pub const KEYS: &str = "freehold-keys";
 /// The samples' tenants.
 pub const TENANTS: [&str; 2] = ["acme", "globex"];
-/// Until a tenant may be deleted.
-const LEAVES: Duration = Duration::from_secs(60);
 /// The sample product's later versions: the first brings a migration, the second is broken.
 pub const LATER: [&str; 2] = ["1.1.0", "1.2.0"];
 
@@ -131,24 +128,13 @@ pub fn samples(lab: &Lab, board: &Image, postgresql: &Image) -> Result<()> {
                 "The sample release is another now; it is replaced, and the samples' tenants are made anew."
             );
             for tenant in TENANTS {
-                leave(lab, tenant)?;
+                leaving::delete(lab, tenant, "Delete")?;
             }
             kube::kubectl(lab, &["delete", "release", "board-1.0.0"])?;
             apply()
         }
         applied => applied,
     }
-}
-
-/// Takes a tenant down, with all that it has.
-fn leave(lab: &Lab, tenant: &str) -> Result<()> {
-    if kube::get(lab, &["tenant", tenant]).is_err() {
-        return Ok(());
-    }
-    let patch = json!({"spec": {"deletionProtection": false, "deletionPolicy": "Delete"}}).to_string();
-    kube::kubectl(lab, &["patch", "tenant", tenant, "--type=merge", "-p", &patch])?;
-    kube::wait_condition(lab, &["tenant", tenant], "Deletable", "True", LEAVES)?;
-    kube::kubectl(lab, &["delete", "tenant", tenant, "--timeout=180s"]).map(drop)
 }
 
 /// Builds the sample product's later versions and applies a Release of each, beside the sample that [`samples`] applied. One

@@ -7,6 +7,7 @@ pub mod http;
 pub mod install;
 pub mod kube;
 pub mod lab;
+pub mod leaving;
 pub mod load;
 pub mod operator;
 pub mod probe;

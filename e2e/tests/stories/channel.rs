@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::stage::{
-    Guest, MINUTE, assert_nothing_lost, calm, class, lab, namespace, owner, tenant_manifest, wait_ready,
+    Guest, MINUTE, assert_nothing_lost, calm, class, lab, namespace, owner, tenant_manifest, upgrades,
+    wait_ready,
 };
 
 /// Requests in a second to a tenant that is upgraded now, when that is what is measured.
@@ -238,23 +239,6 @@ pub fn flawless(loads: Loads) {
             .flawless()
             .unwrap_or_else(|error| panic!("{name}: {error:#}"));
     }
-}
-
-/// The operations of a kind of this life of a tenant, in the order in which they were made.
-pub fn operations(name: &str, kind: &str) -> Vec<Value> {
-    let found = kube::get(lab(), &["-n", install::NAMESPACE, "tenantoperations"]).unwrap();
-    let life = kube::get(lab(), &["tenant", name]).unwrap()["status"]["incarnation"].clone();
-    let mut all = found["items"].as_array().cloned().unwrap_or_default();
-    all.retain(|operation| {
-        let spec = &operation["spec"];
-        spec["type"] == kind && spec["tenant"] == name && spec["incarnation"] == life
-    });
-    all.sort_by_key(|operation| operation["metadata"]["creationTimestamp"].to_string());
-    all
-}
-
-pub fn upgrades(name: &str) -> Vec<Value> {
-    operations(name, "Upgrade")
 }
 
 pub fn time(value: &Value) -> Timestamp {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freehold_e2e::scale::{LABEL, Marker, OPERATOR, Requests, Scale, TAINT, TENANTS, mark, requests_of};
-use freehold_e2e::{install, kube};
+use freehold_e2e::{install, kube, leaving};
 use serde_json::{Value, json};
 
 use crate::stage::{MINUTE, calm, lab, tenant_manifest, wait_ready};
@@ -209,7 +209,7 @@ fn rest() -> Vec<((String, String), u64)> {
 
 fn delete(names: &[String]) {
     for name in names {
-        crate::stage::unprotect(name, "Delete").unwrap();
+        leaving::unprotect(lab(), name, "Delete").unwrap();
     }
     let deletable = |tenant: &Value| kube::condition(tenant, "Deletable") == "True";
     kube::until("all to be Deletable", 5 * MINUTE, || {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use freehold_e2e::http::{self, User};
 use freehold_e2e::lab::up::{Made, made};
 use freehold_e2e::lab::{Lab, images};
-use freehold_e2e::{demo, install, kube};
+use freehold_e2e::{demo, install, kube, leaving};
 use serde_json::{Value, json};
 
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -86,7 +86,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        if let Err(error) = begin_to_delete(self.0) {
+        if let Err(error) = leaving::begin_to_delete(lab(), self.0) {
             eprintln!("tenant {} could not be deleted: {error:#}", self.0);
         }
     }
@@ -100,31 +100,9 @@ pub fn class(name: &str, change: impl FnOnce(&mut Value)) {
     kube::apply(lab(), &[class]).unwrap();
 }
 
-/// Deletes a tenant as its platform would: protection off, wait until it says that it may be deleted, delete. `policy` says
-/// what becomes of the data.
+/// Deletes a tenant as its platform would, and waits until it is gone. `policy` says what becomes of the data.
 pub fn delete(tenant: &str, policy: &str) -> anyhow::Result<()> {
-    if kube::get(lab(), &["tenant", tenant]).is_err() {
-        return Ok(());
-    }
-    release(tenant, policy)?;
-    kube::kubectl(
-        lab(),
-        &["delete", "tenant", tenant, "--ignore-not-found", "--timeout=180s"],
-    )
-    .map(drop)
-}
-
-/// Deletes a tenant with all that it has, and doesn't wait for that.
-fn begin_to_delete(tenant: &str) -> anyhow::Result<()> {
-    if kube::get(lab(), &["tenant", tenant]).is_err() {
-        return Ok(());
-    }
-    release(tenant, "Delete")?;
-    kube::kubectl(
-        lab(),
-        &["delete", "tenant", tenant, "--ignore-not-found", "--wait=false"],
-    )
-    .map(drop)
+    leaving::delete(lab(), tenant, policy)
 }
 
 /// Waits until no tenant is being deleted any more: for whoever measures, or counts what is written.
@@ -135,24 +113,6 @@ pub fn calm() {
         Ok((!all.any(|tenant| !tenant["metadata"]["deletionTimestamp"].is_null())).then_some(()))
     })
     .unwrap();
-}
-
-/// Switches the protection off and waits until the tenant says that it may be deleted.
-pub fn release(tenant: &str, policy: &str) -> anyhow::Result<()> {
-    unprotect(tenant, policy)?;
-    kube::until(&format!("tenant {tenant} to be Deletable"), MINUTE, || {
-        let object = kube::get(lab(), &["tenant", tenant])?;
-        let current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
-        let over = kube::condition(&object, "Deletable") == "True"
-            || !object["metadata"]["deletionTimestamp"].is_null();
-        Ok((current && over).then_some(()))
-    })
-}
-
-/// Switches the protection off.
-pub fn unprotect(tenant: &str, policy: &str) -> anyhow::Result<()> {
-    let patch = json!({"spec": {"deletionProtection": false, "deletionPolicy": policy}}).to_string();
-    kube::kubectl(lab(), &["patch", "tenant", tenant, "--type=merge", "-p", &patch]).map(drop)
 }
 
 /// Stops the operator, and waits until none of it runs.
@@ -185,6 +145,24 @@ fn scale_operator(replicas: &str) {
 pub fn change(tenant: &str, spec: &Value) {
     let patch = json!({"spec": spec}).to_string();
     kube::kubectl(lab(), &["patch", "tenant", tenant, "--type=merge", "-p", &patch]).unwrap();
+}
+
+/// The operations of a kind of this life of a tenant, in the order in which they were made.
+pub fn operations(name: &str, kind: &str) -> Vec<Value> {
+    let found = kube::get(lab(), &["-n", install::NAMESPACE, "tenantoperations"]).unwrap();
+    let life = kube::get(lab(), &["tenant", name]).unwrap()["status"]["incarnation"].clone();
+    let mut all = found["items"].as_array().cloned().unwrap_or_default();
+    all.retain(|operation| {
+        let spec = &operation["spec"];
+        spec["type"] == kind && spec["tenant"] == name && spec["incarnation"] == life
+    });
+    all.sort_by_key(|operation| operation["metadata"]["creationTimestamp"].to_string());
+    all
+}
+
+/// Its upgrades.
+pub fn upgrades(name: &str) -> Vec<Value> {
+    operations(name, "Upgrade")
 }
 
 /// Waits until a tenant is Ready at its current generation.

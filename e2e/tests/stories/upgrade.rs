@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::kills::{during, rest};
 use crate::stage::{
     Guest, MINUTE, assert_nothing_lost, calm, change, class, lab, namespace, owner, tenant_manifest,
-    wait_ready,
+    upgrades, wait_ready,
 };
 
 /// Requests in a second.
@@ -78,24 +78,6 @@ fn condition(tenant: &Value, kind: &str) -> (String, String) {
     let found = all.find(|condition| condition["type"] == kind);
     let text = |key: &str| found.and_then(|c| c[key].as_str()).unwrap_or_default().to_owned();
     (text("status"), text("reason"))
-}
-
-/// The upgrades of this life of a tenant, in the order in which they were made.
-fn upgrades(name: &str) -> Vec<Value> {
-    let found = kube::get(lab(), &["-n", install::NAMESPACE, "tenantoperations"]).unwrap();
-    let life = tenant(name)["status"]["incarnation"].clone();
-    let mut upgrades: Vec<Value> = found["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|operation| {
-            let spec = &operation["spec"];
-            spec["type"] == "Upgrade" && spec["tenant"] == name && spec["incarnation"] == life
-        })
-        .cloned()
-        .collect();
-    upgrades.sort_by_key(|operation| operation["metadata"]["creationTimestamp"].to_string());
-    upgrades
 }
 
 /// The steps that an operation has evidence of, each named once; it is printed.

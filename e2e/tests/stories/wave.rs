@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::channel::{
     self, CALM_RATE, CHANNEL, DEV, Loads, REST, Ring, Rings, bring, flawless, follower, guests, is_verified,
-    operations, over, press, ring, tenants, time, until, upgrades,
+    over, press, ring, tenants, time, until,
 };
-use crate::stage::{Guest, MINUTE, calm, change, lab, wait_ready};
+use crate::stage::{Guest, MINUTE, calm, change, lab, operations, upgrades, wait_ready};
 
 const PRODUCTION: Ring = Ring {
     tenants: &["north", "south", "west"],

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use freehold_e2e::kube;
+use freehold_e2e::{kube, leaving};
 use serde_json::{Value, json};
 
 use crate::hostile::repair;
@@ -99,7 +99,7 @@ fn a_child_that_can_not_be_deleted_is_named_and_holds_up_nobody_else() {
         )
     };
     hold(json!(["example.com/stuck"])).unwrap();
-    crate::stage::release(guest.0, "Delete").unwrap();
+    leaving::release(lab(), guest.0, "Delete").unwrap();
     kube::kubectl(lab(), &["delete", "tenant", guest.0, "--wait=false"]).unwrap();
     let told = kube::until("the stuck child to be named", MINUTE, || {
         let object = kube::get(lab(), &["tenant", guest.0])?;

@@ -1,9 +1,9 @@
 //! A tenant that is deleted is gone, and nobody else notices.
 
-use freehold_e2e::kube;
+use freehold_e2e::{kube, leaving};
 use serde_json::json;
 
-use crate::stage::{Guest, MINUTE, change, delete, lab, lane, namespace, owner, release, titles, wait_ready};
+use crate::stage::{Guest, MINUTE, change, delete, lab, lane, namespace, owner, titles, wait_ready};
 
 #[test]
 fn a_deleted_tenant_is_gone_with_its_children_and_the_others_serve_on() {
@@ -94,7 +94,7 @@ fn a_tenant_deleted_past_its_protection_is_held_and_serves_on() {
     assert_eq!(object["status"]["blockers"][0]["reason"], "DeletionHeld");
     assert_eq!(kube::condition(&object, "Serving"), "True");
     owner(guest.0).get("/api/boards").unwrap();
-    release(guest.0, "Delete").unwrap();
+    leaving::release(lab(), guest.0, "Delete").unwrap();
     kube::until("the tenant to be let go", 2 * MINUTE, || {
         Ok(kube::get(lab(), &["tenant", guest.0]).is_err().then_some(()))
     })
