@@ -130,7 +130,7 @@ fn hotfix(rings: &Rings, all: &[&'static str]) {
     let now = Timestamp::now();
     let hour = SignedDuration::from_hours(1);
     frozen["spec"]["freezes"] = json!([{
-        "from": (now - hour).to_string(), "until": (now + hour).to_string(), "reason": "the end of the year"}]);
+        "from": format!("{:.0}", now - hour), "until": format!("{:.0}", now + hour), "reason": "the end of the year"}]);
     kube::apply(lab(), &[frozen.clone()]).unwrap();
     until(rings, "the freeze", |status| {
         ring(status, DEV.name)["phase"] == "Frozen"
