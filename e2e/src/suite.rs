@@ -132,26 +132,25 @@ fn lints(lab: &Lab) -> Result<()> {
     step("licences, bans, sources", &mut deny(lab)?)
 }
 
-/// What needs no cluster. It goes last where everybody wants the processors, and is told when it is over, for others are telling meanwhile.
+/// What needs no cluster. It is told when it is over, for others are telling meanwhile. Where everybody wants the processors the
+/// compiler goes last; the tests don't, for some of them say how long a thing may take. All of them run, also after one that failed.
 fn units(lab: &Lab) -> Result<()> {
     // Generated files are checked by tests of the crates that generate them. `root`: loop devices and mounts, not for whoever
     // runs `cargo test` without rights. The certificates build zlint, and ask nothing of the cluster.
-    let runs: [&[&str]; 2] = [
-        &["--features", "freehold-csi/root"],
-        &["--features", FEATURES, "--test", "certificates"],
-    ];
+    let of_all = ["--features", "freehold-csi/root", "--no-fail-fast"];
+    let certificates = ["--features", FEATURES, "--test", "certificates"];
     let begin = Instant::now();
     let log = lab.log("units");
     let _ = fs::remove_file(&log);
-    let run = |more: &[&str]| {
-        let mut command = Command::new("nice");
-        command.current_dir(&lab.repo);
-        command
-            .args(["-n", "10", "cargo", "test", "--workspace", "--locked"])
-            .args(more);
-        shell::run(&mut command, &log)
+    let run = |which: &[&str]| {
+        let test = ["test", "--workspace", "--locked"];
+        let mut compile = Command::new("nice");
+        compile.current_dir(&lab.repo).args(["-n", "10", "cargo"]);
+        compile.args(test).arg("--no-run").args(which);
+        shell::run(&mut compile, &log)?;
+        shell::run(cargo(lab, &test).args(which), &log)
     };
-    let outcome = runs.into_iter().try_for_each(run);
+    let outcome = run(&of_all).and_then(|()| run(&certificates));
     print!("{}", fs::read_to_string(&log).unwrap_or_default());
     println!("== units: {}", shown(begin.elapsed()));
     outcome

@@ -90,7 +90,7 @@ async fn resets_late_and_broken_answers_errors_and_no_tls_are_failures() {
         "Connection reset by peer",
         "Request: 503 Service Unavailable: told",
         "Request: 404 Not Found: told",
-        "answered after 4.",
+        "answered after ",
     ] {
         assert!(
             told.iter().any(|line| line.contains(reason)),
