@@ -4,6 +4,7 @@
 mod adversity;
 mod class;
 mod destruction;
+mod edge;
 mod hostnames;
 mod isolation;
 mod issuer;

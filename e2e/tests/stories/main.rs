@@ -8,7 +8,6 @@ mod beside;
 #[cfg(feature = "browser")]
 mod browser;
 mod channel;
-mod edge;
 mod faults;
 mod hostile;
 mod isolation;

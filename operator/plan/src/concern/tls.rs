@@ -35,6 +35,7 @@ pub const TOPIC: &str = "CertificateReady";
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let mut outcome = Outcome::default();
+    let needed = Needed::of(scene);
     let minted = &scene.input.observed.minted;
     let leaves = Leaf::ALL.map(|leaf| (leaf.secret(), *minted.leaf(leaf) == Slot::Foreign));
     let others = [
@@ -62,19 +63,19 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
                 permitted: permitted(&scene),
                 lifetime_seconds: scene.model.authority_lifetime.as_secs(),
             });
-            for leaf in wanted(&scene) {
-                outcome.actions.push(mint(&scene, leaf));
-            }
+            let mints = needed.leaves().into_iter().map(|leaf| needed.mint(leaf));
+            outcome.actions.extend(mints);
         }
-        Slot::Present(authority) => with_authority(&scene, authority, &mut outcome),
+        Slot::Present(authority) => with_authority(&needed, authority, &mut outcome),
     }
     outcome.add(issuer::plan(scene));
-    outcome.findings.push(finding(&scene));
+    outcome.findings.push(finding(&needed));
     outcome.wake = [outcome.wake, end(scene.input)].into_iter().flatten().min();
     outcome
 }
 
-fn with_authority(scene: &Scene<'_>, authority: &Certificate, outcome: &mut Outcome) {
+fn with_authority(needed: &Needed<'_>, authority: &Certificate, outcome: &mut Outcome) {
+    let scene = &needed.scene;
     let minted = &scene.input.observed.minted;
     let bundle = bundle(scene);
     let mut issue = [Some(authority), minted.succession.next.as_ref()]
@@ -93,16 +94,16 @@ fn with_authority(scene: &Scene<'_>, authority: &Certificate, outcome: &mut Outc
             there.is_some_and(|there| there.issuer.as_ref() == Some(&authority.fingerprint))
         };
         let seen = scene.seen(Kind::ConfigMap, AUTHORITY_BUNDLE);
+        let leaves = needed.leaves();
         let state = succession::State {
             permitted: permitted(scene),
-            is_published: wanted(scene).iter().all(holds)
-                && seen.is_some_and(|seen| bundle.is_settled(&seen.live)),
-            is_issued: wanted(scene).iter().all(is_ours),
+            is_published: leaves.iter().all(holds) && seen.is_some_and(|seen| bundle.is_settled(&seen.live)),
+            is_issued: leaves.iter().all(is_ours),
         };
         succession::plan(scene, authority, &state, outcome);
         if !succession::is_changing_hands(scene) {
-            for leaf in wanted(scene) {
-                keep_good(scene, authority, leaf, outcome);
+            for leaf in leaves {
+                keep_good(needed, authority, leaf, outcome);
             }
         }
     }
@@ -182,17 +183,18 @@ pub fn database_may_start(scene: &Scene<'_>) -> bool {
 }
 
 /// Renews a certificate, or makes it anew, or hands out what its holder is to trust.
-fn keep_good(scene: &Scene<'_>, authority: &Certificate, leaf: Leaf, outcome: &mut Outcome) {
+fn keep_good(needed: &Needed<'_>, authority: &Certificate, leaf: Leaf, outcome: &mut Outcome) {
+    let scene = &needed.scene;
     let there = match scene.input.observed.minted.leaf(leaf) {
         Slot::Present(there) => there,
-        Slot::Absent | Slot::Broken => return outcome.actions.push(mint(scene, leaf)),
+        Slot::Absent | Slot::Broken => return outcome.actions.push(needed.mint(leaf)),
         Slot::Foreign | Slot::Unread => return,
     };
     let renew_at = renewal(there, scene.model.uid, leaf);
     let is_ours = there.issuer.as_ref() == Some(&authority.fingerprint);
     let is_revoked = !is_ours && succession::is_revoked(scene);
-    if there.dns_names != dns_names(scene, leaf) || scene.input.now >= renew_at || is_revoked {
-        outcome.actions.push(mint(scene, leaf));
+    if there.dns_names != needed.dns_names(leaf) || scene.input.now >= renew_at || is_revoked {
+        outcome.actions.push(needed.mint(leaf));
     } else if !is_beside(there, &succession::roots(&scene.input.observed.minted)) {
         // The roots alone: whether one of them has signed what is there is seen then.
         outcome.actions.push(Action::ShareRoots {
@@ -200,7 +202,7 @@ fn keep_good(scene: &Scene<'_>, authority: &Certificate, leaf: Leaf, outcome: &m
             namespace: scene.model.namespace.as_str().to_owned(),
         });
     } else if !is_ours {
-        outcome.actions.push(mint(scene, leaf));
+        outcome.actions.push(needed.mint(leaf));
     } else {
         outcome.wake = [outcome.wake, Some(renew_at)].into_iter().flatten().min();
     }
@@ -240,14 +242,16 @@ pub fn status(input: &Input<'_>) -> Vec<CertificateStatus> {
     own.chain(issuer::status(input)).collect()
 }
 
-fn finding(scene: &Scene<'_>) -> Finding {
+fn finding(needed: &Needed<'_>) -> Finding {
+    let scene = &needed.scene;
     let says = |reason: &'static str, message: String| Finding::new(TOPIC, false, reason, message);
     let minted = &scene.input.observed.minted;
-    let leaves: BTreeMap<Leaf, &Slot<Certificate>> = wanted(scene)
+    let leaves: BTreeMap<Leaf, &Slot<Certificate>> = needed
+        .leaves()
         .into_iter()
         .map(|leaf| (leaf, minted.leaf(leaf)))
         .collect();
-    let missed = Edges::of(scene.input).missed();
+    let missed = needed.edges.missed();
     let stands = |there: Slot<Certificate>| leaves.values().chain(&missed).any(|slot| **slot == there);
     if minted.authority == Slot::Foreign || stands(Slot::Foreign) {
         let message = "a Secret of another's making stands in the place of ours";
@@ -269,7 +273,7 @@ fn finding(scene: &Scene<'_>) -> Finding {
             return false;
         };
         let issuer = there.issuer.as_deref();
-        there.dns_names == dns_names(scene, *leaf) && issuer.is_some_and(|issuer| trusted.contains(issuer))
+        there.dns_names == needed.dns_names(*leaf) && issuer.is_some_and(|issuer| trusted.contains(issuer))
     };
     if leaves.is_empty() || !missed.is_empty() || !leaves.iter().all(is_good) {
         return says("Minting", "a certificate is being made".to_owned());
@@ -296,10 +300,11 @@ fn finding(scene: &Scene<'_>) -> Finding {
 
 /// What the pods of a new release would lack: a certificate of their tier that bears their names, and isn't over.
 pub fn lacking(scene: &Scene<'_>) -> Option<String> {
+    let needed = Needed::of(*scene);
     let is_good = |leaf: Leaf| {
         let there = scene.input.observed.minted.leaf(leaf).present();
         there.is_some_and(|there| {
-            there.dns_names == dns_names(scene, leaf) && there.not_after > scene.input.now
+            there.dns_names == needed.dns_names(leaf) && there.not_after > scene.input.now
         })
     };
     let parts = scene.model.components.iter();
@@ -311,40 +316,62 @@ pub fn lacking(scene: &Scene<'_>) -> Option<String> {
     ))
 }
 
-/// The certificates that this tenant needs: for the gateway one for each hostname that is ours.
-fn wanted(scene: &Scene<'_>) -> Vec<Leaf> {
-    let workers = scene.model.components.iter();
-    let edges = Edges::of(scene.input);
-    let has_workers = workers.clone().any(|part| part.component.tier == Tier::Worker);
-    let is_wanted = |leaf: &Leaf| match leaf {
-        Leaf::Edge(slot) => edges.is_taken(*slot),
-        Leaf::Worker => has_workers,
-        // The release's jobs show that of the application tier.
-        Leaf::Web | Leaf::Application | Leaf::Database | Leaf::Replication => true,
-    };
-    Leaf::ALL.into_iter().filter(is_wanted).collect()
+/// The certificates that a tenant needs.
+struct Needed<'a> {
+    scene: Scene<'a>,
+    edges: Edges<'a>,
 }
 
-/// The names in a certificate: sorted, and fully qualified, for short ones are none of the authority's subtrees.
-fn dns_names(scene: &Scene<'_>, leaf: Leaf) -> Vec<String> {
-    let namespace = scene.model.namespace.as_str();
-    let of_tier = |tier: Tier| {
-        let services = workload::services(scene, tier).into_iter();
-        services.map(|name| service_host(&name, namespace)).collect()
-    };
-    let mut names: Vec<String> = match leaf {
-        Leaf::Edge(slot) => return Edges::of(scene.input).names(slot),
-        Leaf::Web => of_tier(Tier::Web),
-        Leaf::Application => of_tier(Tier::Application),
-        Leaf::Worker => of_tier(Tier::Worker),
-        Leaf::Database => DATABASE_SERVICES
-            .iter()
-            .map(|name| service_host(name, namespace))
-            .collect(),
-        Leaf::Replication => Vec::new(),
-    };
-    names.sort();
-    names
+impl<'a> Needed<'a> {
+    fn of(scene: Scene<'a>) -> Self {
+        let edges = Edges::of(scene.input);
+        Self { scene, edges }
+    }
+
+    /// For the gateway one for each hostname that is ours.
+    fn leaves(&self) -> Vec<Leaf> {
+        let mut parts = self.scene.model.components.iter();
+        let has_workers = parts.any(|part| part.component.tier == Tier::Worker);
+        let is_needed = |leaf: &Leaf| match leaf {
+            Leaf::Edge(slot) => self.edges.is_taken(*slot),
+            Leaf::Worker => has_workers,
+            // The release's jobs show that of the application tier.
+            Leaf::Web | Leaf::Application | Leaf::Database | Leaf::Replication => true,
+        };
+        Leaf::ALL.into_iter().filter(is_needed).collect()
+    }
+
+    /// The names in a certificate: sorted, and fully qualified, for short ones are none of the authority's subtrees.
+    fn dns_names(&self, leaf: Leaf) -> Vec<String> {
+        let namespace = self.scene.model.namespace.as_str();
+        let of_tier = |tier: Tier| {
+            let services = workload::services(&self.scene, tier).into_iter();
+            services.map(|name| service_host(&name, namespace)).collect()
+        };
+        let mut names: Vec<String> = match leaf {
+            Leaf::Edge(slot) => return self.edges.names(slot),
+            Leaf::Web => of_tier(Tier::Web),
+            Leaf::Application => of_tier(Tier::Application),
+            Leaf::Worker => of_tier(Tier::Worker),
+            Leaf::Database => DATABASE_SERVICES
+                .iter()
+                .map(|name| service_host(name, namespace))
+                .collect(),
+            Leaf::Replication => Vec::new(),
+        };
+        names.sort();
+        names
+    }
+
+    fn mint(&self, leaf: Leaf) -> Action {
+        let model = self.scene.model;
+        Action::MintCertificate {
+            leaf,
+            namespace: model.namespace.as_str().to_owned(),
+            dns_names: self.dns_names(leaf),
+            lifetime_seconds: model.certificate_lifetime.as_secs(),
+        }
+    }
 }
 
 /// The names that the gateway is asked for.
@@ -353,15 +380,6 @@ pub fn hostnames(scene: &Scene<'_>) -> Vec<String> {
     names.sort();
     names.dedup();
     names
-}
-
-fn mint(scene: &Scene<'_>, leaf: Leaf) -> Action {
-    Action::MintCertificate {
-        leaf,
-        namespace: scene.model.namespace.as_str().to_owned(),
-        dns_names: dns_names(scene, leaf),
-        lifetime_seconds: scene.model.certificate_lifetime.as_secs(),
-    }
 }
 
 /// The roots for people (`curl --cacert`) and for the gateway.
