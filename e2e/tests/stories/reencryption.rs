@@ -54,6 +54,7 @@ fn moves(tenant: &str) -> Duration {
         acknowledged.len(),
         longest.as_secs_f64()
     );
+    tell(tenant);
     let new = ids(&now);
     assert_eq!(new.len(), old.len(), "{new:?}");
     for volume in &old {
@@ -98,11 +99,15 @@ fn the_database_moves_to_volumes_with_new_keys_while_its_users_write() {
     let own = namespace(guest.0);
     let pods = kube::get(lab(), &["-n", &own, "pods", "-l", "cnpg.io/cluster=db"]).unwrap();
     assert_eq!(pods["items"].as_array().unwrap().len(), 2, "the surge is over");
+}
+
+/// When each step of the moves was.
+fn tell(tenant: &str) {
     let record = ["-n", install::NAMESPACE, "get", "tenantoperations", "-o", "json"];
     let records: Value = serde_json::from_str(&kube::kubectl(lab(), &record).unwrap()).unwrap();
     let records = records["items"].as_array().unwrap().iter();
     let moved = records
-        .filter(|record| record["spec"]["type"] == "DataKeyRotation" && record["spec"]["tenant"] == guest.0);
+        .filter(|record| record["spec"]["type"] == "DataKeyRotation" && record["spec"]["tenant"] == tenant);
     for record in moved {
         for line in record["status"]["evidence"].as_array().unwrap() {
             println!("  {} {}: {}", line["at"], line["step"], line["message"]);

@@ -10,6 +10,7 @@ use freehold_e2e::http::{self, User};
 use freehold_e2e::lab::up::{Made, made};
 use freehold_e2e::lab::{Lab, images};
 use freehold_e2e::{demo, install, kube, leaving};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -224,14 +225,28 @@ pub fn titles(tenant: &str) -> BTreeSet<String> {
 /// its key, so that each title is in the database once.
 pub struct Writer {
     stop: Arc<AtomicBool>,
-    log: Arc<Mutex<Vec<(String, Instant)>>>,
+    log: Arc<Mutex<Log>>,
     thread: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Log {
+    acknowledged: Vec<(String, Instant)>,
+    refused: Vec<(String, Instant)>,
+}
+
+impl Log {
+    /// The longest time between two cards that were acknowledged, and when it began.
+    fn longest(&self) -> Option<(Instant, Duration)> {
+        let pauses = self.acknowledged.windows(2).map(|w| (w[0].1, w[1].1 - w[0].1));
+        pauses.max_by_key(|(_, pause)| *pause)
+    }
 }
 
 impl Writer {
     pub fn start(user: User, path: String, prefix: &'static str) -> Writer {
         let stop = Arc::new(AtomicBool::new(false));
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::new(Mutex::new(Log::default()));
         let (ended, notes) = (stop.clone(), log.clone());
         // A lab may have seen the same story before, and a story may write twice: titles, and the keys of requests, are others.
         static WRITERS: AtomicU32 = AtomicU32::new(0);
@@ -240,15 +255,15 @@ impl Writer {
         let thread = std::thread::spawn(move || {
             for number in 0.. {
                 let title = format!("{prefix} {number}");
-                while user
-                    .post_once(&path, &title.replace(' ', "-"), &json!({"title": title}))
-                    .is_err()
-                {
+                let (key, card) = (title.replace(' ', "-"), json!({"title": title}));
+                while let Err(error) = user.post_once(&path, &key, &card) {
+                    let refused = (format!("{error:#}"), Instant::now());
+                    notes.lock().unwrap().refused.push(refused);
                     if ended.load(Ordering::SeqCst) {
                         return;
                     }
                 }
-                notes.lock().unwrap().push((title, Instant::now()));
+                notes.lock().unwrap().acknowledged.push((title, Instant::now()));
                 if ended.load(Ordering::SeqCst) {
                     return;
                 }
@@ -258,7 +273,7 @@ impl Writer {
     }
 
     pub fn acknowledged(&self) -> usize {
-        self.log.lock().unwrap().len()
+        self.log.lock().unwrap().acknowledged.len()
     }
 
     /// Waits until `more` cards beyond those until now are acknowledged.
@@ -270,14 +285,29 @@ impl Writer {
         .unwrap();
     }
 
-    /// Ends the writer; all acknowledged titles, and the longest time between two of them.
+    /// Ends the writer; all acknowledged titles, and the longest time between two of them. Tells what it heard in that time.
     pub fn stop(self) -> (Vec<String>, Duration) {
         self.stop.store(true, Ordering::SeqCst);
         self.thread.join().unwrap();
         let log = self.log.lock().unwrap();
-        let longest = log.windows(2).map(|w| w[1].1 - w[0].1).max().unwrap_or_default();
-        (log.iter().map(|(title, _)| title.clone()).collect(), longest)
+        let longest = log.longest().map(|(begin, pause)| {
+            println!("the longest pause was over at {}", ago(begin + pause));
+            let mut before = "";
+            for (error, at) in &log.refused {
+                if (begin..=begin + pause).contains(at) && error != before {
+                    println!("  after {:.2} s: {error}", (*at - begin).as_secs_f64());
+                    before = error;
+                }
+            }
+            pause
+        });
+        let titles = log.acknowledged.iter().map(|(title, _)| title.clone());
+        (titles.collect(), longest.unwrap_or_default())
     }
+}
+
+fn ago(then: Instant) -> Timestamp {
+    Timestamp::now() - then.elapsed()
 }
 
 /// Every acknowledged card is in the database.
