@@ -8,7 +8,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::Command;
 
 use rustix::io::Errno;
 
@@ -16,6 +15,7 @@ use crate::failure::Failure;
 use crate::kernel;
 use crate::loops::Device;
 use crate::store::Volume;
+use crate::tool;
 
 /// The block size that the disks are made with.
 const BLOCK: u64 = 4096;
@@ -51,10 +51,7 @@ pub fn offline(volume: &Volume) -> Result<(), Failure> {
     }
     // A controller that grows the disk meanwhile waits: its growth must not be lost with the old file.
     let _alone = volume.exclusively()?;
-    copy(&disk, &fresh)
-        .and_then(|()| run(Command::new("e2fsck").args(["-f", "-p"]).arg(&fresh), &[0, 1]))
-        .and_then(|()| run(Command::new("resize2fs").arg(&fresh), &[0]))
-        .and_then(|()| File::open(&fresh)?.sync_all())
+    grown(&disk, &fresh)
         .and_then(|()| fs::rename(&fresh, &disk))
         .and_then(|()| File::open(disk.parent().unwrap_or(Path::new("/")))?.sync_all())
         .map_err(act())
@@ -75,12 +72,25 @@ fn blocks(disk: &Path) -> io::Result<u64> {
     Ok(half(BLOCKS_HIGH) << 32 | half(BLOCKS_LOW))
 }
 
+/// A copy whose file system has the whole of it.
+fn grown(disk: &Path, fresh: &Path) -> io::Result<()> {
+    // A program that a killed driver has left works on its own file, not on this one.
+    match fs::remove_file(fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let copy = copy(disk, fresh)?;
+    tool::run("e2fsck", &["-f", "-p"], &copy, &[0, 1])?;
+    tool::run("resize2fs", &[], &copy, &[0])?;
+    copy.sync_all()
+}
+
 /// Holes stay holes.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+fn copy(from: &Path, to: &Path) -> io::Result<File> {
     let mut source = File::open(from)?;
     let mut target = OpenOptions::new()
-        .create(true)
-        .truncate(true)
+        .create_new(true)
+        .read(true)
         .write(true)
         .mode(0o600)
         .open(to)?;
@@ -100,19 +110,6 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         at = end;
     }
     target.flush()?;
-    target.sync_all()
-}
-
-fn run(command: &mut Command, fine: &[i32]) -> io::Result<()> {
-    let output = command.output()?;
-    if output.status.code().is_some_and(|code| fine.contains(&code)) {
-        return Ok(());
-    }
-    let told = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!(
-        "{}: {}: {}",
-        command.get_program().display(),
-        output.status,
-        told.trim()
-    )))
+    target.sync_all()?;
+    Ok(target)
 }

@@ -23,6 +23,7 @@ pub mod registration;
 pub mod serve;
 pub mod staging;
 pub mod store;
+mod tool;
 
 /// The driver's name, which StorageClasses call it by.
 pub const NAME: &str = "csi.freehold.dev";

@@ -8,11 +8,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::tool;
 
 /// CSI's own limit for names.
 const NAME_MAX: usize = 128;
@@ -128,14 +128,14 @@ impl Store {
 
     fn fill(&self, folder: &Path, bytes: u64, encryption: Encryption) -> io::Result<()> {
         DirBuilder::new().mode(0o700).create(folder)?;
-        let disk = folder.join("disk");
         let file = OpenOptions::new()
             .create_new(true)
+            .read(true)
             .write(true)
             .mode(0o600)
-            .open(&disk)?;
+            .open(folder.join("disk"))?;
         file.set_len(bytes)?;
-        format(&disk)?;
+        format(&file)?;
         file.sync_all()?;
         let facts = folder.join("volume.json");
         fs::write(&facts, serde_json::to_vec(&Facts { encryption })?)?;
@@ -247,22 +247,10 @@ fn is_name(text: &str) -> bool {
 }
 
 /// An ext4 whose folders can be encrypted. No block is kept for root: a volume's size is its user's.
-fn format(disk: &Path) -> io::Result<()> {
-    let output = Command::new("mke2fs")
-        .args(["-q", "-F", "-t", "ext4", "-O", "encrypt", "-m", "0"])
-        .args(["-b", "4096", "-E", "nodiscard"])
-        .arg(disk)
-        .output()
-        .map_err(|error| io::Error::new(error.kind(), format!("start mke2fs: {error}")))?;
-    if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stderr);
-        return Err(io::Error::other(format!(
-            "mke2fs: {}: {}",
-            output.status,
-            told.trim()
-        )));
-    }
-    Ok(())
+fn format(disk: &File) -> io::Result<()> {
+    let encrypted = ["-q", "-F", "-t", "ext4", "-O", "encrypt", "-m", "0"];
+    let args = [&encrypted[..], &["-b", "4096", "-E", "nodiscard"]].concat();
+    tool::run("mke2fs", &args, disk, &[0])
 }
 
 fn remove(folder: &Path) -> io::Result<()> {

@@ -1,6 +1,8 @@
 //! The driver is killed in the middle of calls; the next process finishes, and nothing is lost or left.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 use freehold_csi::loops::Device;
@@ -130,6 +132,54 @@ async fn a_driver_that_is_killed_at_any_time_is_finished_by_the_next() {
         .into_iter()
         .filter(|mount| mount.at.starts_with(&bench.root));
     assert_eq!(left.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_driver_has_started_formats_no_disk_but_its_own() {
+    let bench = Bench::new();
+    let programs = bench.root.join("programs");
+    fs::create_dir_all(&programs).unwrap();
+    let (slow, begun, over) = (
+        programs.join("mke2fs"),
+        programs.join("begun"),
+        programs.join("over"),
+    );
+    let script = format!(
+        "#!/bin/sh\ntouch {begun}\nsleep 1\n/sbin/mke2fs \"$@\"\ntouch {over}\n",
+        begun = begun.display(),
+        over = over.display()
+    );
+    fs::write(&slow, script).unwrap();
+    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let driver = Driver::with_programs(&bench, &programs);
+    let mut client = ControllerClient::new(driver.channel().await);
+    let call = tokio::spawn(async move { client.create_volume(create()).await });
+    until(&begun).await;
+    driver.kill();
+    assert!(call.await.unwrap().is_err());
+    // As the next driver does it, with a program that is so slow that the first one's comes in between.
+    let making = bench.root.join("store/making/v");
+    fs::remove_dir_all(&making).unwrap();
+    fs::create_dir(&making).unwrap();
+    let disk = fs::File::create_new(making.join("disk")).unwrap();
+    disk.set_len(64 << 20).unwrap();
+    until(&over).await;
+    assert_eq!(
+        disk.metadata().unwrap().blocks(),
+        0,
+        "another one's disk was written to"
+    );
+}
+
+async fn until(there: &Path) {
+    for _ in 0..1000 {
+        if there.exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} isn't there", there.display());
 }
 
 #[tokio::test]

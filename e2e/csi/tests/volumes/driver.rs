@@ -22,6 +22,14 @@ impl Driver {
         Driver::run(Command::new(env!("CARGO_BIN_EXE_freehold-csi")), bench, "n1")
     }
 
+    /// With programs in place of the system's.
+    pub fn with_programs(bench: &Bench, folder: &Path) -> Driver {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_freehold-csi"));
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", folder.display()));
+        Driver::run(command, bench, "n1")
+    }
+
     /// In a mount namespace of its own: what it mounts is seen by no other node.
     pub fn apart(bench: &Bench, node: &str) -> Driver {
         let mut command = Command::new("unshare");
