@@ -14,6 +14,8 @@ pub const LIFETIME: RangeInclusive<Duration> = Duration::from_secs(600)..=Durati
 /// The certificates of a tenant: from its own authority, but for the gateway's where an issuer is named.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("duration(self.overlap).getSeconds() * 4 <= duration(self.authorityLifetime).getSeconds()")
+    .message("overlap must be at most a quarter of authorityLifetime: the new authority issues before the old one ends"))]
 pub struct Certificates {
     /// How long a certificate of the tenant's own authority is valid, from `10m` to `2160h`. It is renewed after two thirds of
     /// that.
@@ -29,8 +31,8 @@ pub struct Certificates {
         .message("authorityLifetime must be between 1h and 87600h (10 years)"))]
     pub authority_lifetime: Span,
 
-    /// How long a new authority stands in every bundle before anything is issued from it, from `1m` to `2160h`: the time in which
-    /// clients outside of the cluster are given the new ca.crt.
+    /// How long a new authority stands in every bundle before anything is issued from it, from `1m` to `2160h`, and
+    /// at most a quarter of authorityLifetime: the time in which clients outside of the cluster are given the new ca.crt.
     #[serde(default = "seven_days")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('2160h')")
         .message("overlap must be between 1m and 2160h (90 days)"))]

@@ -90,15 +90,39 @@ fn age(tenant: &str) {
     issue_each(tenant, begin, LIFE.as_secs() + 60);
 }
 
+fn authority(tenant: &str) -> Pair {
+    let part = |key: &str| kube::secret(lab(), install::KEYS, &format!("tenant-{tenant}-ca"), key).unwrap();
+    Pair {
+        certificate_pem: part("tls.crt"),
+        key_pem: part("tls.key").into(),
+    }
+}
+
+fn put(namespace: &str, secret: &str, made: &Pair) {
+    let data = json!({"data": {
+        "tls.crt": STANDARD.encode(&made.certificate_pem), "tls.key": STANDARD.encode(&*made.key_pem)}});
+    // Through a file: a key must not be in a process's arguments.
+    let patch = tls::file(lab(), "aged", &data.to_string()).unwrap();
+    let file = patch.display().to_string();
+    let what = ["-n", namespace, "patch", "secret", secret];
+    let args = [&what[..], &["--type=merge", "--patch-file", &file]].concat();
+    kube::kubectl(lab(), &args).unwrap();
+    std::fs::remove_file(&patch).unwrap();
+}
+
+/// Has the tenant's authority end as soon as it is there.
+pub fn end_authority(tenant: &str) {
+    let old = authority(tenant);
+    let facts = freehold_pki::facts(&old.certificate_pem, &old.certificate_pem).unwrap();
+    // Certificates begin a minute back.
+    let ended = freehold_pki::reissue(&old, &facts.permitted, 61, Timestamp::now()).unwrap();
+    put(install::KEYS, &format!("tenant-{tenant}-ca"), &ended);
+}
+
 /// Puts a certificate in the place of each, as the tenant's authority would have issued it at an instant.
 pub fn issue_each(tenant: &str, at: Timestamp, lifetime_seconds: u64) {
     let namespace = namespace(tenant);
-    let of_authority =
-        |key: &str| kube::secret(lab(), install::KEYS, &format!("tenant-{tenant}-ca"), key).unwrap();
-    let authority = Pair {
-        certificate_pem: of_authority("tls.crt"),
-        key_pem: of_authority("tls.key").into(),
-    };
+    let authority = authority(tenant);
     for (secret, _, usage) in LEAVES {
         let there = freehold_pki::facts(&certificate(tenant, secret), &authority.certificate_pem).unwrap();
         let request = LeafRequest {
@@ -111,23 +135,7 @@ pub fn issue_each(tenant: &str, at: Timestamp, lifetime_seconds: u64) {
             lifetime_seconds,
         };
         let made = freehold_pki::leaf(&authority, &request, at).unwrap();
-        let data = json!({"data": {
-            "tls.crt": STANDARD.encode(&made.certificate_pem), "tls.key": STANDARD.encode(&*made.key_pem)}});
-        // Through a file: a key must not be in a process's arguments.
-        let patch = tls::file(lab(), "aged", &data.to_string()).unwrap();
-        let patch = patch.display().to_string();
-        let args = [
-            "-n",
-            &namespace,
-            "patch",
-            "secret",
-            secret,
-            "--type=merge",
-            "--patch-file",
-            &patch,
-        ];
-        kube::kubectl(lab(), &args).unwrap();
-        std::fs::remove_file(&patch).unwrap();
+        put(&namespace, secret, &made);
     }
 }
 

@@ -7,7 +7,7 @@ use freehold_e2e::kube;
 use freehold_e2e::tls::{self, End};
 use jiff::Timestamp;
 
-use crate::renewal::issue_each;
+use crate::renewal::{end_authority, issue_each};
 use crate::stage::{Guest, MINUTE, lab, namespace, operator_away, operator_back, wait_ready};
 
 const TENANT: &str = "acme";
@@ -152,37 +152,73 @@ fn a_certificate_of_one_tenant_is_refused_by_another_at_every_tier() {
     );
 }
 
-#[test]
-fn certificates_that_expired_while_the_operator_was_away_are_renewed_at_its_next_start() {
-    let guest = Guest::ready("phoenix", 1);
-    let trusted = roots(guest.0);
-    let ends = ends(guest.0);
-    operator_away();
-    // It begins a minute back, so it is over as soon as it is there.
-    issue_each(guest.0, Timestamp::now(), 61);
-    for end in &ends {
+/// What the gateway answers to a client that takes any certificate.
+fn through_the_gateway(gateway: &End) -> String {
+    let url = format!("https://{}/", gateway.host);
+    tls::ask(lab(), &url, gateway, &["--insecure"]).unwrap()
+}
+
+fn wait_for_ended(ends: &[End], trusted: &str) {
+    for end in ends {
         let what = format!("{} to show a certificate that is over", end.name);
         kube::until(&what, 2 * MINUTE, || {
-            let agreed = tls::handshake(lab(), end, &trusted, &[])?;
+            let agreed = tls::handshake(lab(), end, trusted, &[])?;
             Ok(agreed
                 .filter(|agreed| agreed.verified.contains("expired"))
                 .map(drop))
         })
         .unwrap();
     }
-    operator_back();
-    let begin = Instant::now();
-    for end in &ends {
+}
+
+fn wait_for_valid(ends: &[End], trusted: impl Fn() -> String) {
+    for end in ends {
         let what = format!("{} to show one that is valid", end.name);
         kube::until(&what, 3 * MINUTE, || {
-            let agreed = tls::handshake(lab(), end, &trusted, &[])?;
+            let agreed = tls::handshake(lab(), end, &trusted(), &[])?;
             Ok(agreed.filter(tls::Agreed::is_verified).map(drop))
         })
         .unwrap();
     }
+}
+
+#[test]
+fn certificates_that_expired_while_the_operator_was_away_are_renewed_at_its_next_start() {
+    let guest = Guest::ready("phoenix", 1);
+    let trusted = roots(guest.0);
+    let ends = ends(guest.0);
+    assert_eq!(through_the_gateway(&ends[0]), "200");
+    operator_away();
+    // It begins a minute back, so it is over as soon as it is there.
+    issue_each(guest.0, Timestamp::now(), 61);
+    wait_for_ended(&ends, &trusted);
+    let refused = through_the_gateway(&ends[0]);
+    assert!(
+        refused.starts_with('5'),
+        "the gateway hands on what it doesn't trust: {refused}"
+    );
+    operator_back();
+    let begin = Instant::now();
+    wait_for_valid(&ends, || trusted.clone());
     wait_ready(guest.0, 3 * MINUTE);
     println!(
         "expired at every end, valid again {:.0} s after the operator's start",
+        begin.elapsed().as_secs_f64()
+    );
+
+    // The authority as well: it can issue nothing, and another one takes its place.
+    operator_away();
+    issue_each(guest.0, Timestamp::now(), 61);
+    end_authority(guest.0);
+    wait_for_ended(&ends, &trusted);
+    operator_back();
+    let begin = Instant::now();
+    wait_for_valid(&ends, || roots(guest.0));
+    assert_ne!(roots(guest.0), trusted);
+    wait_ready(guest.0, 3 * MINUTE);
+    assert_eq!(through_the_gateway(&ends[0]), "200");
+    println!(
+        "expired with their authority, valid again {:.0} s after the operator's start",
         begin.elapsed().as_secs_f64()
     );
 }

@@ -55,6 +55,8 @@ pub enum Action {
         permitted: Vec<String>,
         lifetime_seconds: u64,
     },
+    /// Forget the authority that would issue next: its key lay beside one that was compromised.
+    DropNextAuthority,
     /// Have the next authority issue, if there is one, and drop the key of the one before. That one's certificate is trusted
     /// further, or not.
     #[serde(rename_all = "camelCase")]

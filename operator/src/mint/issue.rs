@@ -93,6 +93,9 @@ impl Issuer<'_> {
                 lifetime_seconds,
             } => self.found_next(permitted, *lifetime_seconds, learned).await?,
             Action::PromoteAuthority { keep_previous } => self.promote(*keep_previous, learned).await?,
+            Action::DropNextAuthority => {
+                self.write([(NEXT, None), (NEXT_KEY, None)], learned).await?;
+            }
             Action::RetireAuthority => self.write([(PREVIOUS, None)], learned).await?,
             Action::LookAtEnds {
                 namespace,

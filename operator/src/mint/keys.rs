@@ -161,6 +161,7 @@ pub async fn act(
         | Action::ReissueAuthority { .. }
         | Action::MintNextAuthority { .. }
         | Action::PromoteAuthority { .. }
+        | Action::DropNextAuthority
         | Action::RetireAuthority
         | Action::LookAtEnds { .. }
         | Action::MintProof { .. }

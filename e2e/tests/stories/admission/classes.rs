@@ -22,6 +22,7 @@ pub fn table() -> Table {
         gateway(),
         placement(),
         issuer(),
+        authorities(),
         spans(
             "/spec/certificates/lifetime",
             ["10m", "600s", "2160h"],
@@ -30,7 +31,7 @@ pub fn table() -> Table {
         ),
         spans(
             "/spec/certificates/authorityLifetime",
-            ["1h", "60m", "87600h"],
+            ["672h", "40320m", "87600h"],
             ["59m", "3599s", "87601h", "9999999h"],
             "authorityLifetime must be between 1h and 87600h",
         ),
@@ -305,6 +306,27 @@ fn placement() -> Vec<Case> {
             "a priority class with a capital",
             one("/spec/placement/priorityClassName", "High"),
             "priorityClassName…should match",
+        ),
+    ]
+}
+
+fn authorities() -> Vec<Case> {
+    let of = |life: &str, overlap: &str| json!({"authorityLifetime": life, "overlap": overlap});
+    let pair = |life, overlap| one("/spec/certificates", of(life, overlap));
+    let message = "overlap must be at most a quarter of authorityLifetime";
+    vec![
+        takes("the shortest authority and overlap", pair("1h", "1m")),
+        takes("a quarter of an authority's life as overlap", pair("60m", "15m")),
+        refuses("a little more than a quarter", pair("1h", "901s"), message),
+        refuses(
+            "an overlap that is longer than the life",
+            pair("240h", "2160h"),
+            message,
+        ),
+        refuses(
+            "a short life with the default overlap",
+            one("/spec/certificates", json!({"authorityLifetime": "671h"})),
+            message,
         ),
     ]
 }

@@ -81,7 +81,9 @@ fn with_authority(needed: &Needed<'_>, authority: &Certificate, outcome: &mut Ou
     let mut issue = [Some(authority), minted.succession.next.as_ref()]
         .into_iter()
         .flatten();
-    if let Some(permitted) = issue.find_map(|authority| other_names(scene, authority)) {
+    let is_over = succession::is_over(scene);
+    let other_names = issue.find_map(|authority| other_names(scene, authority));
+    if let Some(permitted) = other_names.filter(|_| !is_over) {
         outcome.actions.push(Action::ReissueAuthority { permitted });
     } else {
         let roots = succession::roots(minted);
@@ -101,7 +103,7 @@ fn with_authority(needed: &Needed<'_>, authority: &Certificate, outcome: &mut Ou
             is_issued: leaves.iter().all(is_ours),
         };
         succession::plan(scene, authority, &state, outcome);
-        if !succession::is_changing_hands(scene) {
+        if !is_over && !succession::is_changing_hands(scene) {
             for leaf in leaves {
                 keep_good(needed, authority, leaf, outcome);
             }
@@ -121,7 +123,8 @@ pub fn renew_alone(input: &Input<'_>) -> Outcome {
         wake: end(input),
         ..Outcome::default()
     };
-    let Some(authority) = input.observed.minted.authority.present() else {
+    let authority = input.observed.minted.authority.present();
+    let Some(authority) = authority.filter(|authority| input.now < authority.not_after) else {
         return outcome;
     };
     // What is found again of a hostname that was given up may be outside of what the authority is for by now.

@@ -413,3 +413,71 @@ fn what_is_nobodys_certificate_any_more_holds_no_succession_up() {
         assert_eq!(*cluster.minted.leaf(leaf), Slot::Present(there));
     }
 }
+
+/// As [`live`], with nobody trusted in between: for authorities that have ended, or may not be trusted.
+fn recover(cluster: &mut Cluster) {
+    for _ in 0..60 {
+        cluster.pass(usize::MAX);
+        cluster.hand_out();
+        cluster.tick();
+    }
+    cluster.settle();
+}
+
+#[test]
+fn an_authority_that_has_ended_is_replaced_at_once_by_one_that_issues_everything_anew() {
+    let mut cluster = begun();
+    let old = authority(&mut cluster);
+    // Nobody was there to replace it.
+    cluster.given.now += SignedDuration::from_hours(30);
+    recover(&mut cluster);
+    assert_ne!(authority(&mut cluster), old);
+    assert!(
+        ready(&cluster) && understand_each_other(&mut cluster),
+        "{:#?}",
+        cluster.given.tenant.status
+    );
+    insta::assert_debug_snapshot!(&evidence(&cluster)[..2], @r#"
+    [
+        "Publish: ca-7 was made",
+        "Prove: skipped: the authority before has ended",
+    ]
+    "#);
+    let now = cluster.given.now;
+    cluster.observe();
+    let minted = &cluster.given.observed.minted;
+    let mut all = Leaf::ALL
+        .into_iter()
+        .filter_map(|leaf| minted.leaf(leaf).present());
+    assert!(all.all(|leaf| leaf.not_after > now));
+}
+
+#[test]
+fn an_overlap_that_is_too_long_for_the_authority_s_life_is_cut_short() {
+    let mut cluster = begun();
+    // A class of before the rule that refuses it.
+    let class = cluster.given.class.as_mut().unwrap();
+    class.spec.certificates.overlap = "48h".into();
+    cluster.settle();
+    let old = authority(&mut cluster);
+    live(&mut cluster, 23);
+    assert_ne!(authority(&mut cluster), old, "{:#?}", evidence(&cluster));
+    assert!(ready(&cluster));
+}
+
+#[test]
+fn a_revocation_uses_no_key_that_lay_beside_the_compromised_one() {
+    let mut cluster = begun();
+    wish(&mut cluster, Some("2027"), None);
+    cluster.settle();
+    let beside = cluster.plan().status.authority.unwrap().next.unwrap();
+    wish(&mut cluster, Some("2027"), Some("stolen"));
+    recover(&mut cluster);
+    let status = cluster.plan().status.authority.unwrap();
+    assert_eq!(status.revocation_acknowledged.as_deref(), Some("stolen"));
+    assert_ne!(status.fingerprint, beside);
+    cluster.observe();
+    let minted = &cluster.given.observed.minted;
+    let mut trusted = minted.trusted().map(|root| root.fingerprint.as_str());
+    assert!(trusted.all(|root| root != beside));
+}

@@ -4,7 +4,8 @@
 //! In: the authorities that are there, the roots beside each certificate, what the pods were found to trust and to show, the
 //! operations of this life. Out: records and actions. Invariants: each step stands in the TenantOperation before its effect;
 //! nothing is issued by an authority that isn't in every bundle, unless the one before was compromised; while it is about to be
-//! replaced the old one issues nothing, so that when its last certificate ends is known; other operations run beside it.
+//! replaced the old one issues nothing, so that when its last certificate ends is known; one that is over itself is replaced without an
+//! overlap, for nobody trusts it any more; other operations run beside it.
 
 use std::collections::BTreeSet;
 
@@ -71,6 +72,12 @@ fn is_revocation(operation: &Operation) -> bool {
 pub fn is_changing_hands(scene: &Scene<'_>) -> bool {
     let step = under_way(scene.input).and_then(|(_, operation)| Step::of(operation));
     step == Some(Step::Issue) && scene.input.observed.minted.succession.next.is_some()
+}
+
+/// Whether the present authority has ended: what it would issue is refused by everybody, and so is what it has issued.
+pub fn is_over(scene: &Scene<'_>) -> bool {
+    let authority = scene.input.observed.minted.authority.present();
+    authority.is_some_and(|authority| authority.not_after <= scene.input.now)
 }
 
 /// Whether what was issued before is not to be trusted a moment longer.
@@ -228,20 +235,30 @@ fn carry_on(scene: &Scene<'_>, state: &State, operation: (&str, &Operation), out
         outcome.waits.push(interruption());
     }
     let Some(step) = Step::of(operation.1).filter(|_| operation.1.status.phase == Phase::Running) else {
+        if revoked && scene.input.observed.minted.succession.next.is_some() {
+            return outcome.actions.push(Action::DropNextAuthority);
+        }
         let record = advance(operation, now, None, Some(Step::Publish.as_str()));
         return outcome.records.push(record);
     };
     let minted = &scene.input.observed.minted;
-    if matches!(step, Step::Publish | Step::Prove) && !revoked && minted.succession.next.is_some() {
+    let void = match (revoked, is_over(scene)) {
+        (true, _) => Some("was compromised"),
+        (false, true) => Some("has ended"),
+        (false, false) => None,
+    };
+    if matches!(step, Step::Publish | Step::Prove) && void.is_none() && minted.succession.next.is_some() {
         let (objects, mint) = proof::stage(scene);
         outcome.objects.extend(objects);
         outcome.actions.extend(mint);
     }
     let hold = operation.1.status.hold_until.as_ref().map(|until| until.0);
     let done = match step {
-        Step::Publish => publish(scene, state, revoked, outcome),
-        Step::Prove if revoked => Some("skipped: the authority before was compromised".to_owned()),
-        Step::Prove => proven(scene, hold, outcome, &Proof::Trusts(next(minted))),
+        Step::Publish => publish(scene, state, void.is_some(), outcome),
+        Step::Prove => match void {
+            Some(what) => Some(format!("skipped: the authority before {what}")),
+            None => proven(scene, hold, outcome, &Proof::Trusts(next(minted))),
+        },
         Step::Issue if minted.succession.next.is_some() => {
             let keep_previous = !revoked;
             outcome.actions.push(Action::PromoteAuthority { keep_previous });
@@ -280,7 +297,11 @@ fn hold_until(scene: &Scene<'_>, begun: Step, operation: &Operation) -> Option<T
     let now = stamp(scene.input.now);
     let until = match begun {
         Step::Prove if is_revocation(operation) => now,
-        Step::Prove => now.checked_add(scene.model.authority_overlap).ok()?,
+        Step::Prove => now
+            .checked_add(scene.model.authority_overlap)
+            .ok()?
+            .min(latest_issue(scene))
+            .max(now),
         // The old authority issues nothing from here on.
         Step::Issue => {
             let minted = &scene.input.observed.minted;
@@ -296,12 +317,22 @@ fn hold_until(scene: &Scene<'_>, begun: Step, operation: &Operation) -> Option<T
     Some(Time(until))
 }
 
+/// By when the next authority issues, at the latest: in time before the present one ends, however long the overlap should be.
+fn latest_issue(scene: &Scene<'_>) -> Timestamp {
+    let Some(authority) = scene.input.observed.minted.authority.present() else {
+        return scene.input.now;
+    };
+    let life = authority.not_after.duration_since(authority.not_before);
+    let latest = authority.not_after.checked_sub(life / 10);
+    stamp(latest.unwrap_or(authority.not_after))
+}
+
 fn next(minted: &Minted) -> &str {
     let next = minted.succession.next.as_ref();
     next.map_or("", |next| &next.fingerprint)
 }
 
-fn publish(scene: &Scene<'_>, state: &State, revoked: bool, outcome: &mut Outcome) -> Option<String> {
+fn publish(scene: &Scene<'_>, state: &State, void: bool, outcome: &mut Outcome) -> Option<String> {
     let Some(next) = &scene.input.observed.minted.succession.next else {
         outcome.actions.push(Action::MintNextAuthority {
             permitted: state.permitted.clone(),
@@ -310,7 +341,7 @@ fn publish(scene: &Scene<'_>, state: &State, revoked: bool, outcome: &mut Outcom
         return None;
     };
     let made = format!("{} was made", next.fingerprint);
-    match (revoked, state.is_published) {
+    match (void, state.is_published) {
         (true, _) => Some(made),
         (false, true) => Some(format!("{made}, and is in every bundle")),
         (false, false) => None,

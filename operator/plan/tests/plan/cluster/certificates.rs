@@ -32,6 +32,7 @@ impl Cluster {
                     self.minted.succession.previous = old.present().cloned().filter(|_| *keep_previous);
                 }
             }
+            Action::DropNextAuthority => self.minted.succession.next = None,
             Action::RetireAuthority => self.minted.succession.previous = None,
             Action::MintCertificate {
                 leaf,
@@ -120,10 +121,17 @@ impl Cluster {
             "{dns_names:?} of {:?}",
             authority.permitted
         );
+        let now = self.given.now;
+        assert!(
+            now < authority.not_after,
+            "an authority that has ended issues nothing"
+        );
+        let made = self.certificate(leaf.secret(), life, dns_names.to_vec());
         let made = Certificate {
             issuer: Some(authority.fingerprint.clone()),
             roots: self.roots(),
-            ..self.certificate(leaf.secret(), life, dns_names.to_vec())
+            not_after: made.not_after.min(authority.not_after),
+            ..made
         };
         self.minted.leaves.insert(leaf, Slot::Present(made));
     }
