@@ -239,13 +239,17 @@ fn data_key(secret: &Secret, incarnation: &str) -> Slot<DataKey> {
         return Slot::Foreign;
     }
     let created = secret.metadata.creation_timestamp.as_ref();
-    envelope(secret).map_or(Slot::Broken, |envelope| {
-        Slot::Present(DataKey {
+    // One that was copied from another tenant bears our mark and opens nothing here.
+    let is_ours =
+        |envelope: &Envelope| envelope.incarnation == incarnation && envelope.key.as_str() == incarnation;
+    match envelope(secret) {
+        Ok(envelope) if is_ours(&envelope) => Slot::Present(DataKey {
             version: envelope.wrapped.version,
             created: created.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             held: false,
-        })
-    })
+        }),
+        Ok(_) | Err(_) => Slot::Broken,
+    }
 }
 
 /// The data keys that bear the tenant's name; those of another life of it are not its own.

@@ -215,6 +215,32 @@ async fn a_secret_that_somebody_deletes_is_not_made_anew_and_put_back_it_counts_
 }
 
 #[tokio::test]
+async fn a_wrapped_key_that_was_copied_from_another_tenant_is_none() {
+    use base64::Engine;
+    let text = |text: &str| Value::from(base64::engine::general_purpose::STANDARD.encode(text));
+    let (shell, _, _) = Shell::encrypted().await;
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    let kept = shell.double.object(&secret(&volume)).unwrap();
+    for key in ["incarnation", "tenantKey"] {
+        for version in ["1", "9"] {
+            let mut copied = kept.clone();
+            copied["data"][key] = text(UIDS[1].1);
+            copied["data"]["version"] = text(version);
+            shell.double.plant(&secret(&volume), copied);
+            shell.context.store.distrust("acme");
+            shell.settle("acme").await;
+            assert_eq!(
+                shell.condition("KeysCurrent"),
+                "False VolumeKeyBroken",
+                "{key} of another, version {version}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_key_outlives_its_claim_while_its_volume_is_there() {
     let (shell, _, _) = Shell::encrypted().await;
     shell.settle("acme").await;
