@@ -118,6 +118,8 @@ pub async fn act(
                     None => return Ok(false),
                 }
             }
+            // It may have been rolled back since it was looked at: what wraps isn't always what was last seen.
+            keys.tenant = versions(target).await.map_err(MintError::key("read"))?;
         }
         Action::DestroyVersions { versions: unused } => {
             keys.data = list(client, target).await?;

@@ -1,7 +1,7 @@
 //! Keys of a tenant's own: made once, rotated without a restart, never replaced, forgotten last.
 
-use freehold_crds::{DeletionPolicy, OperationType, Phase, TenantKeys};
-use freehold_plan::{Kind, Slot, StorageClass};
+use freehold_crds::{DeletionPolicy, DesiredState, OperationType, Phase, TenantKeys};
+use freehold_plan::{Kind, Operation, Slot, StorageClass};
 use jiff::SignedDuration;
 
 use crate::cluster::Cluster;
@@ -300,4 +300,67 @@ fn a_tenant_does_not_end_while_it_can_not_be_told_whether_a_key_is_left() {
     cluster.keys().tenant = kept;
     cluster.settle();
     assert!(cluster.gone && cluster.keys().tenant == Slot::Absent);
+}
+
+/// Goes on until the rotation is at a step.
+fn reaches(cluster: &mut Cluster, step: &str) {
+    for _ in 0..20 {
+        let is_there = |operation: &Operation| operation.status.step.as_deref() == Some(step);
+        if cluster.operations().any(is_there) {
+            return;
+        }
+        cluster.pass(usize::MAX);
+    }
+    panic!("no rotation comes to {step}");
+}
+
+#[test]
+fn a_provider_that_is_rolled_back_in_the_middle_of_a_rotation_rotates_again_before_that_is_acknowledged() {
+    for step in ["Rewrap", "Destroy"] {
+        let mut cluster = settled();
+        let before = cluster.keys().clone();
+        ask(&mut cluster, "now");
+        reaches(&mut cluster, step);
+        // What was wrapped meanwhile is from a backup, too.
+        *cluster.keys() = before;
+        cluster.settle();
+        assert_eq!(versions(&mut cluster), (vec![2], vec![2]), "{step}");
+        let status = cluster.plan().status.keys.unwrap().tenant_key.unwrap();
+        assert_eq!(
+            (status.version, status.acknowledged.as_deref()),
+            (2, Some("now")),
+            "{step}"
+        );
+        silent(&mut cluster);
+    }
+}
+
+#[test]
+fn a_provider_that_was_rolled_back_behind_the_rotation_s_beginning_comes_beyond_it() {
+    let mut cluster = Cluster::new(given::with_keys("acme"));
+    cluster.given.tenant.spec.desired_state = DesiredState::Suspended;
+    cluster.settle();
+    let first = cluster.keys().clone();
+    assert!(first.tenant.present().is_some() && first.data.is_empty());
+    ask(&mut cluster, "one");
+    cluster.settle();
+    ask(&mut cluster, "two");
+    reaches(&mut cluster, "Rewrap");
+    *cluster.keys() = first;
+    cluster.settle();
+    assert_eq!(versions(&mut cluster).0, [3]);
+    let status = cluster.plan().status.keys.unwrap().tenant_key.unwrap();
+    assert_eq!(status.acknowledged.as_deref(), Some("two"));
+}
+
+#[test]
+fn an_older_secret_that_is_put_back_late_in_a_rotation_is_wrapped_anew() {
+    let mut cluster = settled();
+    let before = cluster.keys().data.clone();
+    ask(&mut cluster, "now");
+    reaches(&mut cluster, "Destroy");
+    cluster.keys().data = before;
+    cluster.settle();
+    assert_eq!(versions(&mut cluster), (vec![2], vec![2]));
+    silent(&mut cluster);
 }

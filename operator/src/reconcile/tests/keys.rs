@@ -1,7 +1,7 @@
 //! Keys of a tenant's own, by the real key service: made, wrapped anew, never replaced, forgotten.
 
 use freehold_keys::client::{Client as Keys, Settings, Source};
-use freehold_keys::local::{Local, Memory};
+use freehold_keys::local::{Local, Memory, Secrets, Vault};
 use freehold_keys::server::{Callers, Reviewer, Service};
 use freehold_keys::tls::{Identity, Keeper};
 use freehold_keys::{Context as About, KeyName, Purpose, Wrapped};
@@ -16,12 +16,16 @@ const DRIVER: &str = "driver";
 
 /// A key service, with the operator as its caller and a driver.
 pub async fn service() -> (Keys, Keys) {
+    service_over(Memory::default()).await
+}
+
+async fn service_over(vault: impl Vault) -> (Keys, Keys) {
     let double = ApiDouble::default();
     let keeper = Keeper::new(double.client(), "freehold-keys", vec!["localhost".into()]);
     let leaf = keeper.look(Timestamp::now()).await.unwrap();
     let identity = Arc::new(Identity::new(&leaf).unwrap());
     let callers = Callers::new(OPERATOR.into(), [DRIVER.to_owned()].into()).unwrap();
-    let provider = Arc::new(Local::new(Memory::default()));
+    let provider = Arc::new(Local::new(vault));
     let service = Service::new(provider, callers, Reviewer::new(double.client()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -211,6 +215,32 @@ async fn a_secret_that_somebody_deletes_is_not_made_anew_and_put_back_it_counts_
     shell.double.plant(&secret(&volume), kept);
     shell.context.store.distrust("acme");
     shell.settle("acme").await;
+    assert_eq!(shell.condition("KeysCurrent"), "True Current");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_rolled_back_unnoticed_in_a_rotation_rotates_again() {
+    let shell = Shell::with(encrypting(Config::default()));
+    let vault = Secrets::new(shell.double.client(), "freehold-keys");
+    let shell = shell.asking(service_over(vault).await.0);
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    let path = secret(&format!("tenant-key-{}", UIDS[0].1));
+    let before = shell.double.object(&path).unwrap();
+    shell.asks("acme", |spec| spec["keys"]["rotateTenantKey"] = "now".into());
+    while shell.paths_of("tenantoperations").is_empty() || shell.operation()["status"]["step"] != "Rewrap" {
+        shell.pass().await;
+    }
+    let mut older = shell.double.object(&path).unwrap();
+    older["data"] = before["data"].clone();
+    shell.double.plant(&path, older);
+    shell.settle("acme").await;
+    shell.settle("acme").await;
+    assert_eq!(shell.wrapped(&volume).0.version, 2);
+    let status = shell.tenant().status.clone().unwrap().keys.unwrap();
+    let key = status.tenant_key.unwrap();
+    assert_eq!((key.version, key.acknowledged.as_deref()), (2, Some("now")));
     assert_eq!(shell.condition("KeysCurrent"), "True Current");
 }
 

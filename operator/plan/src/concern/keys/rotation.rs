@@ -2,7 +2,8 @@
 //!
 //! In: the key's versions, the data keys, the operations of this life. Out: records and actions. Invariants: each step stands
 //! in the TenantOperation before its effect; a version is destroyed only when no data key is wrapped by it; one operation
-//! runs at a time for a tenant; a step that was carried out already is told from what is there, so that none is done twice.
+//! runs at a time for a tenant; a step that was carried out already is told from what is there, so that none is done twice;
+//! none is believed for good, so that what is acknowledged happened.
 
 use freehold_crds::{OperationType, Phase, RotationOperation, RotationReason, TenantOperationSpec};
 use jiff::{SignedDuration, Timestamp};
@@ -145,29 +146,26 @@ fn carry_on(
         outcome.records.push(record);
         return;
     };
+    // Whatever the step is: the provider may have been rolled back since, or an older Secret put back.
+    if current <= from {
+        outcome.actions.push(Action::RotateTenantKey { from: current });
+        return;
+    }
+    let old = old(scene, current);
+    if step != Step::Rotate && !old.is_empty() {
+        outcome.actions.push(Action::RewrapDataKeys { volumes: old });
+        return;
+    }
     let done = match step {
-        Step::Rotate => {
-            if current <= from {
-                outcome.actions.push(Action::RotateTenantKey { from });
-            }
-            (current > from).then(|| format!("version {current} was made after version {from}"))
-        }
+        Step::Rotate => Some(format!("version {current} was made after version {from}")),
+        // A volume that is just being made gets its key under the current version.
         Step::Rewrap => {
-            let old = old(scene, current);
             let count = scene.input.observed.minted.keys.data.len();
-            if !old.is_empty() {
-                outcome
-                    .actions
-                    .push(Action::RewrapDataKeys { volumes: old.clone() });
-            }
-            // A volume that is just being made gets its key under the current version.
-            old.is_empty()
-                .then(|| format!("{count} data keys are wrapped by version {current}"))
+            Some(format!("{count} data keys are wrapped by version {current}"))
         }
         Step::Destroy => {
             let versions: Vec<u32> = key.versions.keys().copied().filter(|v| *v < current).collect();
-            let unused = old(scene, current).is_empty();
-            if !versions.is_empty() && unused {
+            if !versions.is_empty() {
                 outcome.actions.push(Action::DestroyVersions {
                     versions: versions.clone(),
                 });
