@@ -302,6 +302,7 @@ fn tell(scene: &Scene<'_>, service: &KeyService, trouble: Option<Wait>, outcome:
         let finding = Finding::new(TOPIC, false, trouble.reason, message);
         outcome.findings.push(finding);
         outcome.waits.push(trouble);
+        outcome.doubts = true;
         return;
     }
     let aside = |truth, reason, message: String| Finding::aside(TOPIC, truth, reason, message);

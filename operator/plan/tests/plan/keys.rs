@@ -195,6 +195,7 @@ fn a_key_that_is_gone_is_never_made_anew() {
         );
         assert!(says(&mut cluster, "Serving").starts_with("True"));
         assert_eq!(plan.status.blockers[0].reason, reason);
+        assert!(plan.doubts, "what is restored is looked for: {reason}");
     }
 }
 

@@ -115,6 +115,15 @@ impl Shell {
         found.map_or_else(String::new, |found| format!("{} {}", found.status, found.reason))
     }
 
+    /// Half a minute passes: what is believed for longer is believed still.
+    fn half_a_minute_passes(&self) {
+        let then = Timestamp::now() + jiff::SignedDuration::from_secs(30);
+        let trust = self.context.store.trust("acme");
+        if trust.is_some_and(|trust| trust.until <= then) {
+            self.context.store.distrust("acme");
+        }
+    }
+
     fn wrapped(&self, volume: &str) -> (Wrapped, String) {
         let secret = self.double.object(&secret(volume)).unwrap();
         let text = |key: &str| {
@@ -213,9 +222,69 @@ async fn a_secret_that_somebody_deletes_is_not_made_anew_and_put_back_it_counts_
     assert_eq!(shell.condition("KeysCurrent"), "False VolumeKeyLost");
     assert_eq!(shell.condition("Serving"), "True Serving");
     shell.double.plant(&secret(&volume), kept);
-    shell.context.store.distrust("acme");
+    shell.half_a_minute_passes();
     shell.settle("acme").await;
     assert_eq!(shell.condition("KeysCurrent"), "True Current");
+}
+
+#[tokio::test]
+async fn whatever_was_lost_of_the_keys_counts_again_soon_after_it_is_restored() {
+    let text = |text: &str| {
+        use base64::Engine;
+        Value::from(base64::engine::general_purpose::STANDARD.encode(text))
+    };
+    let (shell, _, _) = Shell::encrypted().await;
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    let kept = shell.double.object(&secret(&volume)).unwrap();
+    let harms = [
+        ("version", "9", "False ProviderRolledBack"),
+        ("version", "0", "False KeyVersionLost"),
+        ("wrapped", "%", "False VolumeKeyBroken"),
+    ];
+    for (key, value, reason) in harms {
+        let mut harmed = kept.clone();
+        harmed["data"][key] = text(value);
+        shell.double.plant(&secret(&volume), harmed);
+        shell.context.store.distrust("acme");
+        shell.settle("acme").await;
+        assert_eq!(shell.condition("KeysCurrent"), reason);
+        shell.double.plant(&secret(&volume), kept.clone());
+        shell.half_a_minute_passes();
+        shell.settle("acme").await;
+        assert_eq!(shell.condition("KeysCurrent"), "True Current", "after {reason}");
+    }
+    // At rest it is believed for long, and nothing is asked.
+    shell.half_a_minute_passes();
+    assert_eq!(shell.pass().await, []);
+}
+
+#[tokio::test]
+async fn a_tenant_key_that_its_provider_lost_counts_again_soon_after_it_is_restored() {
+    let shell = Shell::with(encrypting(Config::default()));
+    let vault = Secrets::new(shell.double.client(), "freehold-keys");
+    let shell = shell.asking(service_over(vault).await.0);
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    assert_eq!(shell.condition("KeysCurrent"), "True Current");
+    let path = secret(&format!("tenant-key-{}", UIDS[0].1));
+    let kept = [&path, &secret(&volume)].map(|path| (path.clone(), shell.double.object(path).unwrap()));
+    for all in [false, true] {
+        for (path, _) in kept.iter().take(if all { 2 } else { 1 }) {
+            shell.double.raze(path);
+        }
+        shell.context.store.distrust("acme");
+        shell.settle("acme").await;
+        assert_eq!(shell.condition("KeysCurrent"), "False TenantKeyLost");
+        for (path, object) in &kept {
+            shell.double.plant(path, object.clone());
+        }
+        shell.half_a_minute_passes();
+        shell.settle("acme").await;
+        assert_eq!(shell.condition("KeysCurrent"), "True Current", "all: {all}");
+    }
 }
 
 #[tokio::test]
