@@ -138,13 +138,12 @@ pub async fn act(
         }
         Action::ForgetDataKey { volume } => {
             if is_there(client, volume).await? {
-                if let Some(Slot::Present(key)) = keys.data.get_mut(volume) {
-                    key.held = true;
-                }
+                keys.kept.insert(volume.clone());
                 return Ok(true);
             }
             forget(client, target, volume).await?;
             keys.data.remove(volume);
+            keys.kept.remove(volume);
         }
         Action::ForgetKeys => {
             for volume in list(client, target).await?.into_keys() {
@@ -248,7 +247,6 @@ fn data_key(secret: &Secret, incarnation: &str) -> Slot<DataKey> {
         Ok(envelope) if is_ours(&envelope) => Slot::Present(DataKey {
             version: envelope.wrapped.version,
             created: created.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            held: false,
         }),
         Ok(_) | Err(_) => Slot::Broken,
     }

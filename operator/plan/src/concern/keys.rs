@@ -5,6 +5,7 @@
 //! there and is gone, or can't be read, is never replaced by a new one; a key is forgotten only when its volume is gone,
 //! which the shell looks up again right before.
 
+mod loss;
 pub mod reencryption;
 mod rotation;
 
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::storage::{self, Verdict, judge};
 use super::{Scene, termination};
 use crate::clock::soon;
-use crate::input::{DataKey, Input, KeyService, Keys, Operation, Slot, TenantKey};
+use crate::input::{Input, KeyService, Keys, Operation, Slot, TenantKey};
 use crate::kind::Kind;
 use crate::model::incarnation;
 use crate::names::KEYS;
@@ -176,44 +177,23 @@ fn with_key(
         let unblocked_by = "delete the tenant; nothing brings the key back";
         return Some(stalling("TenantKeyDestroyed", message, unblocked_by));
     };
-    let mut trouble = None;
-    for (volume, Volume { claim, .. }) in volumes.iter().filter(|(_, volume)| volume.ours) {
-        match keys.data.get(*volume) {
-            Some(Slot::Present(data)) if !key.versions.contains_key(&data.version) => {
-                let message = format!(
-                    "the key of volume {volume} ({claim}) is wrapped by version {} of the tenant key, which is gone",
-                    data.version
-                );
-                let unblocked_by = "restore a state of the key service that has that version";
-                trouble = Some(stalling("KeyVersionLost", message, unblocked_by));
-            }
-            Some(Slot::Present(_)) => {}
-            Some(_) => {
-                let message = format!(
-                    "the Secret with the key of volume {volume} ({claim}) can't be read, or is another's"
-                );
-                let unblocked_by = "put back the Secret that was there; no new key is made in its place";
-                trouble = Some(stalling("VolumeKeyBroken", message, unblocked_by));
-            }
-            None if log.volumes.contains(*volume) => {
-                let message = format!("the Secret with the key of volume {volume} ({claim}) is gone");
-                let unblocked_by = "put back the Secret that was there; no new key is made in its place";
-                trouble = Some(stalling("VolumeKeyLost", message, unblocked_by));
-            }
-            None => outcome.actions.push(Action::MakeDataKey {
+    for (volume, _) in volumes.iter().filter(|(_, volume)| volume.ours) {
+        if !keys.data.contains_key(*volume) && !log.volumes.contains(*volume) {
+            outcome.actions.push(Action::MakeDataKey {
                 volume: (*volume).to_owned(),
-            }),
+            });
         }
     }
-    for (volume, slot) in &keys.data {
+    // One that can't be read is of no more use than another once its volume is gone, which its name tells.
+    for volume in keys.data.keys() {
         let gone = !volumes.contains_key(volume.as_str());
-        let asked = reencryption::is_replaced(scene, volume);
-        if gone && matches!(slot, Slot::Present(DataKey { held, .. }) if !held || asked) {
+        if gone && (!keys.kept.contains(volume) || reencryption::is_replaced(scene, volume)) {
             outcome.actions.push(Action::ForgetDataKey {
                 volume: volume.clone(),
             });
         }
     }
+    let trouble = loss::of_data_keys(scene, key, volumes, log);
     if trouble.is_none() && !is_over(scene) {
         rotation::plan(scene, key, (current, created), outcome);
         if outcome.records.is_empty() {
@@ -422,6 +402,7 @@ pub fn forget(input: &Input<'_>) -> Option<Action> {
         data,
         unread: _,
         held: _,
+        kept: _,
     } = &input.observed.minted.keys;
     let there = tenant.present().is_some_and(|key| !key.versions.is_empty());
     (there || !data.is_empty()).then_some(Action::ForgetKeys)

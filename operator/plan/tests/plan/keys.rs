@@ -365,3 +365,17 @@ fn an_older_secret_that_is_put_back_late_in_a_rotation_is_wrapped_anew() {
     assert_eq!(versions(&mut cluster), (vec![2], vec![2]));
     silent(&mut cluster);
 }
+
+#[test]
+fn a_broken_key_whose_volume_is_gone_is_forgotten_and_holds_up_no_rotation() {
+    for step in ["Rotate", "Rewrap", "Destroy"] {
+        let mut cluster = settled();
+        ask(&mut cluster, "now");
+        reaches(&mut cluster, step);
+        cluster.keys().data.insert("pvc-gone".into(), Slot::Broken);
+        cluster.settle();
+        assert_eq!(versions(&mut cluster), (vec![2], vec![2]), "{step}");
+        assert!(ready(&cluster), "{step}");
+        silent(&mut cluster);
+    }
+}

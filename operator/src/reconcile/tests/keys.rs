@@ -340,6 +340,38 @@ async fn a_wrapped_key_that_was_copied_from_another_tenant_is_none() {
 }
 
 #[tokio::test]
+async fn a_broken_key_whose_claim_is_gone_is_forgotten_with_its_volume() {
+    let (shell, _, _) = Shell::encrypted().await;
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    let persistent = format!("/api/v1/persistentvolumes/{volume}");
+    shell
+        .double
+        .plant(&persistent, json!({"metadata": {"name": volume}, "spec": {}}));
+    shell.no_volume(VOLUME);
+    let mut broken = shell.double.object(&secret(&volume)).unwrap();
+    broken["data"]["wrapped"] = "JQ==".into();
+    shell.double.plant(&secret(&volume), broken);
+    shell.context.store.distrust("acme");
+    shell.settle("acme").await;
+    assert!(shell.double.object(&secret(&volume)).is_some());
+    let blockers = shell.blockers();
+    assert!(
+        blockers[0].starts_with("VolumeKeyBroken")
+            && blockers[0].contains(&format!("freehold-keys/{volume}")),
+        "{blockers:?}"
+    );
+    assert_eq!(shell.pass().await, [], "nor is it asked for again and again");
+    shell.double.raze(&persistent);
+    shell.half_a_minute_passes();
+    shell.settle("acme").await;
+    assert!(shell.double.object(&secret(&volume)).is_none());
+    assert_eq!(shell.blockers(), [] as [&str; 0]);
+    assert_eq!(shell.condition("KeysCurrent"), "True Current");
+}
+
+#[tokio::test]
 async fn a_key_outlives_its_claim_while_its_volume_is_there() {
     let (shell, _, _) = Shell::encrypted().await;
     shell.settle("acme").await;
