@@ -12,8 +12,8 @@ mod rotation;
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_crds::{
-    DataKeyStatus, KeyScope, KeyVersionStatus, KeysStatus, OperationType, Phase, TenantClassSpec,
-    TenantKeyStatus,
+    DataKeyStatus, DesiredState, KeyScope, KeyVersionStatus, KeysStatus, OperationType, Phase,
+    TenantClassSpec, TenantKeyStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
@@ -59,10 +59,12 @@ fn are_wanted(scene: &Scene<'_>, volumes: &BTreeMap<&str, Volume<'_>>) -> bool {
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let volumes = volumes(&scene);
     let log: Log = scene.recorded(KEYS);
-    if !are_wanted(&scene, &volumes) && log == Log::default() {
-        return Outcome::default();
-    }
     let mut outcome = Outcome::default();
+    let wanted = are_wanted(&scene, &volumes) || log != Log::default();
+    outcome.asides.extend(not_offered(&scene, wanted));
+    if !wanted {
+        return outcome;
+    }
     let Some(service) = &scene.input.config.key_service else {
         let message = "the operator was started without a key service, and the StorageClass asks for one";
         outcome
@@ -106,6 +108,34 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     }
     tell(&scene, service, trouble, &mut outcome);
     outcome
+}
+
+/// Rotations that are asked for and have nothing to rotate, where the keys are others': told, and nothing waits for it.
+fn not_offered(scene: &Scene<'_>, wanted: bool) -> Option<Wait> {
+    let whose = match storage::scope(scene)? {
+        KeyScope::Tenant => return None,
+        KeyScope::Platform => "the platform's key encrypts the volumes",
+        KeyScope::Nobody => "the volumes are not encrypted",
+    };
+    if scene.model.tenant.spec.desired_state == DesiredState::Terminated {
+        return None;
+    }
+    let tenant_key = rotation::asked(scene).filter(|_| !wanted);
+    let data_keys = reencryption::asked(scene).filter(|_| reencryption::due(scene).is_none());
+    let fields = match (tenant_key, data_keys) {
+        (Some(_), Some(_)) => "spec.keys.rotateTenantKey and spec.keys.rotateDataKeys",
+        (Some(_), None) => "spec.keys.rotateTenantKey",
+        (None, Some(_)) => "spec.keys.rotateDataKeys",
+        (None, None) => return None,
+    };
+    Some(Wait {
+        reason: "KeyRotationNotOffered",
+        message: format!("{fields} can't be carried out: {whose}, and there is no key of this tenant's own"),
+        unblocked_by: format!(
+            "take {fields} out; or a StorageClass in the TenantClass whose volumes Freehold's driver encrypts"
+        ),
+        stalls: false,
+    })
 }
 
 /// Whether the keys are about to be destroyed: then none changes any more.

@@ -379,3 +379,38 @@ fn a_broken_key_whose_volume_is_gone_is_forgotten_and_holds_up_no_rotation() {
         silent(&mut cluster);
     }
 }
+
+#[test]
+fn a_rotation_that_is_asked_for_and_is_not_offered_is_told_and_harms_nothing() {
+    let platform = StorageClass {
+        provisioner: "disk.csi.azure.com".into(),
+        is_default: true,
+        ..StorageClass::default()
+    };
+    let mut cluster = Cluster::new(given::with_keys("acme"));
+    cluster.given.config.storage_classes = Some([("managed".to_owned(), platform)].into());
+    cluster.settle();
+    assert_eq!(cluster.plan().status.blockers, []);
+    cluster.given.tenant.spec.keys = Some(TenantKeys {
+        rotate_tenant_key: Some("now".into()),
+        rotate_data_keys: Some("now".into()),
+    });
+    cluster.settle();
+    let blockers = cluster.plan().status.blockers.into_iter();
+    let told: Vec<String> = blockers
+        .map(|blocker| {
+            format!(
+                "{}: {}; {}",
+                blocker.reason, blocker.message, blocker.unblocked_by
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @"KeyRotationNotOffered: spec.keys.rotateTenantKey and spec.keys.rotateDataKeys can't be carried out: the platform's key encrypts the volumes, and there is no key of this tenant's own; take spec.keys.rotateTenantKey and spec.keys.rotateDataKeys out; or a StorageClass in the TenantClass whose volumes Freehold's driver encrypts");
+    assert!(ready(&cluster), "{:#?}", cluster.given.tenant.status);
+    assert_eq!(cluster.operations().count(), 0);
+    silent(&mut cluster);
+    // Nor is one waited for that can be had no more.
+    cluster.given.tenant.spec.desired_state = DesiredState::Terminated;
+    cluster.settle();
+    assert_eq!(cluster.plan().status.blockers, []);
+}

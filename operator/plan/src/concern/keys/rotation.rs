@@ -53,6 +53,15 @@ pub fn acknowledged(scene: &Scene<'_>) -> Option<String> {
         .then(|| asked.to_owned())
 }
 
+/// The word that asks for a rotation and was not heard yet.
+pub fn asked<'a>(scene: &Scene<'a>) -> Option<&'a str> {
+    wish(scene).filter(|asked| {
+        let mut heard =
+            rotations(scene.input).filter(|(_, operation)| operation.status.phase != Phase::Cancelled);
+        !heard.any(|(_, operation)| token(operation) == Some(*asked))
+    })
+}
+
 fn wish<'a>(scene: &Scene<'a>) -> Option<&'a str> {
     let keys = scene.model.tenant.spec.keys.as_ref()?;
     keys.rotate_tenant_key.as_deref()
@@ -77,11 +86,7 @@ pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outco
         carry_on(scene, key, current.0, (name, operation), outcome);
         return;
     }
-    let asked = wish(scene).filter(|asked| {
-        let mut heard =
-            rotations(scene.input).filter(|(_, operation)| operation.status.phase != Phase::Cancelled);
-        !heard.any(|(_, operation)| token(operation) == Some(*asked))
-    });
+    let asked = asked(scene);
     let due = due(scene, current);
     let reason = match asked {
         Some(_) => RotationReason::Requested,
