@@ -152,6 +152,7 @@ impl ApiDouble {
             Method::POST if path.ends_with("/tokenreviews") => review(&body),
             Method::POST => state.create(path, body),
             Method::PATCH => state.patch(path.trim_end_matches("/status"), &body, merges),
+            Method::PUT => state.patch(path, &body, true),
             Method::DELETE => state.delete(path),
             _ => (StatusCode::METHOD_NOT_ALLOWED, json!({})),
         };
@@ -330,6 +331,7 @@ fn read(method: &Method, path: &str) -> Asked {
         Method::GET => "get",
         Method::POST => "create",
         Method::PATCH => "patch",
+        Method::PUT => "update",
         _ => "delete",
     };
     let mut parts = path.trim_start_matches('/').split('/');

@@ -15,8 +15,8 @@ use crate::store::{Store, Trust, namespace_of};
 
 /// How long the metadata of minted Secrets is trusted.
 const MINTED_TRUST: SignedDuration = SignedDuration::from_hours(24);
-/// The same, when another's Secret stands in the place of ours: nothing tells when that is taken away.
-const FOREIGN_TRUST: SignedDuration = SignedDuration::from_secs(30);
+/// The same, when another's Secret stands in the place of ours, or one is lost: nothing tells when that is put right.
+pub const FOREIGN_TRUST: SignedDuration = SignedDuration::from_secs(30);
 
 /// What was observed.
 #[derive(Debug)]
@@ -126,7 +126,8 @@ pub fn trusted_for(minted: &Minted) -> SignedDuration {
     }
 }
 
-/// Whether something stands there that only a person can put right.
+/// Whether something stands there that only a person can put right. What is lost of the keys the plan tells: it takes the volumes
+/// to know that.
 fn waits_for_a_person(minted: &Minted) -> bool {
     let Minted {
         authority,

@@ -19,7 +19,7 @@ use crate::apply::{self, ApplyError, Pass};
 use crate::cluster::{Refusal, refusal, retry_after};
 use crate::fleet::Members;
 use crate::mint::MintError;
-use crate::observe::{Sight, observe};
+use crate::observe::{FOREIGN_TRUST, Sight, observe};
 use crate::report::{self, ReportError, Reported};
 use crate::serve::Metrics;
 use crate::store::{LASTING, Store};
@@ -142,6 +142,10 @@ async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, Pass
         report::report(client, store, &tenant, &plan, identity, now).await
     };
 
+    // After the effects, which may have shown it anew.
+    let doubted = plan
+        .doubts
+        .then(|| store.doubt(&tenant.name_any(), now + FOREIGN_TRUST));
     let done = applied.map_err(PassError::Apply)?;
     let reported = reported.map_err(PassError::Report)?;
     if let Some(failed) = failed {
@@ -153,7 +157,7 @@ async fn pass(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Action, Pass
     context
         .metrics
         .pass(started.elapsed(), done.writes + usize::from(reported.written));
-    let wake = [plan.wake, look_again, done.wake, reported.due]
+    let wake = [plan.wake, look_again, doubted, done.wake, reported.due]
         .into_iter()
         .flatten()
         .min();

@@ -305,7 +305,18 @@ impl Store {
         }
     }
 
-    /// The same for every tenant.
+    /// Makes passes read the minted Secrets from this instant on, if not before; gives when they do.
+    pub fn doubt(&self, tenant: &str, from: Timestamp) -> Timestamp {
+        match &mut self.lock().record(tenant).trust {
+            Some(trust) => {
+                trust.until = trust.until.min(from);
+                trust.until
+            }
+            None => from,
+        }
+    }
+
+    /// Makes the next pass of every tenant read them.
     pub fn distrust_all(&self) {
         for record in self.lock().tenants.values_mut() {
             record.trust = None;

@@ -185,6 +185,8 @@ pub struct Keys {
     pub unread: bool,
     /// Why they were not destroyed when it came to it: found right before.
     pub held: Option<String>,
+    /// Those whose volumes were there still when they should have been forgotten.
+    pub kept: BTreeSet<String>,
 }
 
 /// The tenant key at its provider.
@@ -214,8 +216,6 @@ pub struct DataKey {
     /// The version of the tenant key that it is wrapped by.
     pub version: u32,
     pub created: Timestamp,
-    /// Its volume was there still when it should have been forgotten.
-    pub held: bool,
 }
 
 /// The place of a minted Secret.

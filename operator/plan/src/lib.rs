@@ -289,6 +289,7 @@ fn assemble(
         waits,
         asides,
         mut wake,
+        doubts,
     } = outcome;
     objects.sort_by(|a, b| a.id.cmp(&b.id));
     // In a namespace that ends Kubernetes takes pods before policies; we must not be quicker with the policies.
@@ -317,6 +318,7 @@ fn assemble(
             Finalizer::Add
         },
         wake: wake.filter(|wake| *wake > input.now),
+        doubts,
         status,
         member,
         objects,
@@ -375,6 +377,7 @@ fn ending(input: &Input<'_>) -> Plan {
         waits,
         asides: _,
         wake,
+        doubts,
     } = outcome;
     let mut status = base(input);
     findings.push(Finding::new(
@@ -394,6 +397,7 @@ fn ending(input: &Input<'_>) -> Plan {
         events: report::events(input, &status),
         finalizer,
         wake,
+        doubts,
         member: concern::upgrade::member(input, None, &status.conditions),
         status,
     }

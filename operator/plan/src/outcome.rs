@@ -31,6 +31,8 @@ pub struct Plan {
     pub finalizer: Finalizer,
     /// The instant at which this plan changes its mind; events may change it earlier.
     pub wake: Option<Timestamp>,
+    /// What is known of the keys is to be read again before long: somebody has to bring something back, and no event tells of that.
+    pub doubts: bool,
     pub status: TenantStatus,
     /// What its channel is told of it, if it names one.
     pub member: Option<Member>,
@@ -229,6 +231,8 @@ pub struct Outcome {
     /// Waited for without harm to what runs: told as the others are, and the tenant is Ready all the same.
     pub asides: Vec<Wait>,
     pub wake: Option<Timestamp>,
+    /// As in `Plan`.
+    pub doubts: bool,
 }
 
 impl Outcome {
@@ -249,6 +253,7 @@ impl Outcome {
             waits,
             asides,
             wake,
+            doubts,
         } = other;
         self.objects.extend(objects);
         self.keep.extend(keep);
@@ -258,6 +263,7 @@ impl Outcome {
         self.waits.extend(waits);
         self.asides.extend(asides);
         self.wake_at(wake);
+        self.doubts |= doubts;
     }
 
     /// Changes its mind at this instant, if at none before it.

@@ -118,6 +118,8 @@ pub async fn act(
                     None => return Ok(false),
                 }
             }
+            // It may have been rolled back since it was looked at: what wraps isn't always what was last seen.
+            keys.tenant = versions(target).await.map_err(MintError::key("read"))?;
         }
         Action::DestroyVersions { versions: unused } => {
             keys.data = list(client, target).await?;
@@ -136,13 +138,12 @@ pub async fn act(
         }
         Action::ForgetDataKey { volume } => {
             if is_there(client, volume).await? {
-                if let Some(Slot::Present(key)) = keys.data.get_mut(volume) {
-                    key.held = true;
-                }
+                keys.kept.insert(volume.clone());
                 return Ok(true);
             }
             forget(client, target, volume).await?;
             keys.data.remove(volume);
+            keys.kept.remove(volume);
         }
         Action::ForgetKeys => {
             for volume in list(client, target).await?.into_keys() {
@@ -240,13 +241,16 @@ fn data_key(secret: &Secret, incarnation: &str) -> Slot<DataKey> {
         return Slot::Foreign;
     }
     let created = secret.metadata.creation_timestamp.as_ref();
-    envelope(secret).map_or(Slot::Broken, |envelope| {
-        Slot::Present(DataKey {
+    // One that was copied from another tenant bears our mark and opens nothing here.
+    let is_ours =
+        |envelope: &Envelope| envelope.incarnation == incarnation && envelope.key.as_str() == incarnation;
+    match envelope(secret) {
+        Ok(envelope) if is_ours(&envelope) => Slot::Present(DataKey {
             version: envelope.wrapped.version,
             created: created.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            held: false,
-        })
-    })
+        }),
+        Ok(_) | Err(_) => Slot::Broken,
+    }
 }
 
 /// The data keys that bear the tenant's name; those of another life of it are not its own.

@@ -297,3 +297,23 @@ fn the_newer_word_of_a_record_wins_and_what_is_deleted_does_not_come_back() {
     assert!(store.remove_operation("acme", "two", "13"));
     assert!(!store.put_operation("two", operation("12", Phase::Pending)));
 }
+
+#[test]
+fn who_doubts_looks_again_then_and_never_later_than_before() {
+    let store = Store::default();
+    let now = Timestamp::UNIX_EPOCH;
+    let at = |seconds| now + jiff::SignedDuration::from_secs(seconds);
+    assert_eq!(store.doubt("acme", at(30)), at(30), "nothing is trusted anyway");
+    let trust = Trust {
+        until: at(3600),
+        namespace_uid: "u".into(),
+    };
+    store.set_minted("acme", Minted::default(), Some(trust));
+    assert_eq!(store.doubt("acme", at(30)), at(30));
+    assert_eq!(
+        store.doubt("acme", at(50)),
+        at(30),
+        "a pass in between puts nothing off"
+    );
+    assert_eq!(store.trust("acme").unwrap().until, at(30));
+}

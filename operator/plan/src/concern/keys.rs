@@ -5,14 +5,15 @@
 //! there and is gone, or can't be read, is never replaced by a new one; a key is forgotten only when its volume is gone,
 //! which the shell looks up again right before.
 
+mod loss;
 pub mod reencryption;
 mod rotation;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_crds::{
-    DataKeyStatus, KeyScope, KeyVersionStatus, KeysStatus, OperationType, Phase, TenantClassSpec,
-    TenantKeyStatus,
+    DataKeyStatus, DesiredState, KeyScope, KeyVersionStatus, KeysStatus, OperationType, Phase,
+    TenantClassSpec, TenantKeyStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::storage::{self, Verdict, judge};
 use super::{Scene, termination};
 use crate::clock::soon;
-use crate::input::{DataKey, Input, KeyService, Keys, Operation, Slot, TenantKey};
+use crate::input::{Input, KeyService, Keys, Operation, Slot, TenantKey};
 use crate::kind::Kind;
 use crate::model::incarnation;
 use crate::names::KEYS;
@@ -58,10 +59,12 @@ fn are_wanted(scene: &Scene<'_>, volumes: &BTreeMap<&str, Volume<'_>>) -> bool {
 pub fn plan(scene: Scene<'_>) -> Outcome {
     let volumes = volumes(&scene);
     let log: Log = scene.recorded(KEYS);
-    if !are_wanted(&scene, &volumes) && log == Log::default() {
-        return Outcome::default();
-    }
     let mut outcome = Outcome::default();
+    let wanted = are_wanted(&scene, &volumes) || log != Log::default();
+    outcome.asides.extend(not_offered(&scene, wanted));
+    if !wanted {
+        return outcome;
+    }
     let Some(service) = &scene.input.config.key_service else {
         let message = "the operator was started without a key service, and the StorageClass asks for one";
         outcome
@@ -105,6 +108,34 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     }
     tell(&scene, service, trouble, &mut outcome);
     outcome
+}
+
+/// Rotations that are asked for and have nothing to rotate, where the keys are others': told, and nothing waits for it.
+fn not_offered(scene: &Scene<'_>, wanted: bool) -> Option<Wait> {
+    let whose = match storage::scope(scene)? {
+        KeyScope::Tenant => return None,
+        KeyScope::Platform => "the platform's key encrypts the volumes",
+        KeyScope::Nobody => "the volumes are not encrypted",
+    };
+    if scene.model.tenant.spec.desired_state == DesiredState::Terminated {
+        return None;
+    }
+    let tenant_key = rotation::asked(scene).filter(|_| !wanted);
+    let data_keys = reencryption::asked(scene).filter(|_| reencryption::due(scene).is_none());
+    let fields = match (tenant_key, data_keys) {
+        (Some(_), Some(_)) => "spec.keys.rotateTenantKey and spec.keys.rotateDataKeys",
+        (Some(_), None) => "spec.keys.rotateTenantKey",
+        (None, Some(_)) => "spec.keys.rotateDataKeys",
+        (None, None) => return None,
+    };
+    Some(Wait {
+        reason: "KeyRotationNotOffered",
+        message: format!("{fields} can't be carried out: {whose}, and there is no key of this tenant's own"),
+        unblocked_by: format!(
+            "take {fields} out; or a StorageClass in the TenantClass whose volumes Freehold's driver encrypts"
+        ),
+        stalls: false,
+    })
 }
 
 /// Whether the keys are about to be destroyed: then none changes any more.
@@ -176,44 +207,23 @@ fn with_key(
         let unblocked_by = "delete the tenant; nothing brings the key back";
         return Some(stalling("TenantKeyDestroyed", message, unblocked_by));
     };
-    let mut trouble = None;
-    for (volume, Volume { claim, .. }) in volumes.iter().filter(|(_, volume)| volume.ours) {
-        match keys.data.get(*volume) {
-            Some(Slot::Present(data)) if !key.versions.contains_key(&data.version) => {
-                let message = format!(
-                    "the key of volume {volume} ({claim}) is wrapped by version {} of the tenant key, which is gone",
-                    data.version
-                );
-                let unblocked_by = "restore a state of the key service that has that version";
-                trouble = Some(stalling("KeyVersionLost", message, unblocked_by));
-            }
-            Some(Slot::Present(_)) => {}
-            Some(_) => {
-                let message = format!(
-                    "the Secret with the key of volume {volume} ({claim}) can't be read, or is another's"
-                );
-                let unblocked_by = "put back the Secret that was there; no new key is made in its place";
-                trouble = Some(stalling("VolumeKeyBroken", message, unblocked_by));
-            }
-            None if log.volumes.contains(*volume) => {
-                let message = format!("the Secret with the key of volume {volume} ({claim}) is gone");
-                let unblocked_by = "put back the Secret that was there; no new key is made in its place";
-                trouble = Some(stalling("VolumeKeyLost", message, unblocked_by));
-            }
-            None => outcome.actions.push(Action::MakeDataKey {
+    for (volume, _) in volumes.iter().filter(|(_, volume)| volume.ours) {
+        if !keys.data.contains_key(*volume) && !log.volumes.contains(*volume) {
+            outcome.actions.push(Action::MakeDataKey {
                 volume: (*volume).to_owned(),
-            }),
+            });
         }
     }
-    for (volume, slot) in &keys.data {
+    // One that can't be read is of no more use than another once its volume is gone, which its name tells.
+    for volume in keys.data.keys() {
         let gone = !volumes.contains_key(volume.as_str());
-        let asked = reencryption::is_replaced(scene, volume);
-        if gone && matches!(slot, Slot::Present(DataKey { held, .. }) if !held || asked) {
+        if gone && (!keys.kept.contains(volume) || reencryption::is_replaced(scene, volume)) {
             outcome.actions.push(Action::ForgetDataKey {
                 volume: volume.clone(),
             });
         }
     }
+    let trouble = loss::of_data_keys(scene, key, volumes, log);
     if trouble.is_none() && !is_over(scene) {
         rotation::plan(scene, key, (current, created), outcome);
         if outcome.records.is_empty() {
@@ -302,6 +312,7 @@ fn tell(scene: &Scene<'_>, service: &KeyService, trouble: Option<Wait>, outcome:
         let finding = Finding::new(TOPIC, false, trouble.reason, message);
         outcome.findings.push(finding);
         outcome.waits.push(trouble);
+        outcome.doubts = true;
         return;
     }
     let aside = |truth, reason, message: String| Finding::aside(TOPIC, truth, reason, message);
@@ -421,6 +432,7 @@ pub fn forget(input: &Input<'_>) -> Option<Action> {
         data,
         unread: _,
         held: _,
+        kept: _,
     } = &input.observed.minted.keys;
     let there = tenant.present().is_some_and(|key| !key.versions.is_empty());
     (there || !data.is_empty()).then_some(Action::ForgetKeys)

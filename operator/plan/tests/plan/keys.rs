@@ -1,7 +1,7 @@
 //! Keys of a tenant's own: made once, rotated without a restart, never replaced, forgotten last.
 
-use freehold_crds::{DeletionPolicy, OperationType, Phase, TenantKeys};
-use freehold_plan::{Kind, Slot, StorageClass};
+use freehold_crds::{DeletionPolicy, DesiredState, OperationType, Phase, TenantKeys};
+use freehold_plan::{Kind, Operation, Slot, StorageClass};
 use jiff::SignedDuration;
 
 use crate::cluster::Cluster;
@@ -195,6 +195,7 @@ fn a_key_that_is_gone_is_never_made_anew() {
         );
         assert!(says(&mut cluster, "Serving").starts_with("True"));
         assert_eq!(plan.status.blockers[0].reason, reason);
+        assert!(plan.doubts, "what is restored is looked for: {reason}");
     }
 }
 
@@ -300,4 +301,116 @@ fn a_tenant_does_not_end_while_it_can_not_be_told_whether_a_key_is_left() {
     cluster.keys().tenant = kept;
     cluster.settle();
     assert!(cluster.gone && cluster.keys().tenant == Slot::Absent);
+}
+
+/// Goes on until the rotation is at a step.
+fn reaches(cluster: &mut Cluster, step: &str) {
+    for _ in 0..20 {
+        let is_there = |operation: &Operation| operation.status.step.as_deref() == Some(step);
+        if cluster.operations().any(is_there) {
+            return;
+        }
+        cluster.pass(usize::MAX);
+    }
+    panic!("no rotation comes to {step}");
+}
+
+#[test]
+fn a_provider_that_is_rolled_back_in_the_middle_of_a_rotation_rotates_again_before_that_is_acknowledged() {
+    for step in ["Rewrap", "Destroy"] {
+        let mut cluster = settled();
+        let before = cluster.keys().clone();
+        ask(&mut cluster, "now");
+        reaches(&mut cluster, step);
+        // What was wrapped meanwhile is from a backup, too.
+        *cluster.keys() = before;
+        cluster.settle();
+        assert_eq!(versions(&mut cluster), (vec![2], vec![2]), "{step}");
+        let status = cluster.plan().status.keys.unwrap().tenant_key.unwrap();
+        assert_eq!(
+            (status.version, status.acknowledged.as_deref()),
+            (2, Some("now")),
+            "{step}"
+        );
+        silent(&mut cluster);
+    }
+}
+
+#[test]
+fn a_provider_that_was_rolled_back_behind_the_rotation_s_beginning_comes_beyond_it() {
+    let mut cluster = Cluster::new(given::with_keys("acme"));
+    cluster.given.tenant.spec.desired_state = DesiredState::Suspended;
+    cluster.settle();
+    let first = cluster.keys().clone();
+    assert!(first.tenant.present().is_some() && first.data.is_empty());
+    ask(&mut cluster, "one");
+    cluster.settle();
+    ask(&mut cluster, "two");
+    reaches(&mut cluster, "Rewrap");
+    *cluster.keys() = first;
+    cluster.settle();
+    assert_eq!(versions(&mut cluster).0, [3]);
+    let status = cluster.plan().status.keys.unwrap().tenant_key.unwrap();
+    assert_eq!(status.acknowledged.as_deref(), Some("two"));
+}
+
+#[test]
+fn an_older_secret_that_is_put_back_late_in_a_rotation_is_wrapped_anew() {
+    let mut cluster = settled();
+    let before = cluster.keys().data.clone();
+    ask(&mut cluster, "now");
+    reaches(&mut cluster, "Destroy");
+    cluster.keys().data = before;
+    cluster.settle();
+    assert_eq!(versions(&mut cluster), (vec![2], vec![2]));
+    silent(&mut cluster);
+}
+
+#[test]
+fn a_broken_key_whose_volume_is_gone_is_forgotten_and_holds_up_no_rotation() {
+    for step in ["Rotate", "Rewrap", "Destroy"] {
+        let mut cluster = settled();
+        ask(&mut cluster, "now");
+        reaches(&mut cluster, step);
+        cluster.keys().data.insert("pvc-gone".into(), Slot::Broken);
+        cluster.settle();
+        assert_eq!(versions(&mut cluster), (vec![2], vec![2]), "{step}");
+        assert!(ready(&cluster), "{step}");
+        silent(&mut cluster);
+    }
+}
+
+#[test]
+fn a_rotation_that_is_asked_for_and_is_not_offered_is_told_and_harms_nothing() {
+    let platform = StorageClass {
+        provisioner: "disk.csi.azure.com".into(),
+        is_default: true,
+        ..StorageClass::default()
+    };
+    let mut cluster = Cluster::new(given::with_keys("acme"));
+    cluster.given.config.storage_classes = Some([("managed".to_owned(), platform)].into());
+    cluster.settle();
+    assert_eq!(cluster.plan().status.blockers, []);
+    cluster.given.tenant.spec.keys = Some(TenantKeys {
+        rotate_tenant_key: Some("now".into()),
+        rotate_data_keys: Some("now".into()),
+    });
+    cluster.settle();
+    let blockers = cluster.plan().status.blockers.into_iter();
+    let told: Vec<String> = blockers
+        .map(|blocker| {
+            format!(
+                "{}: {}; {}",
+                blocker.reason, blocker.message, blocker.unblocked_by
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @"KeyRotationNotOffered: spec.keys.rotateTenantKey and spec.keys.rotateDataKeys can't be carried out: the platform's key encrypts the volumes, and there is no key of this tenant's own; take spec.keys.rotateTenantKey and spec.keys.rotateDataKeys out; or a StorageClass in the TenantClass whose volumes Freehold's driver encrypts");
+    assert!(ready(&cluster), "{:#?}", cluster.given.tenant.status);
+    assert_eq!(cluster.operations().count(), 0);
+    silent(&mut cluster);
+    // Nor is one waited for that can be had no more.
+    cluster.given.tenant.spec.desired_state = DesiredState::Terminated;
+    cluster.settle();
+    assert_eq!(cluster.plan().status.blockers, []);
 }

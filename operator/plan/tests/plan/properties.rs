@@ -146,6 +146,7 @@ pub fn deeds(plan: &Plan) -> String {
         events: _,
         finalizer,
         wake: _,
+        doubts: _,
         member: _,
         status: _,
     } = plan;

@@ -1,7 +1,7 @@
 //! Keys of a tenant's own, by the real key service: made, wrapped anew, never replaced, forgotten.
 
 use freehold_keys::client::{Client as Keys, Settings, Source};
-use freehold_keys::local::{Local, Memory};
+use freehold_keys::local::{Local, Memory, Secrets, Vault};
 use freehold_keys::server::{Callers, Reviewer, Service};
 use freehold_keys::tls::{Identity, Keeper};
 use freehold_keys::{Context as About, KeyName, Purpose, Wrapped};
@@ -16,12 +16,16 @@ const DRIVER: &str = "driver";
 
 /// A key service, with the operator as its caller and a driver.
 pub async fn service() -> (Keys, Keys) {
+    service_over(Memory::default()).await
+}
+
+async fn service_over(vault: impl Vault) -> (Keys, Keys) {
     let double = ApiDouble::default();
     let keeper = Keeper::new(double.client(), "freehold-keys", vec!["localhost".into()]);
     let leaf = keeper.look(Timestamp::now()).await.unwrap();
     let identity = Arc::new(Identity::new(&leaf).unwrap());
     let callers = Callers::new(OPERATOR.into(), [DRIVER.to_owned()].into()).unwrap();
-    let provider = Arc::new(Local::new(Memory::default()));
+    let provider = Arc::new(Local::new(vault));
     let service = Service::new(provider, callers, Reviewer::new(double.client()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -109,6 +113,15 @@ impl Shell {
         let status = self.tenant().status.clone().unwrap();
         let found = status.conditions.iter().find(|found| found.type_ == kind);
         found.map_or_else(String::new, |found| format!("{} {}", found.status, found.reason))
+    }
+
+    /// Half a minute passes: what is believed for longer is believed still.
+    fn half_a_minute_passes(&self) {
+        let then = Timestamp::now() + jiff::SignedDuration::from_secs(30);
+        let trust = self.context.store.trust("acme");
+        if trust.is_some_and(|trust| trust.until <= then) {
+            self.context.store.distrust("acme");
+        }
     }
 
     fn wrapped(&self, volume: &str) -> (Wrapped, String) {
@@ -209,8 +222,152 @@ async fn a_secret_that_somebody_deletes_is_not_made_anew_and_put_back_it_counts_
     assert_eq!(shell.condition("KeysCurrent"), "False VolumeKeyLost");
     assert_eq!(shell.condition("Serving"), "True Serving");
     shell.double.plant(&secret(&volume), kept);
+    shell.half_a_minute_passes();
+    shell.settle("acme").await;
+    assert_eq!(shell.condition("KeysCurrent"), "True Current");
+}
+
+#[tokio::test]
+async fn whatever_was_lost_of_the_keys_counts_again_soon_after_it_is_restored() {
+    let text = |text: &str| {
+        use base64::Engine;
+        Value::from(base64::engine::general_purpose::STANDARD.encode(text))
+    };
+    let (shell, _, _) = Shell::encrypted().await;
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    let kept = shell.double.object(&secret(&volume)).unwrap();
+    let harms = [
+        ("version", "9", "False ProviderRolledBack"),
+        ("version", "0", "False KeyVersionLost"),
+        ("wrapped", "%", "False VolumeKeyBroken"),
+    ];
+    for (key, value, reason) in harms {
+        let mut harmed = kept.clone();
+        harmed["data"][key] = text(value);
+        shell.double.plant(&secret(&volume), harmed);
+        shell.context.store.distrust("acme");
+        shell.settle("acme").await;
+        assert_eq!(shell.condition("KeysCurrent"), reason);
+        shell.double.plant(&secret(&volume), kept.clone());
+        shell.half_a_minute_passes();
+        shell.settle("acme").await;
+        assert_eq!(shell.condition("KeysCurrent"), "True Current", "after {reason}");
+    }
+    // At rest it is believed for long, and nothing is asked.
+    shell.half_a_minute_passes();
+    assert_eq!(shell.pass().await, []);
+}
+
+#[tokio::test]
+async fn a_tenant_key_that_its_provider_lost_counts_again_soon_after_it_is_restored() {
+    let shell = Shell::with(encrypting(Config::default()));
+    let vault = Secrets::new(shell.double.client(), "freehold-keys");
+    let shell = shell.asking(service_over(vault).await.0);
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    assert_eq!(shell.condition("KeysCurrent"), "True Current");
+    let path = secret(&format!("tenant-key-{}", UIDS[0].1));
+    let kept = [&path, &secret(&volume)].map(|path| (path.clone(), shell.double.object(path).unwrap()));
+    for all in [false, true] {
+        for (path, _) in kept.iter().take(if all { 2 } else { 1 }) {
+            shell.double.raze(path);
+        }
+        shell.context.store.distrust("acme");
+        shell.settle("acme").await;
+        assert_eq!(shell.condition("KeysCurrent"), "False TenantKeyLost");
+        for (path, object) in &kept {
+            shell.double.plant(path, object.clone());
+        }
+        shell.half_a_minute_passes();
+        shell.settle("acme").await;
+        assert_eq!(shell.condition("KeysCurrent"), "True Current", "all: {all}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_is_rolled_back_unnoticed_in_a_rotation_rotates_again() {
+    let shell = Shell::with(encrypting(Config::default()));
+    let vault = Secrets::new(shell.double.client(), "freehold-keys");
+    let shell = shell.asking(service_over(vault).await.0);
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    let path = secret(&format!("tenant-key-{}", UIDS[0].1));
+    let before = shell.double.object(&path).unwrap();
+    shell.asks("acme", |spec| spec["keys"]["rotateTenantKey"] = "now".into());
+    while shell.paths_of("tenantoperations").is_empty() || shell.operation()["status"]["step"] != "Rewrap" {
+        shell.pass().await;
+    }
+    let mut older = shell.double.object(&path).unwrap();
+    older["data"] = before["data"].clone();
+    shell.double.plant(&path, older);
+    shell.settle("acme").await;
+    shell.settle("acme").await;
+    assert_eq!(shell.wrapped(&volume).0.version, 2);
+    let status = shell.tenant().status.clone().unwrap().keys.unwrap();
+    let key = status.tenant_key.unwrap();
+    assert_eq!((key.version, key.acknowledged.as_deref()), (2, Some("now")));
+    assert_eq!(shell.condition("KeysCurrent"), "True Current");
+}
+
+#[tokio::test]
+async fn a_wrapped_key_that_was_copied_from_another_tenant_is_none() {
+    use base64::Engine;
+    let text = |text: &str| Value::from(base64::engine::general_purpose::STANDARD.encode(text));
+    let (shell, _, _) = Shell::encrypted().await;
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    let kept = shell.double.object(&secret(&volume)).unwrap();
+    for key in ["incarnation", "tenantKey"] {
+        for version in ["1", "9"] {
+            let mut copied = kept.clone();
+            copied["data"][key] = text(UIDS[1].1);
+            copied["data"]["version"] = text(version);
+            shell.double.plant(&secret(&volume), copied);
+            shell.context.store.distrust("acme");
+            shell.settle("acme").await;
+            assert_eq!(
+                shell.condition("KeysCurrent"),
+                "False VolumeKeyBroken",
+                "{key} of another, version {version}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broken_key_whose_claim_is_gone_is_forgotten_with_its_volume() {
+    let (shell, _, _) = Shell::encrypted().await;
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    let persistent = format!("/api/v1/persistentvolumes/{volume}");
+    shell
+        .double
+        .plant(&persistent, json!({"metadata": {"name": volume}, "spec": {}}));
+    shell.no_volume(VOLUME);
+    let mut broken = shell.double.object(&secret(&volume)).unwrap();
+    broken["data"]["wrapped"] = "JQ==".into();
+    shell.double.plant(&secret(&volume), broken);
     shell.context.store.distrust("acme");
     shell.settle("acme").await;
+    assert!(shell.double.object(&secret(&volume)).is_some());
+    let blockers = shell.blockers();
+    assert!(
+        blockers[0].starts_with("VolumeKeyBroken")
+            && blockers[0].contains(&format!("freehold-keys/{volume}")),
+        "{blockers:?}"
+    );
+    assert_eq!(shell.pass().await, [], "nor is it asked for again and again");
+    shell.double.raze(&persistent);
+    shell.half_a_minute_passes();
+    shell.settle("acme").await;
+    assert!(shell.double.object(&secret(&volume)).is_none());
+    assert_eq!(shell.blockers(), [] as [&str; 0]);
     assert_eq!(shell.condition("KeysCurrent"), "True Current");
 }
 

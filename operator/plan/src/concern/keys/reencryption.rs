@@ -100,6 +100,15 @@ fn wish<'a>(scene: &Scene<'a>) -> Option<&'a str> {
     scene.model.tenant.spec.keys.as_ref()?.rotate_data_keys.as_deref()
 }
 
+/// The word that asks for a rotation and was not heard yet.
+pub fn asked<'a>(scene: &Scene<'a>) -> Option<&'a str> {
+    wish(scene).filter(|asked| {
+        let mut heard =
+            rotations(scene.input).filter(|(_, operation)| operation.status.phase != Phase::Cancelled);
+        !heard.any(|(_, operation)| token(operation) == Some(*asked))
+    })
+}
+
 /// The last word that asked for a rotation and got it.
 pub fn acknowledged(scene: &Scene<'_>) -> Option<String> {
     let asked = wish(scene)?;
@@ -176,11 +185,7 @@ pub fn plan(scene: &Scene<'_>, outcome: &mut Outcome) {
         }
         return;
     }
-    let asked = wish(scene).filter(|asked| {
-        let mut heard =
-            rotations(scene.input).filter(|(_, operation)| operation.status.phase != Phase::Cancelled);
-        !heard.any(|(_, operation)| token(operation) == Some(*asked))
-    });
+    let asked = asked(scene);
     let Some(due) = due(scene) else {
         return;
     };

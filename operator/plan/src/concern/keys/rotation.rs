@@ -2,7 +2,8 @@
 //!
 //! In: the key's versions, the data keys, the operations of this life. Out: records and actions. Invariants: each step stands
 //! in the TenantOperation before its effect; a version is destroyed only when no data key is wrapped by it; one operation
-//! runs at a time for a tenant; a step that was carried out already is told from what is there, so that none is done twice.
+//! runs at a time for a tenant; a step that was carried out already is told from what is there, so that none is done twice;
+//! none is believed for good, so that what is acknowledged happened.
 
 use freehold_crds::{OperationType, Phase, RotationOperation, RotationReason, TenantOperationSpec};
 use jiff::{SignedDuration, Timestamp};
@@ -52,6 +53,15 @@ pub fn acknowledged(scene: &Scene<'_>) -> Option<String> {
         .then(|| asked.to_owned())
 }
 
+/// The word that asks for a rotation and was not heard yet.
+pub fn asked<'a>(scene: &Scene<'a>) -> Option<&'a str> {
+    wish(scene).filter(|asked| {
+        let mut heard =
+            rotations(scene.input).filter(|(_, operation)| operation.status.phase != Phase::Cancelled);
+        !heard.any(|(_, operation)| token(operation) == Some(*asked))
+    })
+}
+
 fn wish<'a>(scene: &Scene<'a>) -> Option<&'a str> {
     let keys = scene.model.tenant.spec.keys.as_ref()?;
     keys.rotate_tenant_key.as_deref()
@@ -76,11 +86,7 @@ pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outco
         carry_on(scene, key, current.0, (name, operation), outcome);
         return;
     }
-    let asked = wish(scene).filter(|asked| {
-        let mut heard =
-            rotations(scene.input).filter(|(_, operation)| operation.status.phase != Phase::Cancelled);
-        !heard.any(|(_, operation)| token(operation) == Some(*asked))
-    });
+    let asked = asked(scene);
     let due = due(scene, current);
     let reason = match asked {
         Some(_) => RotationReason::Requested,
@@ -145,29 +151,26 @@ fn carry_on(
         outcome.records.push(record);
         return;
     };
+    // Whatever the step is: the provider may have been rolled back since, or an older Secret put back.
+    if current <= from {
+        outcome.actions.push(Action::RotateTenantKey { from: current });
+        return;
+    }
+    let old = old(scene, current);
+    if step != Step::Rotate && !old.is_empty() {
+        outcome.actions.push(Action::RewrapDataKeys { volumes: old });
+        return;
+    }
     let done = match step {
-        Step::Rotate => {
-            if current <= from {
-                outcome.actions.push(Action::RotateTenantKey { from });
-            }
-            (current > from).then(|| format!("version {current} was made after version {from}"))
-        }
+        Step::Rotate => Some(format!("version {current} was made after version {from}")),
+        // A volume that is just being made gets its key under the current version.
         Step::Rewrap => {
-            let old = old(scene, current);
             let count = scene.input.observed.minted.keys.data.len();
-            if !old.is_empty() {
-                outcome
-                    .actions
-                    .push(Action::RewrapDataKeys { volumes: old.clone() });
-            }
-            // A volume that is just being made gets its key under the current version.
-            old.is_empty()
-                .then(|| format!("{count} data keys are wrapped by version {current}"))
+            Some(format!("{count} data keys are wrapped by version {current}"))
         }
         Step::Destroy => {
             let versions: Vec<u32> = key.versions.keys().copied().filter(|v| *v < current).collect();
-            let unused = old(scene, current).is_empty();
-            if !versions.is_empty() && unused {
+            if !versions.is_empty() {
                 outcome.actions.push(Action::DestroyVersions {
                     versions: versions.clone(),
                 });

@@ -20,7 +20,6 @@ impl Cluster {
                 let made = DataKey {
                     version: current.expect("a data key without a tenant key"),
                     created: now,
-                    held: false,
                 };
                 let there = keys.data.insert(volume.clone(), Slot::Present(made));
                 assert!(there.is_none(), "a key of {volume} was replaced");
