@@ -298,9 +298,14 @@ fn finish(
         (None, Some(gate)) if is_rolled && gate.verdict == Verdict::Inconclusive => (
             RingPhase::Paused,
             format!(
-                "the gate {} can't tell: {}; a new word in resume tries again",
+                "the gate {} can't tell: {}; {}",
                 gate.name,
-                gate.message.as_deref().unwrap_or("no result")
+                gate.message.as_deref().unwrap_or("no result"),
+                if gates::had_nobody(gate) {
+                    "it is tried as soon as one does"
+                } else {
+                    "a new word in resume tries again"
+                }
             ),
         ),
         (None, Some(gate)) if is_rolled => (

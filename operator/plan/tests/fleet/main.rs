@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this is a test")]
 
 mod curve;
+mod gates;
 mod replaced;
 mod rules;
 mod simulation;
