@@ -28,6 +28,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::clock::stamp;
 use crate::outcome::Event;
 use member::{Labels, Member};
+pub use target::takes_previews;
 
 /// What a channel is decided by.
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +50,22 @@ pub struct Advance {
     pub events: Vec<Event>,
     /// The instant at which this changes its mind by itself.
     pub wake: Option<Timestamp>,
+    refused: Option<Refused>,
+}
+
+/// What somebody has asked for, and is not done: a word, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refused {
+    reason: &'static str,
+    message: String,
 }
 
 impl Advance {
+    /// The first one is told.
+    fn refuse(&mut self, refused: Option<Refused>) {
+        self.refused = self.refused.take().or(refused);
+    }
+
     fn wake_at(&mut self, wake: Option<Timestamp>, now: Timestamp) {
         let wake = wake.filter(|wake| *wake > now);
         self.wake = [self.wake, wake].into_iter().flatten().min();
@@ -98,7 +112,7 @@ pub fn advance(fleet: &Fleet<'_>) -> Advance {
     }
     advance.status.grants.sort_by(|a, b| a.tenant.cmp(&b.tenant));
     advance.status.observed_generation = channel.metadata.generation;
-    advance.status.conditions = report::conditions(fleet, before, &advance.status);
+    advance.status.conditions = report::conditions(fleet, before, &advance);
     advance
 }
 

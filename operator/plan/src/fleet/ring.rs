@@ -92,6 +92,7 @@ pub fn advance(turn: &Turn<'_>, room: &mut usize, advance: &mut Advance) -> Ring
     let now = turn.fleet.now;
     let target = target::target(turn);
     advance.wake_at(target.wake, now);
+    advance.refuse(target.refused.clone());
     let mut status = taken_over(turn, &target);
     let Some(release) = target.release else {
         grants::keep(turn, None, Some(&Stop::Nothing), advance);
@@ -251,6 +252,10 @@ fn stopped(turn: &Turn<'_>, target: &Target<'_>, status: &RingStatus, advance: &
     }
     if turn.replaced.contains(release) {
         return Some(Stop::Replaced(replaced::told(release)));
+    }
+    // The ring was for others when it came in.
+    if let Some(why) = target::too_early(turn, release) {
+        return Some(Stop::Paused(why));
     }
     let spec = &turn.fleet.channel.spec;
     if spec.paused {

@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use semver::Version;
 
 use super::approvals::{self, Word};
-use super::replaced;
 use super::ring::Turn;
+use super::{Refused, replaced};
 
 /// The release that a ring is to have, and what a later one waits for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +20,8 @@ pub struct Target<'a> {
     pub waits: Option<String>,
     /// When that may be over.
     pub wake: Option<Timestamp>,
+    /// What somebody has asked for here, and is not done.
+    pub refused: Option<Refused>,
 }
 
 pub fn target<'a>(turn: &Turn<'a>) -> Target<'a> {
@@ -40,29 +42,7 @@ pub fn target<'a>(turn: &Turn<'a>) -> Target<'a> {
         };
     }
     if let Some(named) = &turn.ring.release {
-        return match (published(turn, named), has) {
-            (None, _) => Target {
-                waits: Some(format!(
-                    "the Release {named}, which does not exist, or is of another product"
-                )),
-                ..keeps
-            },
-            (Some((name, _)), Some(has)) if name == has => keeps,
-            (Some((name, _)), _) if turn.replaced.contains(name) => Target {
-                waits: Some(format!("another release: {}", replaced::told(name))),
-                ..keeps
-            },
-            (Some((name, release)), _) if release.spec.recall.is_some() => Target {
-                waits: Some(format!("another release than {name}, which was recalled")),
-                ..keeps
-            },
-            // What is older goes back at once: somebody says so.
-            (Some((name, _)), Some(has)) if !is_newer(turn, Some(name), has) => Target {
-                release: Some(name),
-                ..Target::default()
-            },
-            (Some((name, _)), _) => enter(turn, name, keeps),
-        };
+        return by_name(turn, named, keeps);
     }
     if !turn.ring.auto_promote {
         return keeps;
@@ -90,6 +70,45 @@ pub fn target<'a>(turn: &Turn<'a>) -> Target<'a> {
         };
     }
     told
+}
+
+/// The release that the ring's spec names, if it may come.
+fn by_name<'a>(turn: &Turn<'a>, named: &str, keeps: Target<'a>) -> Target<'a> {
+    let Some((name, release)) = published(turn, named) else {
+        return Target {
+            waits: Some(format!(
+                "the Release {named}, which does not exist, or is of another product"
+            )),
+            ..keeps
+        };
+    };
+    if let Some(why) = too_early(turn, name) {
+        return Target {
+            waits: Some(format!("another release: {why}")),
+            refused: Some(Refused {
+                reason: "ReleaseRefused",
+                message: format!("{}: {why}", turn.ring.name),
+            }),
+            ..keeps
+        };
+    }
+    match keeps.release {
+        Some(has) if name == has => keeps,
+        _ if turn.replaced.contains(name) => Target {
+            waits: Some(format!("another release: {}", replaced::told(name))),
+            ..keeps
+        },
+        _ if release.spec.recall.is_some() => Target {
+            waits: Some(format!("another release than {name}, which was recalled")),
+            ..keeps
+        },
+        // What is older goes back at once: somebody says so.
+        Some(has) if !is_newer(turn, Some(name), has) => Target {
+            release: Some(name),
+            ..Target::default()
+        },
+        _ => enter(turn, name, keeps),
+    }
 }
 
 /// What is newer than what a ring has, and isn't what the channel knows.
@@ -172,15 +191,15 @@ fn enter<'a>(turn: &Turn<'a>, name: &'a str, keeps: Target<'a>) -> Target<'a> {
 fn good<'a>(turn: &Turn<'a>, name: &str) -> Option<&'a str> {
     let (name, release) = published(turn, name)?;
     let halted = turn.before.is_some_and(|before| is_halted(before, name)) && !turn.resumes();
-    let version = Version::parse(&release.spec.version).ok()?;
-    let is_fit = version.pre.is_empty() || takes_previews(turn);
+    let is_fit = version(turn, name).is_some() && too_early(turn, name).is_none();
     let is_it = !turn.replaced.contains(name);
     (release.spec.recall.is_none() && is_it && !halted && is_fit).then_some(name)
 }
 
-/// Whether a release may still be given to tenants: it exists, wasn't recalled, and is what the channel knows under its name.
+/// Whether a release may still be given to tenants: it exists, wasn't recalled, is what the channel knows under its name, and is no preview where
+/// none may come.
 pub fn is_given(turn: &Turn<'_>, name: &str) -> bool {
-    is_published(turn, name) && !turn.replaced.contains(name)
+    is_published(turn, name) && !turn.replaced.contains(name) && too_early(turn, name).is_none()
 }
 
 /// Whether it exists and wasn't recalled, whatever it is.
@@ -194,12 +213,19 @@ fn published<'a>(turn: &Turn<'a>, name: &str) -> Option<(&'a str, &'a Release)> 
     (release.spec.product == turn.fleet.channel.spec.product).then_some((name.as_str(), release.as_ref()))
 }
 
-/// Previews come to those only who try things out.
-fn takes_previews(turn: &Turn<'_>) -> bool {
+/// Why a preview may not come here, whoever names it; none when it may, or is none.
+pub fn too_early(turn: &Turn<'_>, name: &str) -> Option<String> {
+    let is_preview = version(turn, name).is_some_and(|version| !version.pre.is_empty());
     let environments = &turn.ring.tenants.environments;
-    let tries =
-        |environment: &Environment| matches!(environment, Environment::Development | Environment::Testing);
-    !environments.is_empty() && environments.iter().all(tries)
+    let tries = !environments.is_empty() && environments.iter().copied().all(takes_previews);
+    (is_preview && !tries).then(|| {
+        format!("{name} is a pre-release, which comes only where every environment of the ring is Development or Testing")
+    })
+}
+
+/// Previews come to those only who try things out.
+pub fn takes_previews(environment: Environment) -> bool {
+    matches!(environment, Environment::Development | Environment::Testing)
 }
 
 pub fn is_halted(status: &RingStatus, release: &str) -> bool {

@@ -3,6 +3,7 @@
 
 mod curve;
 mod gates;
+mod previews;
 mod replaced;
 mod rules;
 mod simulation;
