@@ -50,7 +50,9 @@ pub struct Advance {
     pub events: Vec<Event>,
     /// The instant at which this changes its mind by itself.
     pub wake: Option<Timestamp>,
-    refused: Option<Refused>,
+    refused: Vec<Refused>,
+    /// Whether a ring has the emergency's release by that path.
+    in_emergency: bool,
 }
 
 /// What somebody has asked for, and is not done: a word, and why.
@@ -61,11 +63,6 @@ struct Refused {
 }
 
 impl Advance {
-    /// The first one is told.
-    fn refuse(&mut self, refused: Option<Refused>) {
-        self.refused = self.refused.take().or(refused);
-    }
-
     fn wake_at(&mut self, wake: Option<Timestamp>, now: Timestamp) {
         let wake = wake.filter(|wake| *wake > now);
         self.wake = [self.wake, wake].into_iter().flatten().min();
@@ -84,7 +81,6 @@ pub fn advance(fleet: &Fleet<'_>) -> Advance {
         }
     }
     let mut advance = Advance::default();
-    advance.status.emergencies = emergencies(fleet, before);
     // Those of tenants that are gone are not in the way of others.
     let there: BTreeSet<&str> = fleet.members.iter().map(|member| member.uid.as_str()).collect();
     let held = before.grants.iter().map(|grant| (grant.uid.as_str(), grant));
@@ -110,17 +106,18 @@ pub fn advance(fleet: &Fleet<'_>) -> Advance {
         earlier = Some(status.clone());
         advance.status.rings.push(status);
     }
+    advance.status.emergencies = emergencies(fleet, before, advance.in_emergency);
     advance.status.grants.sort_by(|a, b| a.tenant.cmp(&b.tenant));
     advance.status.observed_generation = channel.metadata.generation;
     advance.status.conditions = report::conditions(fleet, before, &advance);
     advance
 }
 
-/// Each use of the emergency path once, the last ones.
-fn emergencies(fleet: &Fleet<'_>, before: &ReleaseChannelStatus) -> Vec<EmergencyRecord> {
+/// Each use of the emergency path once, the last ones; one that has come to no ring is none.
+fn emergencies(fleet: &Fleet<'_>, before: &ReleaseChannelStatus, in_emergency: bool) -> Vec<EmergencyRecord> {
     const KEPT: usize = 10;
     let mut records = before.emergencies.clone();
-    if let Some(emergency) = &fleet.channel.spec.emergency {
+    if let Some(emergency) = fleet.channel.spec.emergency.as_ref().filter(|_| in_emergency) {
         let is_it = |record: &EmergencyRecord| {
             record.release == emergency.release && record.reason == emergency.reason
         };

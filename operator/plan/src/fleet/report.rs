@@ -4,6 +4,7 @@ use freehold_crds::{Condition, ReleaseChannelStatus, RingPhase, RingStatus, Verd
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::target::EMERGENCY;
 use super::{Advance, Fleet};
 
 /// Ready, Reconciling, Stalled: an unchanged status keeps the time of its transition.
@@ -25,11 +26,12 @@ pub fn conditions(fleet: &Fleet<'_>, before: &ReleaseChannelStatus, advance: &Ad
         let is_halted = ring.phase == RingPhase::Halted;
         (if is_halted { "Halted" } else { "Inconclusive" }, in_words(ring))
     });
-    let refused = || {
-        let refused = advance.refused.as_ref()?;
+    let refused = |is_emergency: bool| {
+        let mut refused = advance.refused.iter();
+        let refused = refused.find(|it| (it.reason == EMERGENCY) == is_emergency)?;
         Some((refused.reason, refused.message.clone()))
     };
-    let stalled = stuck.or_else(refused);
+    let stalled = refused(true).or(stuck).or_else(|| refused(false));
     let is_stalled = stalled.is_some();
     let (ready, reason, message) = match (stalled, busy, stopped) {
         (Some((reason, message)), _, _) => (false, reason, message),

@@ -92,7 +92,8 @@ pub fn advance(turn: &Turn<'_>, room: &mut usize, advance: &mut Advance) -> Ring
     let now = turn.fleet.now;
     let target = target::target(turn);
     advance.wake_at(target.wake, now);
-    advance.refuse(target.refused.clone());
+    advance.refused.extend(target.refused.clone());
+    advance.in_emergency |= target.emergency;
     let mut status = taken_over(turn, &target);
     let Some(release) = target.release else {
         grants::keep(turn, None, Some(&Stop::Nothing), advance);

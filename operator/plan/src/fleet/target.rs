@@ -10,6 +10,9 @@ use super::approvals::{self, Word};
 use super::ring::Turn;
 use super::{Refused, replaced};
 
+/// The word for an emergency that doesn't come.
+pub const EMERGENCY: &str = "EmergencyRefused";
+
 /// The release that a ring is to have, and what a later one waits for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Target<'a> {
@@ -30,17 +33,40 @@ pub fn target<'a>(turn: &Turn<'a>) -> Target<'a> {
         release: has,
         ..Target::default()
     };
-    let spec = &turn.fleet.channel.spec;
-    if let Some(emergency) = &spec.emergency
-        && let Some(name) = good(turn, &emergency.release)
-        && is_urgent(turn, has, name)
-    {
-        return Target {
-            release: Some(name),
-            emergency: true,
-            ..Target::default()
+    let Some(emergency) = &turn.fleet.channel.spec.emergency else {
+        return usual(turn, keeps);
+    };
+    let name = emergency.release.as_str();
+    let Some(why) = refusal(turn, name) else {
+        return if is_urgent(turn, has, name) {
+            Target {
+                release: Some(name),
+                emergency: true,
+                ..Target::default()
+            }
+        } else {
+            usual(turn, keeps)
         };
+    };
+    // One that is gone says nothing of how old it is.
+    let is_missed = published(turn, name).is_none() || is_urgent(turn, has, name);
+    let refused = is_missed.then(|| Refused {
+        reason: EMERGENCY,
+        message: format!(
+            "the emergency does not come into the ring {}: {why}",
+            turn.ring.name
+        ),
+    });
+    let usual = usual(turn, keeps);
+    Target {
+        refused: refused.or(usual.refused),
+        ..usual
     }
+}
+
+/// Without an emergency that has yet to come.
+fn usual<'a>(turn: &Turn<'a>, keeps: Target<'a>) -> Target<'a> {
+    let has = keeps.release;
     if let Some(named) = &turn.ring.release {
         return by_name(turn, named, keeps);
     }
@@ -189,11 +215,32 @@ fn enter<'a>(turn: &Turn<'a>, name: &'a str, keeps: Target<'a>) -> Target<'a> {
 
 /// A release that may be given to anybody here.
 fn good<'a>(turn: &Turn<'a>, name: &str) -> Option<&'a str> {
-    let (name, release) = published(turn, name)?;
-    let halted = turn.before.is_some_and(|before| is_halted(before, name)) && !turn.resumes();
-    let is_fit = version(turn, name).is_some() && too_early(turn, name).is_none();
-    let is_it = !turn.replaced.contains(name);
-    (release.spec.recall.is_none() && is_it && !halted && is_fit).then_some(name)
+    let (name, _) = published(turn, name)?;
+    refusal(turn, name).is_none().then_some(name)
+}
+
+/// Why a release may be given to nobody here; none when it may.
+fn refusal(turn: &Turn<'_>, name: &str) -> Option<String> {
+    let Some((name, release)) = published(turn, name) else {
+        return Some(format!(
+            "the Release {name} does not exist, or is of another product"
+        ));
+    };
+    if let Some(recall) = &release.spec.recall {
+        return Some(format!("{name} was recalled: {}", recall.reason));
+    }
+    if turn.replaced.contains(name) {
+        return Some(replaced::told(name));
+    }
+    if version(turn, name).is_none() {
+        return Some(format!("{name} has no strict semantic version"));
+    }
+    let halted = || {
+        let mut halted = turn.before.filter(|_| !turn.resumes())?.halted.iter();
+        let halt = halted.find(|halt| halt.release == name)?;
+        Some(format!("{name} is halted there: {}", halt.message))
+    };
+    too_early(turn, name).or_else(halted)
 }
 
 /// Whether a release may still be given to tenants: it exists, wasn't recalled, is what the channel knows under its name, and is no preview where

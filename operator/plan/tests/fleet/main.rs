@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this is a test")]
 
 mod curve;
+mod emergency;
 mod gates;
 mod previews;
 mod replaced;
