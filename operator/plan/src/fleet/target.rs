@@ -108,6 +108,16 @@ fn by_name<'a>(turn: &Turn<'a>, named: &str, keeps: Target<'a>) -> Target<'a> {
             ..keeps
         };
     };
+    if let Some(hotfix) = standing(turn).filter(|hotfix| is_newer(turn, Some(hotfix), name)) {
+        return Target {
+            release: Some(hotfix),
+            waits: Some(format!(
+                "another release than {name}, which is older than the emergency's: name {hotfix} or a newer one in release before the emergency \
+                 is taken out"
+            )),
+            ..Target::default()
+        };
+    }
     if let Some(why) = too_early(turn, name) {
         return Target {
             waits: Some(format!("another release: {why}")),
@@ -143,6 +153,12 @@ fn again(turn: &Turn<'_>, has: Option<&str>) -> Option<String> {
     let newer = replaced.filter(|name| has.is_none_or(|has| is_newer(turn, Some(name), has)));
     let newest = newer.max_by_key(|name| version(turn, name))?;
     Some(format!("another release: {}", replaced::told(newest)))
+}
+
+/// The emergency's release, as long as that stands and may come here: what is older doesn't take its place.
+pub fn standing<'a>(turn: &Turn<'a>) -> Option<&'a str> {
+    let emergency = turn.fleet.channel.spec.emergency.as_ref()?;
+    good(turn, &emergency.release)
 }
 
 /// Whether an emergency has yet to come to a ring: neither it nor anything newer was verified there.

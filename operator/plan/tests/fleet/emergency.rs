@@ -116,3 +116,41 @@ fn one_that_was_halted_before_says_so() {
         "into the ring dev: board-1.1.3 is halted there: it failed for",
     );
 }
+
+#[test]
+fn a_ring_whose_spec_names_an_older_one_keeps_it_while_it_stands() {
+    let mut world = world();
+    world.spec(|spec| spec["rings"][1]["release"] = json!("board-1.1.0"));
+    world.publish("1.1.1");
+    ask(&mut world, "1.1.1");
+    world.until(at(12 * HOUR));
+    assert_eq!(world.run("1.1.1"), 4, "{:#?}", world.channel.status);
+    let ring = world.ring("production");
+    assert_eq!(ring.phase, RingPhase::Verified);
+    assert!(
+        ring.message
+            .contains("waits for another release than board-1.1.0, which is older than the emergency's"),
+        "{}",
+        ring.message
+    );
+    assert!(!world.touched.contains_key("board-1.1.0"), "nobody has gone back");
+    let writes = world.writes;
+    world.until(at(24 * HOUR));
+    assert_eq!(world.writes, writes, "at rest nothing is written");
+
+    // A newer one that is named comes by the usual way, and an older one comes back to the emergency's.
+    world.publish("1.2.0");
+    world.until(at(30 * HOUR));
+    assert_eq!((world.run("1.2.0"), world.run("1.1.1")), (1, 3));
+    world.spec(|spec| spec["rings"][1]["release"] = json!("board-1.2.0"));
+    world.until(at(36 * HOUR));
+    assert_eq!(world.run("1.2.0"), 4);
+    world.spec(|spec| spec["rings"][1]["release"] = json!("board-1.1.0"));
+    world.until(at(42 * HOUR));
+    assert_eq!((world.run("1.2.0"), world.run("1.1.1")), (1, 3));
+
+    // Without an emergency the spec's word is all there is.
+    world.spec(|spec| spec["emergency"] = Value::Null);
+    world.until(at(48 * HOUR));
+    assert_eq!((world.run("1.2.0"), world.run("1.1.0")), (1, 3));
+}
