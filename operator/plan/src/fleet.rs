@@ -28,6 +28,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::clock::stamp;
 use crate::outcome::Event;
 use member::{Labels, Member};
+pub use target::takes_previews;
 
 /// What a channel is decided by.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,16 @@ pub struct Advance {
     pub events: Vec<Event>,
     /// The instant at which this changes its mind by itself.
     pub wake: Option<Timestamp>,
+    refused: Vec<Refused>,
+    /// Whether a ring has the emergency's release by that path.
+    in_emergency: bool,
+}
+
+/// What somebody has asked for, and is not done: a word, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refused {
+    reason: &'static str,
+    message: String,
 }
 
 impl Advance {
@@ -70,7 +81,6 @@ pub fn advance(fleet: &Fleet<'_>) -> Advance {
         }
     }
     let mut advance = Advance::default();
-    advance.status.emergencies = emergencies(fleet, before);
     // Those of tenants that are gone are not in the way of others.
     let there: BTreeSet<&str> = fleet.members.iter().map(|member| member.uid.as_str()).collect();
     let held = before.grants.iter().map(|grant| (grant.uid.as_str(), grant));
@@ -96,17 +106,18 @@ pub fn advance(fleet: &Fleet<'_>) -> Advance {
         earlier = Some(status.clone());
         advance.status.rings.push(status);
     }
+    advance.status.emergencies = emergencies(fleet, before, advance.in_emergency);
     advance.status.grants.sort_by(|a, b| a.tenant.cmp(&b.tenant));
     advance.status.observed_generation = channel.metadata.generation;
-    advance.status.conditions = report::conditions(fleet, before, &advance.status);
+    advance.status.conditions = report::conditions(fleet, before, &advance);
     advance
 }
 
-/// Each use of the emergency path once, the last ones.
-fn emergencies(fleet: &Fleet<'_>, before: &ReleaseChannelStatus) -> Vec<EmergencyRecord> {
+/// Each use of the emergency path once, the last ones; one that has come to no ring is none.
+fn emergencies(fleet: &Fleet<'_>, before: &ReleaseChannelStatus, in_emergency: bool) -> Vec<EmergencyRecord> {
     const KEPT: usize = 10;
     let mut records = before.emergencies.clone();
-    if let Some(emergency) = &fleet.channel.spec.emergency {
+    if let Some(emergency) = fleet.channel.spec.emergency.as_ref().filter(|_| in_emergency) {
         let is_it = |record: &EmergencyRecord| {
             record.release == emergency.release && record.reason == emergency.reason
         };

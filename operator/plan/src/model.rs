@@ -125,6 +125,9 @@ impl<'a> Model<'a> {
                 why: recall.reason.clone(),
             });
         }
+        if upgrade::is_too_early(input, release) && !upgrade::is_installed(input) {
+            return Err(Invalid::Preview(release_name()));
+        }
         let version = semver::Version::parse(&release.spec.version).map_err(|error| Invalid::Version {
             release: release_name(),
             error: error.to_string(),

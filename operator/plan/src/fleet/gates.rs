@@ -31,7 +31,7 @@ pub fn go_through(turn: &Turn<'_>, wave: &Wave<'_>, status: &mut RingStatus) {
             attempt: 0,
             message: None,
         });
-        if before.verdict != Verdict::Pending {
+        if before.verdict != Verdict::Pending && !had_nobody(&before) {
             return before;
         }
         match &gate.manual {
@@ -45,7 +45,7 @@ pub fn go_through(turn: &Turn<'_>, wave: &Wave<'_>, status: &mut RingStatus) {
                 );
                 said(before, word)
             }
-            None => tested(wave, &status.canaries, before),
+            None => tested(turn, wave, &status.canaries, before),
         }
     };
     status.gates = turn.ring.gates.iter().map(look).collect();
@@ -64,7 +64,12 @@ fn said(before: GateStatus, word: Word) -> GateStatus {
     }
 }
 
-fn tested(wave: &Wave<'_>, canaries: &[String], before: GateStatus) -> GateStatus {
+/// Whether a test could not be had because nobody was there to run it beside: it runs as soon as somebody is.
+pub fn had_nobody(gate: &GateStatus) -> bool {
+    gate.verdict == Verdict::Inconclusive && gate.tenant.is_none()
+}
+
+fn tested(turn: &Turn<'_>, wave: &Wave<'_>, canaries: &[String], before: GateStatus) -> GateStatus {
     let runs = |name: &str| {
         let mut places = wave.places.iter().filter(|place| place.stand == Stand::Current);
         places.find(|place| place.member.name == name)
@@ -76,9 +81,19 @@ fn tested(wave: &Wave<'_>, canaries: &[String], before: GateStatus) -> GateStatu
         canary.or_else(|| current().next())
     });
     let Some(place) = chosen else {
+        // A ring without tenants has nothing that could be tested; one whose tenants take no part has.
+        let (verdict, message) = if turn.members.is_empty() {
+            (Verdict::Passed, "nobody is there to test it with")
+        } else {
+            (
+                Verdict::Inconclusive,
+                "no tenant of the ring takes part: they sleep, are pinned or not well",
+            )
+        };
         return GateStatus {
-            verdict: Verdict::Passed,
-            message: Some("nobody is there to test it with".to_owned()),
+            verdict,
+            tenant: None,
+            message: Some(message.to_owned()),
             ..before
         };
     };

@@ -4,15 +4,12 @@ use freehold_crds::{Condition, ReleaseChannelStatus, RingPhase, RingStatus, Verd
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::Fleet;
+use super::target::EMERGENCY;
+use super::{Advance, Fleet};
 
 /// Ready, Reconciling, Stalled: an unchanged status keeps the time of its transition.
-pub fn conditions(
-    fleet: &Fleet<'_>,
-    before: &ReleaseChannelStatus,
-    after: &ReleaseChannelStatus,
-) -> Vec<Condition> {
-    let stuck = after.rings.iter().find(|ring| is_stuck(ring));
+pub fn conditions(fleet: &Fleet<'_>, before: &ReleaseChannelStatus, advance: &Advance) -> Vec<Condition> {
+    let after = &advance.status;
     let asks = |ring: &&RingStatus| asks_a_person(fleet, ring);
     let busy = after.rings.iter().filter(|ring| !asks(ring)).find(|ring| {
         matches!(
@@ -25,9 +22,19 @@ pub fn conditions(
         .iter()
         .find(|ring| asks(ring) || matches!(ring.phase, RingPhase::Paused | RingPhase::Frozen));
     let in_words = |ring: &RingStatus| format!("{}: {}", ring.name, ring.message);
-    let (ready, reason, message) = match (stuck, busy, stopped) {
-        (Some(ring), _, _) if ring.phase == RingPhase::Halted => (false, "Halted", in_words(ring)),
-        (Some(ring), _, _) => (false, "Inconclusive", in_words(ring)),
+    let stuck = after.rings.iter().find(|ring| is_stuck(ring)).map(|ring| {
+        let is_halted = ring.phase == RingPhase::Halted;
+        (if is_halted { "Halted" } else { "Inconclusive" }, in_words(ring))
+    });
+    let refused = |is_emergency: bool| {
+        let mut refused = advance.refused.iter();
+        let refused = refused.find(|it| (it.reason == EMERGENCY) == is_emergency)?;
+        Some((refused.reason, refused.message.clone()))
+    };
+    let stalled = refused(true).or(stuck).or_else(|| refused(false));
+    let is_stalled = stalled.is_some();
+    let (ready, reason, message) = match (stalled, busy, stopped) {
+        (Some((reason, message)), _, _) => (false, reason, message),
         (None, Some(ring), _) => (false, "Rolling", in_words(ring)),
         (None, None, Some(ring)) if ring.phase == RingPhase::Frozen => (true, "Frozen", in_words(ring)),
         (None, None, Some(ring)) if asks(&ring) => (true, "AwaitsApproval", in_words(ring)),
@@ -50,7 +57,7 @@ pub fn conditions(
             ),
         }
     };
-    let reconciling = stuck.is_none() && busy.is_some();
+    let reconciling = !is_stalled && busy.is_some();
     vec![
         say("Ready", ready, reason, &message),
         say(
@@ -65,13 +72,9 @@ pub fn conditions(
         ),
         say(
             "Stalled",
-            stuck.is_some(),
+            is_stalled,
             reason,
-            if stuck.is_some() {
-                &message
-            } else {
-                "nothing is stuck"
-            },
+            if is_stalled { &message } else { "nothing is stuck" },
         ),
     ]
 }

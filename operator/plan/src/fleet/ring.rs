@@ -92,6 +92,8 @@ pub fn advance(turn: &Turn<'_>, room: &mut usize, advance: &mut Advance) -> Ring
     let now = turn.fleet.now;
     let target = target::target(turn);
     advance.wake_at(target.wake, now);
+    advance.refused.extend(target.refused.clone());
+    advance.in_emergency |= target.emergency;
     let mut status = taken_over(turn, &target);
     let Some(release) = target.release else {
         grants::keep(turn, None, Some(&Stop::Nothing), advance);
@@ -252,6 +254,10 @@ fn stopped(turn: &Turn<'_>, target: &Target<'_>, status: &RingStatus, advance: &
     if turn.replaced.contains(release) {
         return Some(Stop::Replaced(replaced::told(release)));
     }
+    // The ring was for others when it came in.
+    if let Some(why) = target::too_early(turn, release) {
+        return Some(Stop::Paused(why));
+    }
     let spec = &turn.fleet.channel.spec;
     if spec.paused {
         return Some(Stop::Paused("the channel is paused".to_owned()));
@@ -298,9 +304,14 @@ fn finish(
         (None, Some(gate)) if is_rolled && gate.verdict == Verdict::Inconclusive => (
             RingPhase::Paused,
             format!(
-                "the gate {} can't tell: {}; a new word in resume tries again",
+                "the gate {} can't tell: {}; {}",
                 gate.name,
-                gate.message.as_deref().unwrap_or("no result")
+                gate.message.as_deref().unwrap_or("no result"),
+                if gates::had_nobody(gate) {
+                    "it is tried as soon as one does"
+                } else {
+                    "a new word in resume tries again"
+                }
             ),
         ),
         (None, Some(gate)) if is_rolled => (

@@ -7,8 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use semver::Version;
 
 use super::approvals::{self, Word};
-use super::replaced;
 use super::ring::Turn;
+use super::{Refused, replaced};
+
+/// The word for an emergency that doesn't come.
+pub const EMERGENCY: &str = "EmergencyRefused";
 
 /// The release that a ring is to have, and what a later one waits for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +23,8 @@ pub struct Target<'a> {
     pub waits: Option<String>,
     /// When that may be over.
     pub wake: Option<Timestamp>,
+    /// What somebody has asked for here, and is not done.
+    pub refused: Option<Refused>,
 }
 
 pub fn target<'a>(turn: &Turn<'a>) -> Target<'a> {
@@ -28,41 +33,42 @@ pub fn target<'a>(turn: &Turn<'a>) -> Target<'a> {
         release: has,
         ..Target::default()
     };
-    let spec = &turn.fleet.channel.spec;
-    if let Some(emergency) = &spec.emergency
-        && let Some(name) = good(turn, &emergency.release)
-        && is_urgent(turn, has, name)
-    {
-        return Target {
-            release: Some(name),
-            emergency: true,
-            ..Target::default()
-        };
-    }
-    if let Some(named) = &turn.ring.release {
-        return match (published(turn, named), has) {
-            (None, _) => Target {
-                waits: Some(format!(
-                    "the Release {named}, which does not exist, or is of another product"
-                )),
-                ..keeps
-            },
-            (Some((name, _)), Some(has)) if name == has => keeps,
-            (Some((name, _)), _) if turn.replaced.contains(name) => Target {
-                waits: Some(format!("another release: {}", replaced::told(name))),
-                ..keeps
-            },
-            (Some((name, release)), _) if release.spec.recall.is_some() => Target {
-                waits: Some(format!("another release than {name}, which was recalled")),
-                ..keeps
-            },
-            // What is older goes back at once: somebody says so.
-            (Some((name, _)), Some(has)) if !is_newer(turn, Some(name), has) => Target {
+    let Some(emergency) = &turn.fleet.channel.spec.emergency else {
+        return usual(turn, keeps);
+    };
+    let name = emergency.release.as_str();
+    let Some(why) = refusal(turn, name) else {
+        return if is_urgent(turn, has, name) {
+            Target {
                 release: Some(name),
+                emergency: true,
                 ..Target::default()
-            },
-            (Some((name, _)), _) => enter(turn, name, keeps),
+            }
+        } else {
+            usual(turn, keeps)
         };
+    };
+    // One that is gone says nothing of how old it is.
+    let is_missed = published(turn, name).is_none() || is_urgent(turn, has, name);
+    let refused = is_missed.then(|| Refused {
+        reason: EMERGENCY,
+        message: format!(
+            "the emergency does not come into the ring {}: {why}",
+            turn.ring.name
+        ),
+    });
+    let usual = usual(turn, keeps);
+    Target {
+        refused: refused.or(usual.refused),
+        ..usual
+    }
+}
+
+/// Without an emergency that has yet to come.
+fn usual<'a>(turn: &Turn<'a>, keeps: Target<'a>) -> Target<'a> {
+    let has = keeps.release;
+    if let Some(named) = &turn.ring.release {
+        return by_name(turn, named, keeps);
     }
     if !turn.ring.auto_promote {
         return keeps;
@@ -92,12 +98,67 @@ pub fn target<'a>(turn: &Turn<'a>) -> Target<'a> {
     told
 }
 
+/// The release that the ring's spec names, if it may come.
+fn by_name<'a>(turn: &Turn<'a>, named: &str, keeps: Target<'a>) -> Target<'a> {
+    let Some((name, release)) = published(turn, named) else {
+        return Target {
+            waits: Some(format!(
+                "the Release {named}, which does not exist, or is of another product"
+            )),
+            ..keeps
+        };
+    };
+    if let Some(hotfix) = standing(turn).filter(|hotfix| is_newer(turn, Some(hotfix), name)) {
+        return Target {
+            release: Some(hotfix),
+            waits: Some(format!(
+                "another release than {name}, which is older than the emergency's: name {hotfix} or a newer one in release before the emergency \
+                 is taken out"
+            )),
+            ..Target::default()
+        };
+    }
+    if let Some(why) = too_early(turn, name) {
+        return Target {
+            waits: Some(format!("another release: {why}")),
+            refused: Some(Refused {
+                reason: "ReleaseRefused",
+                message: format!("{}: {why}", turn.ring.name),
+            }),
+            ..keeps
+        };
+    }
+    match keeps.release {
+        Some(has) if name == has => keeps,
+        _ if turn.replaced.contains(name) => Target {
+            waits: Some(format!("another release: {}", replaced::told(name))),
+            ..keeps
+        },
+        _ if release.spec.recall.is_some() => Target {
+            waits: Some(format!("another release than {name}, which was recalled")),
+            ..keeps
+        },
+        // What is older goes back at once: somebody says so.
+        Some(has) if !is_newer(turn, Some(name), has) => Target {
+            release: Some(name),
+            ..Target::default()
+        },
+        _ => enter(turn, name, keeps),
+    }
+}
+
 /// What is newer than what a ring has, and isn't what the channel knows.
 fn again(turn: &Turn<'_>, has: Option<&str>) -> Option<String> {
     let replaced = turn.replaced.iter().copied();
     let newer = replaced.filter(|name| has.is_none_or(|has| is_newer(turn, Some(name), has)));
     let newest = newer.max_by_key(|name| version(turn, name))?;
     Some(format!("another release: {}", replaced::told(newest)))
+}
+
+/// The emergency's release, as long as that stands and may come here: what is older doesn't take its place.
+pub fn standing<'a>(turn: &Turn<'a>) -> Option<&'a str> {
+    let emergency = turn.fleet.channel.spec.emergency.as_ref()?;
+    good(turn, &emergency.release)
 }
 
 /// Whether an emergency has yet to come to a ring: neither it nor anything newer was verified there.
@@ -170,17 +231,38 @@ fn enter<'a>(turn: &Turn<'a>, name: &'a str, keeps: Target<'a>) -> Target<'a> {
 
 /// A release that may be given to anybody here.
 fn good<'a>(turn: &Turn<'a>, name: &str) -> Option<&'a str> {
-    let (name, release) = published(turn, name)?;
-    let halted = turn.before.is_some_and(|before| is_halted(before, name)) && !turn.resumes();
-    let version = Version::parse(&release.spec.version).ok()?;
-    let is_fit = version.pre.is_empty() || takes_previews(turn);
-    let is_it = !turn.replaced.contains(name);
-    (release.spec.recall.is_none() && is_it && !halted && is_fit).then_some(name)
+    let (name, _) = published(turn, name)?;
+    refusal(turn, name).is_none().then_some(name)
 }
 
-/// Whether a release may still be given to tenants: it exists, wasn't recalled, and is what the channel knows under its name.
+/// Why a release may be given to nobody here; none when it may.
+fn refusal(turn: &Turn<'_>, name: &str) -> Option<String> {
+    let Some((name, release)) = published(turn, name) else {
+        return Some(format!(
+            "the Release {name} does not exist, or is of another product"
+        ));
+    };
+    if let Some(recall) = &release.spec.recall {
+        return Some(format!("{name} was recalled: {}", recall.reason));
+    }
+    if turn.replaced.contains(name) {
+        return Some(replaced::told(name));
+    }
+    if version(turn, name).is_none() {
+        return Some(format!("{name} has no strict semantic version"));
+    }
+    let halted = || {
+        let mut halted = turn.before.filter(|_| !turn.resumes())?.halted.iter();
+        let halt = halted.find(|halt| halt.release == name)?;
+        Some(format!("{name} is halted there: {}", halt.message))
+    };
+    too_early(turn, name).or_else(halted)
+}
+
+/// Whether a release may still be given to tenants: it exists, wasn't recalled, is what the channel knows under its name, and is no preview where
+/// none may come.
 pub fn is_given(turn: &Turn<'_>, name: &str) -> bool {
-    is_published(turn, name) && !turn.replaced.contains(name)
+    is_published(turn, name) && !turn.replaced.contains(name) && too_early(turn, name).is_none()
 }
 
 /// Whether it exists and wasn't recalled, whatever it is.
@@ -194,12 +276,19 @@ fn published<'a>(turn: &Turn<'a>, name: &str) -> Option<(&'a str, &'a Release)> 
     (release.spec.product == turn.fleet.channel.spec.product).then_some((name.as_str(), release.as_ref()))
 }
 
-/// Previews come to those only who try things out.
-fn takes_previews(turn: &Turn<'_>) -> bool {
+/// Why a preview may not come here, whoever names it; none when it may, or is none.
+pub fn too_early(turn: &Turn<'_>, name: &str) -> Option<String> {
+    let is_preview = version(turn, name).is_some_and(|version| !version.pre.is_empty());
     let environments = &turn.ring.tenants.environments;
-    let tries =
-        |environment: &Environment| matches!(environment, Environment::Development | Environment::Testing);
-    !environments.is_empty() && environments.iter().all(tries)
+    let tries = !environments.is_empty() && environments.iter().copied().all(takes_previews);
+    (is_preview && !tries).then(|| {
+        format!("{name} is a pre-release, which comes only where every environment of the ring is Development or Testing")
+    })
+}
+
+/// Previews come to those only who try things out.
+pub fn takes_previews(environment: Environment) -> bool {
+    matches!(environment, Environment::Development | Environment::Testing)
 }
 
 pub fn is_halted(status: &RingStatus, release: &str) -> bool {

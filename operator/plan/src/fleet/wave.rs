@@ -73,7 +73,11 @@ impl<'a> Wave<'a> {
         let now = turn.fleet.now;
         // Without anything that was verified here, new tenants begin with this one.
         let is_first = turn.verified().is_empty();
-        let is_named = turn.ring.release.as_deref() == Some(release) && !emergency;
+        let by_name = |named: &str| {
+            let stands = || target::standing(turn) == Some(release);
+            named == release || (target::is_newer(turn, Some(release), named) && stands())
+        };
+        let is_named = !emergency && turn.ring.release.as_deref().is_some_and(by_name);
         let mut wave = Self {
             release,
             emergency,

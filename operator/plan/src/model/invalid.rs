@@ -33,6 +33,10 @@ pub enum Invalid {
     UnknownRelease,
     #[error("the Release {release} was recalled: {why}")]
     Recalled { release: String, why: String },
+    #[error(
+        "the Release {0} is a pre-release, which comes to tenants of the environment Development or Testing only"
+    )]
+    Preview(String),
     #[error("the Release {release} has no strict semantic version: {error}")]
     Version { release: String, error: String },
     #[error("the Release {0} has no single component of tier Web with a port")]
@@ -72,6 +76,7 @@ impl Invalid {
             Self::NoRelease { .. } => "NoRelease",
             Self::UnknownRelease => "UnknownRelease",
             Self::Recalled { .. } => "ReleaseRecalled",
+            Self::Preview(_) => "PreReleaseRefused",
             Self::Version { .. } | Self::Web(_) | Self::Port { .. } | Self::Hook(_) => "InvalidRelease",
             Self::Authority(_) | Self::Lifetime(_) | Self::Cryptoperiod(_) | Self::Upgrades(_) => {
                 "InvalidClass"
@@ -96,7 +101,7 @@ impl Invalid {
                 "put back what was in the ConfigMap {namespace}/{CLASS}; or delete it, by which the class as it is now is taken \
                  over at once"
             ),
-            Self::Recalled { .. } => another.to_owned(),
+            Self::Recalled { .. } | Self::Preview(_) => another.to_owned(),
             Self::ReleaseNotFound(name) if asked.name.is_some() => {
                 format!("create the Release {name}, or name another in spec.release.name")
             }

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this is a test")]
 
 mod curve;
+mod emergency;
+mod gates;
+mod previews;
 mod replaced;
 mod rules;
 mod simulation;

@@ -7,8 +7,15 @@ use semver::{Version, VersionReq};
 use super::steps::FAILED;
 use super::{Step, asked, before, replaced, upgrades};
 use crate::concern::Scene;
+use crate::fleet::takes_previews;
 use crate::input::{Input, Operation};
 use crate::operation::Step as _;
+
+/// Whether a release is a preview, and the tenant is for more than trying things out.
+pub fn is_too_early(input: &Input<'_>, release: &Release) -> bool {
+    let version = Version::parse(&release.spec.version);
+    version.is_ok_and(|version| !version.pre.is_empty()) && !takes_previews(input.tenant.spec.environment)
+}
 
 /// What is said of the recall of the release that is asked for.
 pub fn recalled(input: &Input<'_>) -> Option<String> {
@@ -99,6 +106,12 @@ pub fn there(scene: &Scene<'_>, upgrade: &UpgradeOperation) -> Result<(), String
     let to = &scene.model.version;
     if let Some(recall) = &release.spec.recall {
         return Err(format!("{to} was recalled: {}", recall.reason));
+    }
+    if is_too_early(input, release) {
+        return Err(format!(
+            "{to} is a pre-release, which comes to tenants of the environment Development or Testing only, and this one is {:?}",
+            input.tenant.spec.environment
+        ));
     }
     if replaced::had_another(scene) {
         return Err(format!(

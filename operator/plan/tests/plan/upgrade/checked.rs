@@ -35,6 +35,34 @@ fn a_path_that_is_not_allowed_is_refused_before_anything_happens() {
 }
 
 #[test]
+fn a_pre_release_comes_to_those_only_who_try_things_out() {
+    let told = refused(given::release("1.1.0-rc.1"));
+    assert!(
+        told.contains(
+            "1.1.0-rc.1 is a pre-release, which comes to tenants of the environment Development or Testing"
+        ),
+        "{told}"
+    );
+
+    let mut cluster = settled();
+    cluster.given.tenant.spec.environment = freehold_crds::Environment::Testing;
+    cluster.given.upgrade_to(given::release("1.1.0-rc.1"));
+    cluster.settle_upgrade();
+    assert_eq!(version(&cluster).as_deref(), Some("1.1.0-rc.1"));
+    // What runs is left alone, whatever the tenant becomes.
+    cluster.given.tenant.spec.environment = freehold_crds::Environment::Production;
+    cluster.settle_upgrade();
+    assert_eq!(version(&cluster).as_deref(), Some("1.1.0-rc.1"));
+    assert_eq!(says(&cluster, "Ready"), "True Ready");
+
+    let mut fresh = Cluster::new(given::new("acme"));
+    fresh.given.ask_for(given::release("1.1.0-rc.1"));
+    fresh.settle();
+    assert_eq!(says(&fresh, "Stalled"), "True PreReleaseRefused");
+    assert!(fresh.body(Kind::Deployment, "web").is_none());
+}
+
+#[test]
 fn a_release_that_the_quota_does_not_allow_is_refused_before_anything_happens() {
     let mut many = given::release("1.1.0");
     many.spec.components[0].replicas = 19;
