@@ -130,3 +130,17 @@ fn a_schema_that_an_undone_upgrade_has_left_is_told_too() {
     assert_eq!(says(&cluster, "ReleaseCurrent"), "False Recalled");
     assert_eq!(says(&cluster, "Ready"), "True Ready");
 }
+
+/// It waits for somebody already, and says what that one must know.
+#[test]
+fn who_asks_for_one_that_failed_is_told_that_the_one_that_runs_was_recalled() {
+    let mut cluster = gone_through(&["1.1.0"]);
+    cluster.broken_smoke = true;
+    cluster.given.upgrade_to(tested("1.2.0"));
+    cluster.settle_upgrade();
+    recall(&mut cluster, "1.1.0");
+    assert_eq!(says(&cluster, "Stalled"), "True UpgradeFailed");
+    let blockers = &cluster.given.tenant.status.as_ref().unwrap().blockers;
+    let told = "1.1.0 runs on, which was recalled: cards vanish";
+    assert!(blockers[0].message.ends_with(told), "{blockers:?}");
+}
