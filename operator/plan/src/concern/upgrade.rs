@@ -11,13 +11,12 @@ mod channel;
 mod images;
 mod member;
 mod path;
+mod recall;
 mod replaced;
 mod steps;
 mod words;
 
-use freehold_crds::{
-    DesiredState, OperationType, Phase, RecallAction, Release, TenantOperationSpec, UpgradeOperation,
-};
+use freehold_crds::{DesiredState, OperationType, Phase, Release, TenantOperationSpec, UpgradeOperation};
 use jiff::Timestamp;
 
 use super::hook::Hook;
@@ -151,31 +150,8 @@ pub fn wanted<'a>(input: &Input<'a>) -> (&'a str, Option<&'a Release>) {
             None if must => (&upgrade.from, None),
             None => asked(),
         },
-        None => instead_of_recalled(input).map_or_else(asked, |(name, release)| (name, Some(release))),
+        None => recall::instead(input).map_or_else(asked, |(name, release)| (name, Some(release))),
     }
-}
-
-/// What runs instead of a release that is asked for and was recalled: the one before, if that may come back.
-fn instead_of_recalled<'a>(input: &Input<'a>) -> Option<(&'a str, &'a Release)> {
-    let (name, release) = input.releases.get_key_value(asked(input))?;
-    let recall = release.spec.recall.as_ref()?;
-    let is_to_it = |operation: &Operation| {
-        let upgrade = operation.spec.upgrade.as_ref();
-        upgrade.is_some_and(|upgrade| upgrade.to == *name && upgrade.to_version == release.spec.version)
-    };
-    if recall.action != RecallAction::RollBack || under_way(input).is_some_and(|(_, it)| is_to_it(it)) {
-        return None;
-    }
-    let done = upgrades(input).filter(|(_, it)| it.status.phase == Phase::Succeeded && is_to_it(it));
-    let (_, done) = done.max_by_key(|(_, it)| it.status.finished_at.as_ref().map(|at| at.0))?;
-    let upgrade = done.spec.upgrade.as_ref()?;
-    let before = before(input, upgrade)?;
-    let version = &before.1.spec.version;
-    let is_good = before.1.spec.recall.is_none()
-        && path::is_down_to(version, &release.spec.version)
-        && path::works_on(version, release)
-        && path::fits(input, version).is_ok();
-    is_good.then_some(before)
 }
 
 /// The release that ran before, if it is there still, and what it was.
@@ -309,10 +285,13 @@ fn idle(scene: &Scene<'_>, outcome: &mut Outcome) -> Finding {
         return finding;
     }
     let waits = |reason, message: String| Finding::aside(TOPIC, Some(false), reason, message);
-    let recalled = path::recalled(scene.input);
+    let recalled = recall::told(scene.input);
     if !rollout::runs_another(scene.input, scene.model) {
         return match recalled {
-            Some(why) => waits("Recalled", format!("{version} runs; {why}")),
+            Some(why) => {
+                outcome.waits.extend(recall::stuck(scene));
+                waits("Recalled", format!("{version} runs; {why}"))
+            }
             None => channel::current(scene),
         };
     }
@@ -458,11 +437,11 @@ fn carry_on(scene: &Scene<'_>, operation: (&str, &Operation), outcome: &mut Outc
     if let Some(why) = replaced {
         return steps::fail(scene, operation, step.unwrap_or(Step::Preflight), &why, outcome);
     }
-    let recalled = path::recalled(scene.input).filter(|_| scene.model.release == asked(scene.input));
+    let recalled = recall::told(scene.input).filter(|_| scene.model.release == asked(scene.input));
     let goes_on = |step: &Step| match step {
         Step::RollBack => true,
         // It runs everywhere already, and can't be left backwards.
-        Step::Smoke | Step::Bake => path::is_rolled_forward(scene.input),
+        Step::Smoke | Step::Bake => recall::is_rolled_forward(scene.input),
         Step::Preflight | Step::Migrate | Step::Roll => false,
     };
     if let (Some(why), Some(step)) = (recalled, step.filter(|step| !goes_on(step))) {

@@ -73,9 +73,31 @@ pub struct Tenant {
     breaks: Option<Timestamp>,
     /// How long it takes.
     pub long: SignedDuration,
+    /// As it was before it last did something.
+    earlier: Option<Member>,
+    /// Whoever decides sees that.
+    late: bool,
 }
 
 impl Tenant {
+    /// As whoever decides sees it.
+    pub fn seen(&self) -> &Member {
+        self.earlier
+            .as_ref()
+            .filter(|_| self.late)
+            .unwrap_or(&self.member)
+    }
+
+    /// Whether it does anything now, with this grant.
+    fn moves(&self, grant: Option<&Grant>, now: Timestamp) -> bool {
+        let ends = self.ends.map(|(ends, _)| ends);
+        let mut due = [ends, self.breaks].into_iter().flatten();
+        let known = grant.map(|grant| (grant.at.0, grant.release.clone()));
+        due.any(|due| due <= now)
+            || self.member.grant != known
+            || grant.is_some_and(|grant| self.may_begin(grant))
+    }
+
     /// What is under way ends, what runs breaks.
     fn carry_on(&mut self, now: Timestamp) {
         let member = &mut self.member;
@@ -132,6 +154,9 @@ impl Tenant {
 /// What a release does to a tenant, by their names.
 type Fates = Box<dyn Fn(&str, &str) -> Fate>;
 
+/// Looks on after a write: at everything, and at the grants as they were before it.
+type Witness = Box<dyn FnMut(&World, &[Grant])>;
+
 /// Everything.
 pub struct World {
     pub now: Timestamp,
@@ -147,8 +172,13 @@ pub struct World {
     /// Every tenant that has begun with a release.
     pub touched: BTreeMap<String, BTreeSet<String>>,
     pub writes: usize,
-    /// Writes are lost, and tenants work from what they saw before, when there is a seed.
+    /// Whoever decides is killed before and after writes, writes what was decided a step ago, and sees tenants as they were a step ago; tenants
+    /// hear of grants a step late: when there is a seed.
     pub chaos: Option<u64>,
+    /// Is called after every single write.
+    pub witness: Option<Witness>,
+    /// What was decided on so many writes, and is not written yet.
+    slow: Option<(usize, Advance)>,
     /// The grants as they were before the last write.
     before: Vec<Grant>,
     /// Instants at which tenants do something lie on a grid of so many seconds.
@@ -195,6 +225,8 @@ impl World {
             touched: BTreeMap::new(),
             writes: 0,
             chaos: None,
+            witness: None,
+            slow: None,
             before: Vec::new(),
             grid: 1,
         }
@@ -228,6 +260,8 @@ impl World {
                 ends: None,
                 breaks: None,
                 long: SignedDuration::from_mins(5),
+                earlier: None,
+                late: false,
             });
         }
         self.see();
@@ -283,9 +317,9 @@ impl World {
         self.tenants.iter().filter(runs).count()
     }
 
-    /// What the engine says now.
+    /// What the engine says now, from what is stored and what it sees: it has nothing else.
     pub fn ask(&self) -> Advance {
-        let members: Vec<&Member> = self.tenants.iter().map(|tenant| &tenant.member).collect();
+        let members: Vec<&Member> = self.tenants.iter().map(Tenant::seen).collect();
         let approvals: Vec<&ReleaseApproval> = self.approvals.iter().collect();
         advance(&Fleet {
             channel: &self.channel,
@@ -307,32 +341,59 @@ impl World {
         })
     }
 
+    /// Writes a status that was decided on so many writes: onto another version than that it is refused.
+    fn write(&mut self, decided_on: usize, said: Advance) {
+        if decided_on != self.writes || self.channel.status.as_ref() == Some(&said.status) {
+            return;
+        }
+        self.writes += 1;
+        self.before = self.grants();
+        self.events.extend(said.events);
+        self.channel.status = Some(said.status);
+        if let Some(mut witness) = self.witness.take() {
+            witness(self, &self.before);
+            self.witness = Some(witness);
+        }
+    }
+
     /// The engine has its say, and it is written; then the tenants do what they do. Gives when something happens next, and whether anything has.
     pub fn step(&mut self) -> (Option<Timestamp>, bool) {
-        let mut said = self.ask();
-        let mut written = false;
+        let writes = self.writes;
+        if let Some((decided_on, said)) = self.slow.take() {
+            self.write(decided_on, said);
+        }
+        let mut disturbed = false;
         let mut again = 0;
-        loop {
+        let wake = loop {
+            let said = self.ask();
             if self.channel.status.as_ref() == Some(&said.status) {
-                break;
+                break said.wake;
             }
             // What is verified may be followed by another release at once; then it is at rest.
             assert!(again < 3, "it changes its own mind: {:#?}", said.status);
-            if self.once_in(5) {
-                // Killed before the write: it is asked again from what is there.
-                continue;
-            }
-            written = true;
             again += 1;
-            self.writes += 1;
-            self.before = self.grants();
-            self.events.extend(said.events);
-            self.channel.status = Some(said.status);
-            said = self.ask();
-        }
+            if self.once_in(6) {
+                // Killed before the write: what was decided is lost, and the world goes on.
+                disturbed = true;
+                break said.wake;
+            }
+            if self.once_in(6) {
+                // It sleeps before the write, and the world goes on.
+                disturbed = true;
+                self.slow = Some((self.writes, said));
+                break None;
+            }
+            self.write(self.writes, said);
+            if self.once_in(4) {
+                // Killed after it: the next one knows what is stored, and has yet to hear what the tenants did last.
+                for tenant in &mut self.tenants {
+                    tenant.late = tenant.earlier.is_some();
+                }
+            }
+        };
         let (next, acted) = self.act();
-        let next = [said.wake, next].into_iter().flatten().min();
-        (next, written || acted)
+        let next = [wake, next].into_iter().flatten().min();
+        (next, disturbed || self.writes != writes || acted)
     }
 
     /// One step, and the clock jumps when that changed nothing. Gives whether anything happens before an instant.
@@ -380,11 +441,19 @@ impl World {
         for place in 0..self.tenants.len() {
             let late = news && self.once_in(4);
             let grants = if late { &before } else { &grants };
+            let grant = grants
+                .get(&self.tenants[place].member.uid)
+                .filter(|grant| grant.withdrawn.is_none());
+            self.tenants[place].late = false;
+            self.tenants[place].earlier = None;
+            if self.chaos.is_some() && self.tenants[place].moves(grant, now) {
+                let unseen = self.once_in(4);
+                let tenant = &mut self.tenants[place];
+                tenant.earlier = Some(tenant.member.clone());
+                tenant.late = unseen;
+            }
             let tenant = &mut self.tenants[place];
             let was = (tenant.member.grant.clone(), tenant.member.under_way.clone());
-            let grant = grants
-                .get(&tenant.member.uid)
-                .filter(|grant| grant.withdrawn.is_none());
             tenant.member.grant = grant.map(|grant| (grant.at.0, grant.release.clone()));
             tenant.carry_on(now);
             if let Some(grant) = grant.filter(|grant| tenant.may_begin(grant)) {
@@ -396,7 +465,8 @@ impl World {
                 };
                 tenant.begin(grant, now, fate, self.grid);
             }
-            changed |= was != (tenant.member.grant.clone(), tenant.member.under_way.clone()) || late;
+            changed |= was != (tenant.member.grant.clone(), tenant.member.under_way.clone());
+            changed |= late || tenant.earlier.is_some();
             let soon = tenant.next(now);
             next = [next, soon].into_iter().flatten().min();
         }

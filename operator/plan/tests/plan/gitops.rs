@@ -1,7 +1,8 @@
 //! What Argo CD and Flux make of the conditions of tenants and channels: their own languages, on what the plan really says in each state.
 
 use cel::{Context, Program, Value as Cel};
-use freehold_crds::{DesiredState, yaml};
+use freehold_crds::{DesiredState, ReleaseChannel, yaml};
+use freehold_plan::fleet::{Fleet, advance};
 use jiff::SignedDuration;
 use mlua::{Lua, LuaSerdeExt as _};
 use serde_json::Value;
@@ -66,9 +67,143 @@ fn judged(cluster: &Cluster) -> String {
     both(&serde_json::to_value(&cluster.given.tenant).unwrap())
 }
 
+/// A channel of one ring, and its one tenant: each is decided by what the other says.
+struct Following {
+    channel: ReleaseChannel,
+    cluster: Cluster,
+}
+
+impl Following {
+    /// The tenant is installed, and the ring is as it would be written.
+    fn new(ring: Value) -> Self {
+        let channel = serde_json::json!({
+            "apiVersion": "freehold.dev/v1alpha1", "kind": "ReleaseChannel", "metadata": {"name": "board", "generation": 1},
+            "spec": {"product": "board", "rings": [ring]},
+        });
+        let mut cluster = Cluster::new(given::new("acme"));
+        cluster.given.tenant.spec.release = given::typed(serde_json::json!({"channel": "board"}));
+        cluster.given.tenant.spec.maintenance = Some(given::always_open());
+        let channel = given::typed(channel);
+        let mut following = Self { channel, cluster };
+        following.settle();
+        following
+    }
+
+    fn publish(&mut self, version: &str) {
+        let mut release = given::release(version);
+        release.spec.hooks.as_mut().unwrap().smoke = Some(given::typed(
+            serde_json::json!({"component": "api", "args": ["smoke"]}),
+        ));
+        let name = release.metadata.name.clone().unwrap();
+        self.cluster.given.releases.insert(name, release.into());
+    }
+
+    /// The engine has its say, of the tenant as its own plan sees it.
+    fn advance(&mut self) -> bool {
+        let member = self.cluster.plan().member.unwrap();
+        let advanced = advance(&Fleet {
+            channel: &self.channel,
+            members: &[&member],
+            releases: &self.cluster.given.releases,
+            approvals: &[],
+            now: self.cluster.given.now,
+        });
+        let changed = self.channel.status.as_ref() != Some(&advanced.status);
+        self.channel.status = Some(advanced.status);
+        self.cluster.given.channel = Some(self.channel.clone());
+        changed
+    }
+
+    /// Until neither changes anything any more.
+    fn settle(&mut self) {
+        for _ in 0..20 {
+            let changed = self.advance();
+            self.cluster.settle_upgrade();
+            if !changed && !self.advance() {
+                return;
+            }
+        }
+        panic!("no rest: {:#?}", self.channel.status);
+    }
+
+    fn judged(&self) -> String {
+        both(&serde_json::to_value(&self.channel).unwrap())
+    }
+}
+
+#[test]
+fn a_channel_whose_release_fails_is_degraded() {
+    let mut following = Following::new(serde_json::json!({"name": "all"}));
+    assert_eq!(
+        following.judged(),
+        "Healthy current: the last ring has board-1.0.0"
+    );
+    following.publish("1.1.0");
+    following.cluster.broken_smoke = true;
+    following.advance();
+    assert_eq!(
+        following.judged(),
+        "Progressing inProgress: all: board-1.1.0 comes to its first tenants"
+    );
+    following.settle();
+    let told = following.judged();
+    assert!(
+        told.starts_with(
+            "Degraded failed: Halted: all: board-1.1.0 is halted: it failed for acme of the canary: Smoke: "
+        ),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_channel_whose_gate_cannot_tell_is_degraded_and_one_that_awaits_a_person_holds_nothing_up() {
+    let gate =
+        serde_json::json!({"name": "ui", "test": {"component": "api", "args": ["ui"], "timeoutSeconds": 60}});
+    let mut following = Following::new(serde_json::json!({"name": "all", "gates": [gate]}));
+    following.publish("1.1.0");
+    following.settle();
+    assert_eq!(
+        following.judged(),
+        "Progressing inProgress: all: waits for the gate ui: its test runs beside acme"
+    );
+    following.cluster.gate = Some("DeadlineExceeded");
+    following.settle();
+    let told = following.judged();
+    assert!(
+        told.starts_with("Degraded failed: Inconclusive: all: the gate ui can't tell: "),
+        "{told}"
+    );
+
+    let gate = serde_json::json!({"name": "word", "manual": {"groups": ["release"]}});
+    let following = Following::new(serde_json::json!({"name": "all", "gates": [gate]}));
+    let told = following.judged();
+    assert!(
+        told.starts_with("Healthy current: all: waits for the gate word: "),
+        "{told}"
+    );
+    let conditions = &following.channel.status.as_ref().unwrap().conditions;
+    assert_eq!(conditions[0].reason, "AwaitsApproval");
+}
+
+#[test]
+fn a_channel_that_is_frozen_is_suspended_and_no_failure() {
+    let mut following = Following::new(serde_json::json!({"name": "all"}));
+    let now = following.cluster.given.now;
+    following.channel.spec.freezes = given::typed(serde_json::json!([
+        {"from": now.to_string(), "until": (now + SignedDuration::from_hours(48)).to_string(), "reason": "the year's end"},
+    ]));
+    following.publish("1.1.0");
+    following.settle();
+    let told = following.judged();
+    assert!(
+        told.starts_with("Suspended current: all: frozen until "),
+        "{told}"
+    );
+    assert!(told.ends_with(": the year's end"), "{told}");
+}
+
 #[test]
 fn a_channel_is_judged_by_what_its_engine_says() {
-    use freehold_plan::fleet::{Fleet, advance};
     let told = |spec: Value, observed: bool| {
         let mut channel: freehold_crds::ReleaseChannel = given::typed(serde_json::json!({
             "apiVersion": "freehold.dev/v1alpha1", "kind": "ReleaseChannel", "metadata": {"name": "board", "generation": 1},

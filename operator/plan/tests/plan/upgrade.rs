@@ -1,6 +1,7 @@
 //! Upgrades: step by step, in their window, and whoever is killed.
 
 mod checked;
+mod recalled;
 mod undone;
 
 use freehold_crds::{DesiredState, OperationType, Phase, Recall, RecallAction, SchemaChange};

@@ -1,11 +1,11 @@
 //! From which release to which one may go, and back: by what the releases say of their schemas, of the versions that they follow,
 //! and of a recall.
 
-use freehold_crds::{RecallAction, Release, SchemaChange, UpgradeOperation};
+use freehold_crds::{Release, SchemaChange, UpgradeOperation};
 use semver::{Version, VersionReq};
 
 use super::steps::FAILED;
-use super::{Step, asked, before, replaced, upgrades};
+use super::{Step, before, replaced, upgrades};
 use crate::concern::Scene;
 use crate::fleet::takes_previews;
 use crate::input::{Input, Operation};
@@ -15,23 +15,6 @@ use crate::operation::Step as _;
 pub fn is_too_early(input: &Input<'_>, release: &Release) -> bool {
     let version = Version::parse(&release.spec.version);
     version.is_ok_and(|version| !version.pre.is_empty()) && !takes_previews(input.tenant.spec.environment)
-}
-
-/// What is said of the recall of the release that is asked for.
-pub fn recalled(input: &Input<'_>) -> Option<String> {
-    let release = input.releases.get(asked(input))?;
-    let recall = release.spec.recall.as_ref()?;
-    Some(format!(
-        "{} was recalled: {}",
-        release.spec.version, recall.reason
-    ))
-}
-
-/// Whether the release that is asked for was recalled and is to be left forwards only.
-pub fn is_rolled_forward(input: &Input<'_>) -> bool {
-    let release = input.releases.get(asked(input));
-    let recall = release.and_then(|release| release.spec.recall.as_ref());
-    recall.is_some_and(|recall| recall.action == RecallAction::RollForward)
 }
 
 /// Whether a version works on the schema that a release leaves behind, as far as that one says so.
@@ -74,7 +57,15 @@ pub fn has_migrated(operation: &Operation) -> bool {
 
 /// Whether a version works on the schema as the upgrades of this life have left it, those that were undone too; why not, otherwise.
 pub fn fits(input: &Input<'_>, version: &str) -> Result<(), String> {
-    for (_, operation) in upgrades(input).filter(|(_, operation)| has_migrated(operation)) {
+    let is_from = |operation: &Operation| {
+        let upgrade = operation.spec.upgrade.as_ref();
+        upgrade.is_some_and(|upgrade| upgrade.from_version == version)
+    };
+    let ran = upgrades(input).filter(|(_, operation)| is_from(operation));
+    let ran = ran.map(|(_, operation)| operation.created).max();
+    // What was there before it last ran, it has run on, whether anybody can say so or not.
+    let is_after = |operation: &Operation| ran.is_none_or(|ran| operation.created >= ran);
+    for (_, operation) in upgrades(input).filter(|(_, it)| has_migrated(it) && is_after(it)) {
         let Some(upgrade) = &operation.spec.upgrade else {
             continue;
         };

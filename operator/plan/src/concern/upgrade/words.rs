@@ -25,9 +25,15 @@ pub fn failure(scene: &Scene<'_>, name: &str, operation: &Operation) -> Wait {
     let why = why(operation);
     let why = why.map_or_else(String::new, |(step, why)| format!(" in the step {step}: {why}"));
     let mended = channel::mended(scene.input);
+    // Nobody goes back any further by itself while this waits for somebody.
+    let before = upgrade.and_then(|upgrade| scene.input.releases.get(&upgrade.from));
+    let recall = before.and_then(|before| before.spec.recall.as_ref());
+    let recall = recall.map_or_else(String::new, |recall| {
+        format!(", which was recalled: {}", recall.reason)
+    });
     Wait {
         reason: "UpgradeFailed",
-        message: format!("the upgrade to {to} failed{why}; {from} runs on"),
+        message: format!("the upgrade to {to} failed{why}; {from} runs on{recall}"),
         unblocked_by: format!(
             "{mended}, or set spec.release.retry to a new word to try {to} again; \
              `kubectl describe tenantoperation -n {} {name}` has the whole story",

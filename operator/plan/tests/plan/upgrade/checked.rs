@@ -19,11 +19,39 @@ fn refused(release: freehold_crds::Release) -> String {
 }
 
 #[test]
-fn a_path_that_is_not_allowed_is_refused_before_anything_happens() {
-    let mut contract = given::release("1.1.0");
-    contract.spec.schema.change = SchemaChange::Contract;
-    assert!(refused(contract).contains("until there are proven backups"));
+fn a_change_of_the_schema_that_cannot_be_undone_is_refused_and_says_why() {
+    for change in [SchemaChange::Contract, SchemaChange::Irreversible] {
+        let mut release = given::release("1.1.0");
+        release.spec.schema.change = change;
+        let told = refused(release);
+        let why = format!(
+            "1.1.0 changes the schema in a way that can't be undone ({change:?}), which is refused until there are proven backups"
+        );
+        assert!(told.contains(&why), "{told}");
+    }
+}
 
+/// Of a tenant that began with such a release: nothing was there to lose.
+#[test]
+fn nobody_goes_back_over_a_change_of_the_schema_that_cannot_be_undone() {
+    for change in [SchemaChange::Contract, SchemaChange::Irreversible] {
+        let mut first = given::release("1.0.0");
+        first.spec.schema.change = change;
+        let mut cluster = Cluster::new(given::new("acme"));
+        cluster.given.upgrade_to(first);
+        cluster.settle();
+        cluster.given.upgrade_to(given::release("0.9.0"));
+        cluster.settle_upgrade();
+        assert_eq!(version(&cluster).as_deref(), Some("1.0.0"));
+        assert_eq!(upgrades(&cluster), ["1.0.0 -> 0.9.0: Failed: Preflight"]);
+        let blockers = &cluster.given.tenant.status.as_ref().unwrap().blockers;
+        let why = "0.9.0 does not work on the schema that 1.0.0 has left";
+        assert!(blockers[0].message.contains(why), "{blockers:?}");
+    }
+}
+
+#[test]
+fn a_path_that_is_not_allowed_is_refused_before_anything_happens() {
     let mut later = given::release("1.3.0");
     later.spec.upgrade_from = Some(">=1.2.0, <2.0.0".into());
     assert!(refused(later.clone()).contains("1.3.0 may follow >=1.2.0, <2.0.0 only, and 1.0.0 runs"));
