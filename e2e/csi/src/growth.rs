@@ -49,7 +49,7 @@ pub fn offline(volume: &Volume) -> Result<(), Failure> {
     if blocks(&disk).map_err(act())? >= volume.bytes / BLOCK {
         return Ok(());
     }
-    // A controller that grows the disk meanwhile waits: its growth must not be lost with the old file.
+    // A controller, which is another process, waits meanwhile: its growth must not be lost with the old file.
     let _alone = volume.exclusively()?;
     grown(&disk, &fresh)
         .and_then(|()| fs::rename(&fresh, &disk))

@@ -176,20 +176,23 @@ impl Volume {
         self.folder.join("disk")
     }
 
-    /// Makes the disk larger; it never becomes smaller.
+    /// Makes the disk larger; it never becomes smaller. Waits for whoever has the volume to themselves: until then it
+    /// isn't known which file the disk is, nor how large.
     pub fn grow(&mut self, bytes: u64) -> Result<(), Failure> {
-        if bytes > self.bytes {
-            let grow = || Failure::io::<io::Error>(format!("grow volume {}", self.id));
-            let file = OpenOptions::new().write(true).open(self.disk()).map_err(grow())?;
+        let _alone = self.exclusively()?;
+        let grow = || Failure::io::<io::Error>(format!("grow volume {}", self.id));
+        let file = OpenOptions::new().write(true).open(self.disk()).map_err(grow())?;
+        let found = file.metadata().map_err(grow())?.len();
+        if bytes > found {
             file.set_len(bytes)
                 .and_then(|()| file.sync_all())
                 .map_err(grow())?;
-            self.bytes = bytes;
         }
+        self.bytes = bytes.max(found);
         Ok(())
     }
 
-    /// Until it is dropped, no other process changes which file the disk is, or its size.
+    /// Until it is dropped, nobody else changes which file the disk is, or its size: whoever does takes this first.
     pub fn exclusively(&self) -> Result<File, Failure> {
         let act = || format!("lock volume {}", self.id);
         let file = File::open(self.folder.join("volume.json")).map_err(Failure::io(act()))?;
@@ -263,4 +266,69 @@ fn remove(folder: &Path) -> io::Result<()> {
 /// Names in a folder outlive a power cut only when the folder was synced.
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A store with one volume, whose disk is a hole.
+    fn one_volume(name: &str) -> Store {
+        let root = std::env::temp_dir().join(format!("store-{name}-{}", std::process::id()));
+        remove(&root).unwrap();
+        let store = Store::open(&root).unwrap();
+        let folder = store.volumes().join("v");
+        fs::create_dir(&folder).unwrap();
+        File::create(folder.join("disk"))
+            .unwrap()
+            .set_len(16 * MIB)
+            .unwrap();
+        let facts = Facts {
+            encryption: Encryption::None,
+        };
+        fs::write(folder.join("volume.json"), serde_json::to_vec(&facts).unwrap()).unwrap();
+        store
+    }
+
+    #[test]
+    fn a_disk_that_is_being_replaced_grows_when_that_is_over() {
+        let store = one_volume("replaced");
+        let node = store.get("v").unwrap();
+        let mut controller = store.get("v").unwrap();
+        let alone = node.exclusively().unwrap();
+        let fresh = node.disk().with_file_name("disk.new");
+        fs::copy(node.disk(), &fresh).unwrap();
+        let (tell, told) = mpsc::channel();
+        let grown = std::thread::spawn(move || {
+            let grown = controller.grow(64 * MIB);
+            tell.send(()).unwrap();
+            grown.unwrap();
+            controller.bytes
+        });
+        assert!(
+            told.recv_timeout(Duration::from_millis(300)).is_err(),
+            "it grew a file that is about to be replaced"
+        );
+        fs::rename(&fresh, node.disk()).unwrap();
+        drop(alone);
+        assert_eq!(grown.join().unwrap(), 64 * MIB);
+        assert_eq!(store.get("v").unwrap().bytes, 64 * MIB);
+        remove(&store.root).unwrap();
+    }
+
+    #[test]
+    fn a_handle_from_before_a_growth_takes_nothing_of_it_back() {
+        let store = one_volume("stale");
+        let (mut first, mut second) = (store.get("v").unwrap(), store.get("v").unwrap());
+        first.grow(64 * MIB).unwrap();
+        second.grow(32 * MIB).unwrap();
+        assert_eq!((first.bytes, second.bytes), (64 * MIB, 64 * MIB));
+        assert_eq!(store.get("v").unwrap().bytes, 64 * MIB);
+        remove(&store.root).unwrap();
+    }
 }

@@ -61,6 +61,8 @@ pub struct Cluster {
     pub shown: Option<String>,
     /// The gateway can't be connected to.
     pub far_gateway: bool,
+    /// Pods beside that one that can't tell what they trust.
+    pub silent_pods: usize,
     /// How many certificates were made.
     issued: u64,
 }
@@ -104,6 +106,7 @@ impl Cluster {
             read: BTreeSet::new(),
             shown: None,
             far_gateway: false,
+            silent_pods: 0,
             issued: 0,
         }
     }

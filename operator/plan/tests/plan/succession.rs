@@ -155,7 +155,7 @@ fn an_authority_is_replaced_step_by_step_and_nobody_is_refused() {
     insta::assert_debug_snapshot!(evidence(&cluster), @r#"
     [
         "Publish: ca-7 was made, and is in every bundle",
-        "Prove: 1 pods were asked, and each trusts ca-7; so does the gateway, which passed requests on to a server that it vouches for",
+        "Prove: 1 pods were seen to trust ca-7; the gateway trusts it, and passed requests on to a server that it vouches for",
         "Issue: every certificate is issued by the new authority",
         "Drain: 1 pods were asked, and each shows a certificate that ca-7 has issued",
         "Retire: no bundle holds the old root any more",
@@ -247,12 +247,28 @@ fn a_gateway_that_can_not_be_reached_is_waited_for_for_an_hour() {
     mended.far_gateway = false;
     mended.settle();
     insta::assert_snapshot!(proven(&mended).unwrap(), @r#"
-    Prove: 1 pods were asked, and each trusts ca-7; so does the gateway, which passed requests on to a server that it vouches for
+    Prove: 1 pods were seen to trust ca-7; the gateway trusts it, and passed requests on to a server that it vouches for
     "#);
     cluster.sleep_until(cluster.given.now + SignedDuration::from_mins(61));
     live(&mut cluster, 12);
     insta::assert_snapshot!(proven(&cluster).unwrap(), @r#"
-    Prove: 1 pods were asked, and each trusts ca-7; the gateway, which can't be asked from here, had the overlap
+    Prove: 1 pods were seen to trust ca-7; the gateway, which can't be asked from here, had the overlap
+    "#);
+    assert!(ready(&cluster));
+}
+
+#[test]
+fn pods_that_can_not_tell_what_they_trust_are_not_counted_as_ones_that_do() {
+    let mut cluster = begun();
+    cluster.silent_pods = 2;
+    wish(&mut cluster, Some("2027"), None);
+    cluster.settle();
+    cluster.hand_out();
+    live(&mut cluster, 12);
+    let evidence = evidence(&cluster);
+    let proven = evidence.iter().find(|line| line.starts_with("Prove"));
+    insta::assert_snapshot!(proven.unwrap(), @r#"
+    Prove: 1 pods were seen to trust ca-7; 2 more can't tell, and had the overlap; the gateway trusts it, and passed requests on to a server that it vouches for
     "#);
     assert!(ready(&cluster));
 }

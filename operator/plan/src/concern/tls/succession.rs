@@ -388,12 +388,8 @@ fn proven(
     });
     if let (Some(ends), Some([])) = (ends, lacking.as_deref()) {
         let count = ends.pods.len();
-        let gateway = match &ends.gateway {
-            Some(_) => "; so does the gateway, which passed requests on to a server that it vouches for",
-            None => "; the gateway, which can't be asked from here, had the overlap",
-        };
         return Some(match proof {
-            Proof::Trusts(root) => format!("{count} pods were asked, and each trusts {root}{gateway}"),
+            Proof::Trusts(root) => trusted(ends, root),
             Proof::Shows(root) => {
                 format!("{count} pods were asked, and each shows a certificate that {root} has issued")
             }
@@ -413,6 +409,20 @@ fn proven(
         });
     }
     None
+}
+
+/// Who was seen to trust a root, and who can't tell: that nobody refused is no proof of those.
+fn trusted(ends: &Ends, root: &str) -> String {
+    let told = ends.pods.values().filter(|end| end.trusts.is_some()).count();
+    let silent = match ends.pods.len() - told {
+        0 => String::new(),
+        silent => format!("; {silent} more can't tell, and had the overlap"),
+    };
+    let gateway = match &ends.gateway {
+        Some(_) => "; the gateway trusts it, and passed requests on to a server that it vouches for",
+        None => "; the gateway, which can't be asked from here, had the overlap",
+    };
+    format!("{told} pods were seen to trust {root}{silent}{gateway}")
 }
 
 /// Who is not there yet, and why.

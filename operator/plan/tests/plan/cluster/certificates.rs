@@ -47,13 +47,18 @@ impl Cluster {
                     shows: self.shown.clone(),
                     trouble: None,
                 };
+                let silent = End {
+                    trusts: None,
+                    ..end.clone()
+                };
+                let silent = (1..=self.silent_pods).map(|n| (format!("silent-{n}"), silent.clone()));
                 self.minted.ends = Some(Ends {
                     looked_at: self.given.now,
                     gateway: gateway
                         .as_ref()
                         .filter(|_| !self.far_gateway)
                         .map(|_| end.clone()),
-                    pods: [("web-1".to_owned(), end)].into(),
+                    pods: silent.chain([("web-1".to_owned(), end)]).collect(),
                 });
             }
             // What the gateway has read is not told apart from what pods have.
