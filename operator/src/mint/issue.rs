@@ -7,7 +7,7 @@
 use freehold_pki::Pair;
 use freehold_plan::names::{AuthorityName, PROOF_CERTIFICATE};
 use freehold_plan::{Action, Ends, Leaf, Slot, Succession};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Client, ResourceExt};
@@ -263,23 +263,38 @@ impl Issuer<'_> {
         Ok(())
     }
 
-    /// For the pod that shows the gateway what the next authority issues. Nothing is learned of it: it is made anew with that pod.
+    /// For the pod that shows the gateway what the next authority issues. What is there stays as long as it is good for a pod that is
+    /// still to come: it is read before each try to make that pod, and who is killed at each write would never come to it.
     async fn prove(
         &mut self,
         namespace: &str,
         dns_name: &str,
         lifetime_seconds: u64,
     ) -> Result<(), MintError> {
-        let now = self.now;
+        let (now, life) = (self.now, self.target.incarnation);
+        let there = read(self.client, namespace, PROOF_CERTIFICATE).await?;
         let Authorities { current, next, .. } = self.authorities().await?;
         let issuer = next.as_ref().unwrap_or(current);
+        let half = SignedDuration::from_secs(i64::try_from(lifetime_seconds / 2).unwrap_or(i64::MAX));
+        let is_good = |there: &Secret| {
+            let facts =
+                text(there, "tls.crt").and_then(|pem| certificate::facts(pem, &issuer.certificate_pem).ok());
+            facts.is_some_and(|facts| {
+                facts.issuer.is_some()
+                    && facts.dns_names == [dns_name]
+                    && facts.not_after.duration_since(now) >= half
+            })
+        };
+        if there.filter(|there| is_for(there, life)).is_some_and(|there| is_good(&there)) {
+            return Ok(());
+        }
         let made = certificate::proof(issuer, dns_name, lifetime_seconds, now)?;
         let data = [
             ("tls.crt", made.certificate_pem),
             ("tls.key", made.key_pem.to_string()),
         ];
         let secret = secret(PROOF_CERTIFICATE, self.target, "kubernetes.io/tls", data);
-        create_or_replace(self.client, namespace, secret, self.target.incarnation, false).await?;
+        create_or_replace(self.client, namespace, secret, life, true).await?;
         Ok(())
     }
 

@@ -233,6 +233,43 @@ async fn a_certificate_that_is_there_is_renewed_without_a_create_that_would_be_r
     assert!(of("patch") && !of("create"), "{asked:#?}");
 }
 
+/// Whoever is killed right after it was written comes to the pod that it is for.
+#[tokio::test]
+async fn the_proof_of_a_next_authority_is_minted_once() {
+    let proof = "/api/v1/namespaces/tenant-acme/secrets/next-authority-tls";
+    let shell = Shell::new();
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    let target = crate::mint::For {
+        name: "acme",
+        incarnation: UIDS[0].1,
+        keys_namespace: "freehold-keys",
+        service: None,
+    };
+    let action = freehold_plan::Action::MintProof {
+        namespace: "tenant-acme".to_owned(),
+        dns_name: "proof.tenant-acme.svc.cluster.local".to_owned(),
+        lifetime_seconds: 172_800,
+    };
+    let prove = async |hours: i64| {
+        shell.double.take_asked();
+        let now = Timestamp::now() + jiff::SignedDuration::from_hours(hours);
+        let actions = std::slice::from_ref(&action);
+        let known = freehold_plan::Minted::default();
+        crate::mint::act(&shell.context.client, target, actions, known, now)
+            .await
+            .unwrap();
+        writes(&shell.double.take_asked())
+    };
+    assert_eq!(prove(0).await, ["create secrets"]);
+    let first = shell.double.object(proof);
+    assert_eq!(prove(1).await, [""; 0]);
+    assert_eq!(shell.double.object(proof), first);
+    // For a pod that is made a day later it would end too soon.
+    assert_eq!(prove(25).await, ["patch secrets"]);
+}
+
 /// A role of the release before names fewer Secrets.
 #[tokio::test]
 async fn a_secret_that_may_not_be_read_while_others_may_leaves_all_as_they_are() {
