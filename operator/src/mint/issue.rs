@@ -285,7 +285,10 @@ impl Issuer<'_> {
                     && facts.not_after.duration_since(now) >= half
             })
         };
-        if there.filter(|there| is_for(there, life)).is_some_and(|there| is_good(&there)) {
+        if there
+            .filter(|there| is_for(there, life))
+            .is_some_and(|there| is_good(&there))
+        {
             return Ok(());
         }
         let made = certificate::proof(issuer, dns_name, lifetime_seconds, now)?;

@@ -245,6 +245,7 @@ async fn the_proof_of_a_next_authority_is_minted_once() {
         name: "acme",
         incarnation: UIDS[0].1,
         keys_namespace: "freehold-keys",
+        operator_namespace: "freehold-system",
         service: None,
     };
     let action = freehold_plan::Action::MintProof {
