@@ -27,13 +27,23 @@ pub fn keep(turn: &Turn<'_>, wave: Option<&Wave<'_>>, stop: Option<&Stop>, advan
     for member in turn.members {
         let grant = turn.held.get(member.uid.as_str());
         let kept = grant.and_then(|grant| kept(turn, grant, member, wave, stop, advance));
-        let sleeps = member.apart == Some(Apart::Asleep);
-        if kept.is_some() || (member.under_way.is_some() && !sleeps) {
+        if flies(member, kept.as_ref()) {
             flying += 1;
         }
         advance.status.grants.extend(kept);
     }
     flying
+}
+
+/// Whether a tenant counts as in flight. One that is stuck doesn't: it counts as failed, so that the threshold holds, and would be in the way of
+/// others for as long as it takes somebody to mend it.
+fn flies(member: &Member, grant: Option<&Grant>) -> bool {
+    let sleeps = member.apart == Some(Apart::Asleep);
+    match (grant, &member.under_way) {
+        (Some(grant), Some(way)) if way.to == grant.release => member.stuck.is_none(),
+        (Some(_), _) => true,
+        (None, way) => way.is_some() && !sleeps && member.stuck.is_none(),
+    }
 }
 
 fn kept(
@@ -143,7 +153,9 @@ pub fn take_back(
     let known = granted_to(advance);
     for place in &wave.places {
         let member = place.member;
-        let broke = place.stand == Stand::Failed && !member.failed.contains_key(wave.release);
+        let broke = place.stand == Stand::Failed
+            && member.stuck.is_none()
+            && !member.failed.contains_key(wave.release);
         let before = member.came.as_ref().filter(|came| came.to == wave.release);
         let Some(before) = before.filter(|_| broke && member.apart.is_none()) else {
             continue;

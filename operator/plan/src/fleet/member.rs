@@ -28,6 +28,8 @@ pub struct Member {
     pub down_since: Option<Timestamp>,
     /// The upgrade that is under way.
     pub under_way: Option<Way>,
+    /// Why that comes to no end by itself, neither forwards nor backwards.
+    pub stuck: Option<String>,
     /// The upgrade that has brought what runs.
     pub came: Option<Way>,
     /// Releases that failed here and were not asked for again, with the reason.

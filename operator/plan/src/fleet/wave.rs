@@ -27,9 +27,10 @@ const PARTS: usize = 10_000;
 pub enum Stand {
     /// It runs it, and serves.
     Current,
-    /// It failed here, or broke it afterwards.
+    /// It failed here, is stuck, or broke it afterwards.
     Failed,
-    /// It takes no part: asleep, pinned, leaving, not serving before, or it gets its first release.
+    /// It takes no part: asleep, pinned, leaving, not serving before, stuck with another one, or it gets its first
+    /// release.
     Apart,
     /// It gets this very release as its first one.
     Installs,
@@ -125,8 +126,11 @@ impl<'a> Wave<'a> {
         if member.apart == Some(Apart::Asleep) {
             return (Stand::Apart, None);
         }
-        if member.under_way.is_some() {
-            return (Stand::Flies, None);
+        match (&member.under_way, &member.stuck) {
+            (Some(way), Some(why)) if way.to == self.release => return (Stand::Failed, Some(why)),
+            (Some(_), Some(_)) => return (Stand::Apart, None),
+            (Some(_), None) => return (Stand::Flies, None),
+            (None, _) => {}
         }
         if member.apart.is_some() {
             return (Stand::Apart, None);

@@ -8,4 +8,5 @@ mod previews;
 mod replaced;
 mod rules;
 mod simulation;
+mod stuck;
 mod world;

@@ -20,6 +20,8 @@ pub const BEGIN: i64 = 1_806_048_000;
 pub enum Fate {
     Well,
     Fails,
+    /// It fails, and can't be undone.
+    Sticks,
     /// It runs, and serves nobody ten minutes later.
     Breaks,
 }
@@ -106,7 +108,10 @@ impl Tenant {
             && let Some(way) = member.under_way.take()
         {
             self.ends = None;
-            if fate == Fate::Fails {
+            if fate == Fate::Sticks {
+                member.stuck = Some("Smoke: it did not answer; it can't be undone".into());
+                member.under_way = Some(way);
+            } else if fate == Fate::Fails {
                 member.failed.insert(way.to, "Smoke: it did not answer".into());
             } else {
                 member.runs = Some(way.to.clone());
@@ -250,6 +255,7 @@ impl World {
                     digest: None,
                     down_since: None,
                     under_way: None,
+                    stuck: None,
                     came: None,
                     failed: BTreeMap::new(),
                     hours: None,
@@ -453,7 +459,14 @@ impl World {
                 tenant.late = unseen;
             }
             let tenant = &mut self.tenants[place];
-            let was = (tenant.member.grant.clone(), tenant.member.under_way.clone());
+            let told = |member: &Member| {
+                (
+                    member.grant.clone(),
+                    member.under_way.clone(),
+                    member.stuck.clone(),
+                )
+            };
+            let was = told(&tenant.member);
             tenant.member.grant = grant.map(|grant| (grant.at.0, grant.release.clone()));
             tenant.carry_on(now);
             if let Some(grant) = grant.filter(|grant| tenant.may_begin(grant)) {
@@ -465,8 +478,7 @@ impl World {
                 };
                 tenant.begin(grant, now, fate, self.grid);
             }
-            changed |= was != (tenant.member.grant.clone(), tenant.member.under_way.clone());
-            changed |= late || tenant.earlier.is_some();
+            changed |= was != told(&tenant.member) || late || tenant.earlier.is_some();
             let soon = tenant.next(now);
             next = [next, soon].into_iter().flatten().min();
         }

@@ -9,15 +9,22 @@ use freehold_crds::{Condition, DesiredState, Phase};
 use jiff::Timestamp;
 
 use super::super::{gates, namespace, rollout};
-use super::{asked, path, under_way, upgrades, why};
+use super::{Step, asked, path, under_way, upgrades, why};
 use crate::fleet;
 use crate::fleet::member::{Apart, Member, Way, cut};
 use crate::input::{Input, Operation};
 use crate::model::{Model, incarnation};
+use crate::operation::Step as _;
+use crate::outcome::Wait;
 use crate::seen::Facts;
 
 /// A tenant as its channel sees it; none when it names no channel.
-pub fn of(input: &Input<'_>, model: Option<&Model<'_>>, conditions: &[Condition]) -> Option<Member> {
+pub fn of(
+    input: &Input<'_>,
+    model: Option<&Model<'_>>,
+    conditions: &[Condition],
+    stuck: Option<String>,
+) -> Option<Member> {
     let tenant = input.tenant;
     let channel = tenant.spec.release.channel.clone()?;
     let apart = apart(input, model);
@@ -34,12 +41,28 @@ pub fn of(input: &Input<'_>, model: Option<&Model<'_>>, conditions: &[Condition]
         digest: rollout::digest(input).map(str::to_owned),
         down_since: down_since(input, conditions).filter(|_| !is_quiet(apart)),
         under_way: under_way(input).and_then(|(_, operation)| way(operation)),
+        stuck: stuck.or_else(|| no_way_back(input, model)).map(|why| cut(&why)),
         came: came(input),
         failed: failed(input),
         hours: model.and_then(|model| model.hours.clone().ok()),
         grant: grant.map(|grant| (grant.at.0, grant.release.clone())),
         tests: gates::tested(input, model),
     })
+}
+
+/// Why an upgrade comes to no end by itself, if one doesn't, by what this plan says of it.
+pub fn stuck(waits: &[Wait]) -> Option<String> {
+    let stuck = waits
+        .iter()
+        .find(|wait| matches!(wait.reason, "UpgradeStuck" | "RollBackStuck"));
+    stuck.map(|wait| wait.message.clone())
+}
+
+/// What is to come back can't be read, so nothing is done at all.
+fn no_way_back(input: &Input<'_>, model: Option<&Model<'_>>) -> Option<String> {
+    let (_, operation) = under_way(input).filter(|_| model.is_none())?;
+    let why = why(operation).filter(|_| Step::of(operation) == Some(Step::RollBack))?;
+    Some(format!("{}: {}; what ran before can't come back", why.0, why.1))
 }
 
 fn apart(input: &Input<'_>, model: Option<&Model<'_>>) -> Option<Apart> {

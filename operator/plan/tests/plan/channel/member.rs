@@ -83,3 +83,51 @@ fn its_hours_are_true_until_the_plan_wakes() {
     })));
     assert_eq!(member(&mut cluster).hours, None);
 }
+
+#[test]
+fn whose_upgrade_is_stuck_says_so() {
+    let mut cluster = settled();
+    always_open(&mut cluster);
+    cluster.broken_smoke = true;
+    grant(&mut cluster, "1.1.0", GrantKind::Wave);
+    cluster.given.releases.remove("board-1.0.0");
+    cluster.settle_upgrade();
+    assert!(blocker(&cluster, "UpgradeStuck").is_some());
+    let told = member(&mut cluster);
+    let why = told.stuck.unwrap();
+    assert!(
+        why.starts_with("1.1.0 failed in the step Smoke: ") && told.under_way.is_some(),
+        "{why}"
+    );
+    assert!(told.failed.is_empty(), "it has not come to its end");
+}
+
+#[test]
+fn who_is_stuck_on_the_way_back_says_so() {
+    let mut cluster = settled();
+    always_open(&mut cluster);
+    cluster.broken_smoke = true;
+    grant(&mut cluster, "1.1.0", GrantKind::Wave);
+    while member(&mut cluster).runs.as_deref() == Some("board-1.0.0") {
+        cluster.pass(usize::MAX);
+        cluster.tick();
+    }
+    cluster.unready = Some("1.0.0".into());
+    cluster.settle();
+    assert_eq!(member(&mut cluster).stuck, None, "its time isn't over");
+    let mut gone = cluster.clone();
+    cluster.given.now += SignedDuration::from_mins(11);
+    cluster.settle();
+    assert!(blocker(&cluster, "RollBackStuck").is_some());
+    let why = member(&mut cluster).stuck.unwrap();
+    assert!(
+        why.starts_with("1.0.0 is to run again, and not every pod of it is ready"),
+        "{why}"
+    );
+
+    // What it goes back to is gone.
+    gone.given.releases.remove("board-1.0.0");
+    gone.settle();
+    let why = member(&mut gone).stuck.unwrap();
+    assert!(why.ends_with("what ran before can't come back"), "{why}");
+}
