@@ -136,6 +136,16 @@ pub fn processes(program: &str, argument: &str) -> Vec<i32> {
     found
 }
 
+/// Of those, the ones whose first argument is that: the command of a program that has several.
+pub fn commands(program: &str, command: &str) -> Vec<i32> {
+    let is_command = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(command.as_bytes())
+    };
+    let all = processes(program, command);
+    all.into_iter().filter(is_command).collect()
+}
+
 /// Kills processes at once, without a chance to clean up.
 pub fn kill(pids: &[i32]) {
     for pid in pids {

@@ -13,12 +13,12 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use freehold_keys::Provider;
 use freehold_keys::local::{Local, Secrets};
+use freehold_keys::memory;
 use freehold_keys::pkcs11::{self, Pkcs11};
 use freehold_keys::server::{Callers, Reviewer, Service};
 use freehold_keys::tls::{self, Identity, Keeper};
 use jiff::Timestamp;
 use kube::{Client, Config};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -80,19 +80,9 @@ pub fn log_level(level: &str) -> String {
 }
 
 pub fn main(args: KeysArgs) -> anyhow::Result<()> {
-    leave_no_memory_behind().context("core dumps can't be switched off")?;
+    memory::keep_in().context("core dumps can't be switched off")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(args))
-}
-
-/// Neither a core dump nor another process of the same user gets at the keys.
-fn leave_no_memory_behind() -> rustix::io::Result<()> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    setrlimit(Resource::Core, none)
 }
 
 async fn run(args: KeysArgs) -> anyhow::Result<()> {
@@ -169,8 +159,6 @@ fn provider(args: &KeysArgs, client: &Client) -> anyhow::Result<Arc<dyn Provider
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::{dumpable_behavior, getrlimit};
-
     use super::*;
     use crate::cli::keys_args;
 
@@ -195,13 +183,6 @@ mod tests {
         let args = ["freehold", "keys", "--unwrapper=a,b", "--unwrapper=c"];
         assert_eq!(keys_args(&args).unwrap().unwrappers, ["a", "b", "c"]);
         assert!(keys_args(&["freehold", "keys", "--unwrapper="]).is_err());
-    }
-
-    #[test]
-    fn memory_is_not_dumped() {
-        leave_no_memory_behind().unwrap();
-        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
-        assert_eq!(getrlimit(Resource::Core).maximum, Some(0));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `freehold run`: wires the watches, the election and the passes together. Client required.
 //!
-//! Invariant: no pass before every watch has its first listing, or what exists would look missing.
+//! Invariants: the process leaves no memory behind for others to read; no pass before every watch has its first listing, or what
+//! exists would look missing.
 
 mod api_server;
 mod key_service;
@@ -10,6 +11,7 @@ mod storage_classes;
 use std::sync::{Arc, RwLock};
 
 use anyhow::Context as _;
+use freehold_keys::memory;
 use freehold_plan::rights::TENANT_ROLE;
 use freehold_plan::{Config, Endpoint, KeyService, Kind, Verification};
 use futures::channel::mpsc::unbounded;
@@ -31,6 +33,8 @@ use crate::store::Store;
 use crate::watch::{self, Listeners, Places};
 
 pub fn main(args: RunArgs) -> anyhow::Result<()> {
+    // Every tenant's authority issues from here.
+    memory::keep_in().context("core dumps can't be switched off")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(args))
 }

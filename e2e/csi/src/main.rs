@@ -13,7 +13,7 @@ use freehold_csi::staging::Staging;
 use freehold_csi::store::Store;
 use freehold_csi::{controller, node};
 use freehold_keys::client::{Client, Settings, Source};
-use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use freehold_keys::memory;
 
 /// The lab's CSI driver: volumes that the kernel encrypts, each with a key of its own
 #[derive(Debug, Parser)]
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(cli: Cli) -> Result<()> {
-    keep_memory_in()?;
+    memory::keep_in().context("core dumps can't be switched off")?;
     let Some(socket) = cli.endpoint.strip_prefix("unix:").map(PathBuf::from) else {
         bail!("--endpoint is unix:PATH, not {:?}", cli.endpoint);
     };
@@ -86,16 +86,6 @@ async fn run(cli: Cli) -> Result<()> {
         registration: cli.registration_dir,
     })
     .await
-}
-
-/// Keys pass through this process: no other may read its memory, and no crash writes it to a disk.
-fn keep_memory_in() -> Result<()> {
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    rustix::process::setrlimit(Resource::Core, none).context("switch core dumps off")?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("switch dumps off")
 }
 
 fn keys(cli: &Cli) -> Result<Arc<dyn Unwrap>> {

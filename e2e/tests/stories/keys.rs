@@ -230,11 +230,22 @@ fn while_the_key_service_is_away_tenants_serve_and_say_so() {
     kube::wait_condition(lab(), &["tenant", "acme"], "KeysCurrent", "True", 2 * MINUTE).unwrap();
 }
 
+/// The users that a process runs as and that its files in /proc belong to: root, when its memory is nobody else's (`proc(5)`).
+fn users(pid: i32) -> (u32, u32) {
+    use std::os::unix::fs::MetadataExt;
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).unwrap();
+    let user = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let user = user.unwrap().split_whitespace().next().unwrap();
+    (user.parse().unwrap(), std::fs::metadata(&path).unwrap().uid())
+}
+
 #[test]
 fn what_holds_keys_writes_no_core_dump() {
     wait_ready("acme", MINUTE);
     let holders = [
-        kube::processes("freehold", "keys"),
+        kube::commands("freehold", "run"),
+        kube::commands("freehold", "keys"),
         kube::processes("freehold-csi", "--node-id"),
     ];
     for pids in holders {
@@ -244,6 +255,12 @@ fn what_holds_keys_writes_no_core_dump() {
             let core = limits.lines().find(|line| line.starts_with("Max core file size"));
             let words: Vec<&str> = core.unwrap().split_whitespace().collect();
             assert_eq!(words[4..6], ["0", "0"], "{limits}");
+            let (user, owner) = users(pid);
+            // Of root's own it can't be told.
+            assert!(
+                user == 0 || owner == 0,
+                "others of the user {user} can read {pid}"
+            );
         }
     }
 }

@@ -12,6 +12,7 @@ mod envelope;
 mod error;
 mod lifecycle;
 pub mod local;
+pub mod memory;
 mod name;
 pub mod pkcs11;
 mod provider;

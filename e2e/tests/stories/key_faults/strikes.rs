@@ -27,18 +27,12 @@ pub enum Victim {
 
 impl Victim {
     pub fn processes(self) -> Vec<i32> {
-        let (program, argument) = match self {
-            Victim::KeyService => ("freehold", "keys"),
-            Victim::Driver => return kube::processes("freehold-csi", "--node-id"),
-            Victim::Kubelet => ("kube", "kubelet"),
-        };
-        // Both are one program with others, some of which have the word among their arguments.
-        let is_command = |pid: &i32| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).nth(1) == Some(argument.as_bytes())
-        };
-        let all = kube::processes(program, argument);
-        all.into_iter().filter(is_command).collect()
+        // Two are one program with others, some of which have the word among their arguments.
+        match self {
+            Victim::KeyService => kube::commands("freehold", "keys"),
+            Victim::Driver => kube::processes("freehold-csi", "--node-id"),
+            Victim::Kubelet => kube::commands("kube", "kubelet"),
+        }
     }
 
     /// Waits until as many run again, and none of those that were killed.
