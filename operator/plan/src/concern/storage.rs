@@ -22,38 +22,69 @@ pub const DRIVER: &str = "csi.freehold.dev";
 /// What a driver needs so that its volumes are encrypted.
 struct Driver {
     provisioner: &'static str,
+    /// Whether it is installed several times, each under a name that ends with its own behind a dot.
+    has_many: bool,
     /// The parameter that says so, with the value that it must have; none where it always encrypts.
     parameter: Option<(&'static str, &'static str)>,
 }
 
 /// The drivers that are known, from their own documentation as of 2026:
-/// - aws-ebs-csi-driver, docs/parameters.md: `encrypted`, with `kmsKeyId` for a key of one's own;
-/// - azuredisk-csi-driver, docs/driver-parameters.md: server-side encryption always, `diskEncryptionSetID` for one's own key;
-/// - gcp-compute-persistent-disk-csi-driver, README: encryption at rest always, `disk-encryption-kms-key` for one's own key;
-/// - ceph-csi, docs/rbd/deploy.md: `encrypted` with an `encryptionKMSID`;
-/// - longhorn, docs "Volume Encryption": `encrypted` with a passphrase in a Secret.
-const DRIVERS: [Driver; 5] = [
+/// - <https://github.com/kubernetes-sigs/aws-ebs-csi-driver/blob/master/docs/parameters.md>: `encrypted`, with `kmsKeyId` for a key
+///   of one's own;
+/// - <https://learn.microsoft.com/azure/virtual-machines/disk-encryption>: server-side encryption always, and
+///   <https://github.com/kubernetes-sigs/azuredisk-csi-driver/blob/master/docs/driver-parameters.md>: `diskEncryptionSetID` for
+///   one's own key;
+/// - <https://cloud.google.com/compute/docs/disks/disk-encryption>: encryption at rest always, and
+///   <https://github.com/kubernetes-sigs/gcp-compute-persistent-disk-csi-driver/blob/master/README.md>: `disk-encryption-kms-key`
+///   for one's own key;
+/// - <https://github.com/ceph/ceph-csi/blob/devel/docs/rbd/deploy.md> and
+///   <https://github.com/ceph/ceph-csi/blob/devel/docs/cephfs/deploy.md>: `encrypted`. `encryptionKMSID` is needed "if encryption is
+///   enabled and a kms is used to store passphrases"; without it `encryptionPassphrase` of the class's Secret is what encrypts, so
+///   it isn't asked for. Rook puts its namespace before the name:
+///   <https://github.com/rook/rook/blob/master/deploy/examples/csi/rbd/storageclass.yaml>;
+/// - <https://longhorn.io/docs/latest/advanced-resources/security/volume-encryption/>: `encrypted` with a passphrase in a Secret.
+const DRIVERS: [Driver; 6] = [
     Driver {
         provisioner: "ebs.csi.aws.com",
+        has_many: false,
         parameter: Some(("encrypted", "true")),
     },
     Driver {
         provisioner: "disk.csi.azure.com",
+        has_many: false,
         parameter: None,
     },
     Driver {
         provisioner: "pd.csi.storage.gke.io",
+        has_many: false,
         parameter: None,
     },
     Driver {
         provisioner: "rbd.csi.ceph.com",
+        has_many: true,
+        parameter: Some(("encrypted", "true")),
+    },
+    Driver {
+        provisioner: "cephfs.csi.ceph.com",
+        has_many: true,
         parameter: Some(("encrypted", "true")),
     },
     Driver {
         provisioner: "driver.longhorn.io",
+        has_many: false,
         parameter: Some(("encrypted", "true")),
     },
 ];
+
+impl Driver {
+    fn is(&self, provisioner: &str) -> bool {
+        match provisioner.strip_suffix(self.provisioner) {
+            Some("") => true,
+            Some(before) => self.has_many && before.len() > 1 && before.ends_with('.'),
+            None => false,
+        }
+    }
+}
 
 /// What is known of the volumes that a StorageClass gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,9 +151,7 @@ fn encrypts(class: &StorageClass, keys_namespace: &str) -> Result<KeyScope, Stri
     if class.provisioner == DRIVER {
         return own_driver(&class.parameters, keys_namespace);
     }
-    let known = DRIVERS
-        .iter()
-        .find(|driver| driver.provisioner == class.provisioner);
+    let known = DRIVERS.iter().find(|driver| driver.is(&class.provisioner));
     match known.map(|driver| driver.parameter) {
         Some(None) => Ok(KeyScope::Platform),
         Some(Some((key, value))) if class.parameters.get(key).is_some_and(|set| set == value) => {
@@ -239,13 +268,42 @@ mod tests {
         for always in ["disk.csi.azure.com", "pd.csi.storage.gke.io"] {
             assert_eq!(of(always, &[]), Ok(KeyScope::Platform));
         }
-        for told in ["ebs.csi.aws.com", "rbd.csi.ceph.com", "driver.longhorn.io"] {
+        for told in [
+            "ebs.csi.aws.com",
+            "rbd.csi.ceph.com",
+            "cephfs.csi.ceph.com",
+            "rook-ceph.cephfs.csi.ceph.com",
+            "driver.longhorn.io",
+        ] {
             assert_eq!(of(told, &[("encrypted", "true")]), Ok(KeyScope::Platform));
             for not in [&[][..], &[("encrypted", "false")], &[("Encrypted", "true")]] {
                 assert!(of(told, not).unwrap_err().contains("encrypted: \"true\""));
             }
         }
-        assert!(of("rancher.io/local-path", &[("encrypted", "true")]).is_err());
+        let of_a_key_service = [("encrypted", "true"), ("encryptionKMSID", "vault")];
+        assert_eq!(of("rbd.csi.ceph.com", &of_a_key_service), Ok(KeyScope::Platform));
+    }
+
+    #[test]
+    fn a_driver_is_known_by_its_whole_name_or_by_its_end_where_several_are_installed() {
+        for ours in [
+            "rook-ceph.rbd.csi.ceph.com",
+            "openshift-storage.cephfs.csi.ceph.com",
+        ] {
+            assert_eq!(of(ours, &[("encrypted", "true")]), Ok(KeyScope::Platform));
+        }
+        for strange in [
+            "rancher.io/local-path",
+            "my.ebs.csi.aws.com",
+            "notrbd.csi.ceph.com",
+            ".rbd.csi.ceph.com",
+            "rbd.csi.ceph.com.example",
+            "nfs.csi.ceph.com",
+            "my.driver.longhorn.io",
+            "my.disk.csi.azure.com",
+        ] {
+            assert!(of(strange, &[("encrypted", "true")]).is_err(), "{strange}");
+        }
     }
 
     #[test]
