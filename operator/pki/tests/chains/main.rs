@@ -161,7 +161,7 @@ fn a_tenants_leaf_is_refused_by_another_tenants_root() {
 }
 
 #[test]
-fn a_stolen_authority_is_good_for_its_tenants_names_only() {
+fn a_stolen_authority_is_good_for_its_tenants_names_and_below_them_only() {
     let ca = tenant("acme", &["acme.example"]);
     let roots = &ca.certificate_pem;
     accepted(
@@ -177,6 +177,19 @@ fn a_stolen_authority_is_good_for_its_tenants_names_only() {
             &NOT_PERMITTED,
         );
     }
+}
+
+/// A subtree is more than its name (RFC 5280, 4.2.1.10): a name below it may be another tenant's.
+#[test]
+fn a_stolen_authority_is_good_for_a_name_below_its_own_before_its_own_clients_only() {
+    let (acme, bolt) = (
+        tenant("acme", &["acme.example"]),
+        tenant("bolt", &["bolt.acme.example"]),
+    );
+    let shown = Shown::Server("bolt.acme.example");
+    let forged = forged_with(&acme, dns("bolt.acme.example"));
+    accepted(&forged, &acme.certificate_pem, shown);
+    refused(&forged, &bolt.certificate_pem, shown, &UNKNOWN_ISSUER);
 }
 
 #[test]
