@@ -9,6 +9,7 @@ pub mod kube;
 pub mod lab;
 pub mod leaving;
 pub mod load;
+pub mod needles;
 pub mod operator;
 pub mod probe;
 pub mod prober;
