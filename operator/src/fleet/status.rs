@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use freehold_crds::{ReleaseChannel, ReleaseChannelStatus, RingStatus};
+use freehold_crds::{Halt, ReleaseChannel, ReleaseChannelStatus, RingPhase, RingStatus};
 use jiff::Timestamp;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
@@ -140,6 +140,9 @@ fn text(channel: &ReleaseChannel, now: Timestamp) -> String {
             format!(", for {}", ago(now.duration_since(since.0)))
         });
         let _ = writeln!(text, "  {:ring_width$}  {message}{since}", "");
+        for more in more(ring, now) {
+            let _ = writeln!(text, "  {:ring_width$}  {more}", "");
+        }
         for failure in failures.iter().take(5) {
             let _ = writeln!(
                 text,
@@ -149,6 +152,30 @@ fn text(channel: &ReleaseChannel, now: Timestamp) -> String {
         }
     }
     text
+}
+
+/// What else is to be known of a ring: what new tenants get, when the next window opens, the gates, and what was halted before.
+fn more(ring: &RingStatus, now: Timestamp) -> Vec<String> {
+    let stable = ring.stable.as_ref().filter(|_| ring.stable != ring.release);
+    let stable = stable.map(|stable| format!("stable: {stable}, which new tenants get"));
+    let window = ring.next_window.as_ref().map(|opens| {
+        let long = ago(opens.0.duration_since(now));
+        format!("next window: {}, in {long}", opens.0)
+    });
+    let gates = ring.gates.iter().map(|gate| {
+        let message = gate.message.as_ref();
+        let message = message.map_or_else(String::new, |message| format!(", {message}"));
+        format!("gate {}: {:?}{message}", gate.name, gate.verdict)
+    });
+    // The one of now is in the ring's own message.
+    let is_other =
+        |halt: &&Halt| ring.phase != RingPhase::Halted || Some(&halt.release) != ring.release.as_ref();
+    let halted = ring.halted.iter().filter(is_other).take(3).map(|halt| {
+        let long = ago(now.duration_since(halt.at.0));
+        format!("halted: {}, {long} ago: {}", halt.release, halt.message)
+    });
+    let all = stable.into_iter().chain(window).chain(gates);
+    all.chain(halted).collect()
 }
 
 /// A picture of a share: full only when all of it is there.
@@ -197,6 +224,46 @@ mod tests {
              \x20             ! acme: Smoke: it did not answer\n"
         );
         assert_eq!(told(&channel)["status"]["rings"][1]["waiting"], 6);
+    }
+
+    #[test]
+    fn what_new_tenants_get_the_next_window_gates_and_halts_are_told_where_there_are_any() {
+        let halt = |release: &str, at: &str| json!({"release": release, "at": at, "message": "it failed for acme of the canary: Smoke"});
+        let mut channel: ReleaseChannel = serde_json::from_value(json!({
+            "apiVersion": "freehold.dev/v1alpha1", "kind": "ReleaseChannel", "metadata": {"name": "board"},
+            "spec": {"product": "board", "rings": [{"name": "qe"}]},
+            "status": {
+                "rings": [{
+                    "name": "qe", "phase": "Verifying", "message": "waits for the gate ui: it runs", "release": "board-1.3.0",
+                    "stable": "board-1.1.0", "tenants": 4, "current": 3, "waiting": 1, "nextWindow": "2027-01-16T02:00:00Z",
+                    "gates": [
+                        {"name": "ui", "verdict": "Pending", "tenant": "acme", "message": "its test runs beside acme"},
+                        {"name": "api", "verdict": "Passed"},
+                    ],
+                    "halted": [halt("board-1.2.0", "2027-01-15T06:00:00Z")],
+                }],
+            },
+        }))
+        .unwrap();
+        let now = "2027-01-15T08:00:00Z".parse().unwrap();
+        let told = text(&channel, now);
+        let lines: Vec<&str> = told.lines().skip(3).map(str::trim).collect();
+        assert_eq!(
+            lines,
+            [
+                "waits for the gate ui: it runs",
+                "stable: board-1.1.0, which new tenants get",
+                "next window: 2027-01-16T02:00:00Z, in 18 h",
+                "gate ui: Pending, its test runs beside acme",
+                "gate api: Passed",
+                "halted: board-1.2.0, 2 h ago: it failed for acme of the canary: Smoke",
+            ]
+        );
+        // What is halted now is said once.
+        let ring = &mut channel.status.as_mut().unwrap().rings[0];
+        ring.phase = RingPhase::Halted;
+        ring.release = Some("board-1.2.0".into());
+        assert!(!text(&channel, now).contains("halted: board-1.2.0"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub async fn watch(
     wakes: Wakes,
     members: Arc<Members>,
 ) -> anyhow::Result<Sources> {
-    let (wake, of_channels) = (wakes.clone(), members.clone());
+    let (wake, of_channels, known) = (wakes.clone(), members.clone(), store.clone());
     let tenants = follow(
         client.clone(),
         move |event: &Event<Tenant>, tenants: &Reflector<Tenant>| {
@@ -61,7 +61,9 @@ pub async fn watch(
     let releases = follow(
         client.clone(),
         move |event: &Event<Release>, _: &Reflector<Release>| {
-            named_changed(event, &of_tenants, &wake, may_have);
+            named_changed(event, &of_tenants, &wake, |tenant, name| {
+                may_have(&known, tenant, name)
+            });
             of_channels.poke();
         },
     );
@@ -147,10 +149,12 @@ fn channel_changed(
     });
 }
 
-/// Whether a release may be one of this tenant's: which of them a channel has brought, its spec doesn't say.
-fn may_have(tenant: &Tenant, release: &str) -> bool {
+/// Whether a release may be one of this tenant's: which of them a channel has brought, or is gone back to, its spec doesn't say.
+fn may_have(store: &Store, tenant: &Tenant, release: &str) -> bool {
     let asked = &tenant.spec.release;
-    asked.channel.is_some() || asked.name.as_deref() == Some(release)
+    asked.channel.is_some()
+        || asked.name.as_deref() == Some(release)
+        || store.went_through(&tenant.name_any(), release)
 }
 
 /// A class or release changed, or all of them were listed anew.
@@ -263,6 +267,33 @@ mod tests {
         let (wakes, mut names) = unbounded();
         named_changed(&Event::<TenantClass>::InitDone, &tenants, &wakes, |_, _| false);
         assert_eq!(names.try_recv().unwrap(), "acme");
+    }
+
+    #[test]
+    fn a_release_wakes_those_that_name_it_and_those_that_went_through_it() {
+        let store = Store::default();
+        let operation: freehold_crds::TenantOperation = serde_json::from_value(json!({
+            "apiVersion": "freehold.dev/v1alpha1", "kind": "TenantOperation",
+            "metadata": {
+                "name": "acme-upgrade", "resourceVersion": "7", "creationTimestamp": "2027-01-15T08:00:00Z",
+            },
+            "spec": {
+                "tenant": "acme", "tenantUid": "1", "incarnation": "1", "type": "Upgrade", "upgrade": {
+                    "from": "board-0.9.0", "fromVersion": "0.9.0", "to": "board-1.1.0", "toVersion": "1.1.0",
+                },
+            },
+        }))
+        .unwrap();
+        let operation = crate::store::operations::read(&operation).unwrap();
+        store.put_operation("acme-upgrade", operation);
+        let (acme, globex) = (tenant("acme", "1"), tenant("globex", "2"));
+        let named = acme.spec.release.name.clone().unwrap();
+        let may = |tenant: &Tenant, release: &str| may_have(&store, tenant, release);
+        assert!(may(&acme, &named) && may(&globex, &named));
+        for release in ["board-0.9.0", "board-1.1.0"] {
+            assert!(may(&acme, release) && !may(&globex, release), "{release}");
+        }
+        assert!(!may(&acme, "board-2.0.0"));
     }
 
     #[test]

@@ -69,6 +69,17 @@ impl Store {
             .collect()
     }
 
+    /// Whether an upgrade of a tenant was from a release or to it: it may be gone back to, whatever the tenant names now.
+    pub fn went_through(&self, tenant: &str, release: &str) -> bool {
+        let state = self.lock();
+        let record = state.tenants.get(tenant);
+        let operations = record
+            .into_iter()
+            .flat_map(|record| record.observed.operations.values());
+        let mut upgrades = operations.filter_map(|operation| operation.spec.upgrade.as_ref());
+        upgrades.any(|upgrade| upgrade.from == release || upgrade.to == release)
+    }
+
     /// After a fresh listing: forgets what was known before it and was not in it. Gives the tenants that lost something.
     pub fn retain_operations(&self, before: &OperationVersions, listed: &BTreeSet<String>) -> Vec<String> {
         let mut state = self.lock();

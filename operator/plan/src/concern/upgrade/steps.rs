@@ -10,7 +10,7 @@ use super::super::hook::{Hook, Progress};
 use super::super::{Scene, keys, migration, quota, rollout, tls, workload};
 use super::images::{self, Had};
 use super::{Step, channel, hold, path};
-use crate::clock::{soon, stamp};
+use crate::clock::stamp;
 use crate::input::Operation;
 use crate::kind::Kind;
 use crate::names::DATABASE;
@@ -125,24 +125,20 @@ pub fn fail(scene: &Scene<'_>, operation: (&str, &Operation), step: Step, why: &
             let record = advance(operation, now, line, Some(Step::RollBack.as_str()));
             outcome.records.push(record);
         }
-        Err(stuck) => {
-            // No event tells of a release that nobody names any more.
-            outcome.wake_at(soon(now));
-            outcome.waits.push(Wait {
-                reason: "UpgradeStuck",
-                message: format!(
-                    "{} failed in the step {}: {why}; it can't be undone: {stuck}",
-                    upgrade.to_version,
-                    step.as_str()
-                ),
-                unblocked_by: format!(
-                    "{}; the one before was {}",
-                    channel::stuck(scene.input),
-                    upgrade.from
-                ),
-                stalls: true,
-            });
-        }
+        Err(stuck) => outcome.waits.push(Wait {
+            reason: "UpgradeStuck",
+            message: format!(
+                "{} failed in the step {}: {why}; it can't be undone: {stuck}",
+                upgrade.to_version,
+                step.as_str()
+            ),
+            unblocked_by: format!(
+                "{}; the one before was {}",
+                channel::stuck(scene.input),
+                upgrade.from
+            ),
+            stalls: true,
+        }),
     }
 }
 

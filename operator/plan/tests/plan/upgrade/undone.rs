@@ -90,6 +90,26 @@ fn an_older_version_comes_back_when_the_schema_serves_it() {
     );
 }
 
+#[test]
+fn one_that_is_stuck_does_nothing_until_something_is_there_to_go_back_to() {
+    let mut cluster = settled();
+    cluster.broken_smoke = true;
+    cluster.given.upgrade_to(tested("1.1.0"));
+    let before = cluster.given.releases.remove("board-1.0.0").unwrap();
+    cluster.settle_upgrade();
+    assert_eq!(says(&cluster, "Stalled"), "True UpgradeStuck");
+    let long = SignedDuration::from_mins(1);
+    let wake = cluster.plan().wake;
+    assert!(
+        wake.is_none_or(|wake| wake > cluster.given.now + long),
+        "{wake:?}"
+    );
+    cluster.given.releases.insert("board-1.0.0".into(), before);
+    cluster.settle_upgrade();
+    assert_eq!(version(&cluster).as_deref(), Some("1.0.0"));
+    assert_eq!(says(&cluster, "Stalled"), "True UpgradeFailed");
+}
+
 /// An upgrade that was undone has left its schema.
 #[test]
 fn nobody_goes_back_to_a_version_that_does_not_know_the_schema_of_one_that_was_undone() {
