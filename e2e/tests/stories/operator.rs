@@ -5,7 +5,7 @@ use std::time::Duration;
 use freehold_e2e::{install, kube};
 use serde_json::json;
 
-use crate::stage::{MINUTE, calm, lab, namespace, tenant_manifest, wait_ready};
+use crate::stage::{MINUTE, apply_samples, calm, lab, namespace, tenant_manifest, wait_ready};
 
 #[test]
 fn the_operator_runs_twice_without_privileges() {
@@ -104,6 +104,39 @@ fn at_rest_nothing_is_written() {
         "something was written at rest: {before:?} -> {:?}",
         changed.unwrap()
     );
+}
+
+/// As a pipeline or a GitOps tool does it all day.
+#[test]
+fn the_same_manifests_applied_again_change_nothing() {
+    calm();
+    // Other stories may have changed what the manifests say.
+    apply_samples();
+    for tenant in ["acme", "globex"] {
+        wait_ready(tenant, MINUTE);
+    }
+    let stands = || {
+        let kinds = "tenants,tenantclasses,releases,tenantoperations";
+        let all = kube::get(lab(), &["-A", kinds]).unwrap();
+        let told = |object: &serde_json::Value| {
+            let metadata = &object["metadata"];
+            let version = [&metadata["generation"], &metadata["resourceVersion"]].map(ToString::to_string);
+            format!("{} {} {}", object["kind"], metadata["name"], version.join(" "))
+        };
+        let mut told: Vec<String> = all["items"].as_array().unwrap().iter().map(told).collect();
+        told.sort();
+        told
+    };
+    let quiet = |before: &Vec<String>| {
+        let changed = kube::until("a change", Duration::from_secs(10), || {
+            Ok((stands() != *before).then(stands))
+        });
+        assert!(changed.is_err(), "{before:?} -> {:?}", changed.unwrap());
+    };
+    let before = stands();
+    quiet(&before);
+    apply_samples();
+    quiet(&before);
 }
 
 #[test]

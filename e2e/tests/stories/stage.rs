@@ -22,21 +22,30 @@ pub fn lab() -> &'static Lab {
     static LAB: OnceLock<Lab> = OnceLock::new();
     LAB.get_or_init(|| {
         let lab = Lab::of_this_checkout();
-        let all = Made::default();
-        for name in ["board", "postgresql"] {
-            all.lock()
-                .unwrap()
-                .insert(name.into(), images::make(&lab, name).unwrap());
-        }
-        install::samples(
-            &lab,
-            &made(&all, "board").unwrap(),
-            &made(&all, "postgresql").unwrap(),
-        )
-        .unwrap();
+        apply_samples_to(&lab);
         demo::follow(&lab, Instant::now()).unwrap();
         lab
     })
+}
+
+/// `kubectl apply` of `manifests/samples`.
+pub fn apply_samples() {
+    apply_samples_to(lab());
+}
+
+fn apply_samples_to(lab: &Lab) {
+    let all = Made::default();
+    for name in ["board", "postgresql"] {
+        all.lock()
+            .unwrap()
+            .insert(name.into(), images::make(lab, name).unwrap());
+    }
+    install::samples(
+        lab,
+        &made(&all, "board").unwrap(),
+        &made(&all, "postgresql").unwrap(),
+    )
+    .unwrap();
 }
 
 /// An image with a shell: the database's.
