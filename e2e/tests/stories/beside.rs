@@ -4,7 +4,6 @@
 mod adversity;
 mod class;
 mod destruction;
-mod edge;
 mod hostnames;
 mod isolation;
 mod issuer;

@@ -8,6 +8,7 @@ mod beside;
 #[cfg(feature = "browser")]
 mod browser;
 mod channel;
+mod edge;
 mod faults;
 mod hostile;
 mod isolation;

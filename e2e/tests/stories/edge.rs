@@ -8,7 +8,7 @@ use freehold_e2e::prober::{EDGE, Prober};
 use freehold_e2e::tls::{self, End};
 use serde_json::json;
 
-use crate::stage::{Guest, MINUTE, change, lab, namespace, wait_ready};
+use crate::stage::{Guest, MINUTE, calm, change, lab, namespace, wait_ready};
 use crate::succession::{bundle, is_verified};
 
 const FIRST: &str = "widening.localhost";
@@ -27,6 +27,7 @@ fn until_other_bundle(tenant: &str, before: &str) -> String {
 
 #[test]
 fn a_hostname_comes_and_goes_and_a_client_with_the_root_of_before_is_never_refused_at_the_other() {
+    calm();
     let guest = Guest::ready("widening", 1);
     let place = namespace(guest.0);
     let certificate = |secret: &str| kube::secret(lab(), &place, secret, "tls.crt").unwrap();
