@@ -24,10 +24,12 @@ use serde_json::{Value, json};
 use crate::fault_proxy::{FaultProxy, Victim};
 use crate::install::{KEYS, NAMESPACE};
 use crate::kube;
-use crate::lab::net::{HOST_ADDRESS, NodeId};
+use crate::lab::net::{DNS_SERVICE, HOST_ADDRESS, NodeId};
 use crate::lab::{Lab, addons, images, shell, status};
 
 const DEPLOYMENT: &str = "freehold";
+/// It asks the cluster's DNS, as a pod does: the gateway's address is a name there.
+const IN_THE_CLUSTER: &str = r#"/bin/mount --bind "$0" /etc/resolv.conf; exec "$@""#;
 /// Its name in the election.
 pub const IDENTITY: &str = "operator-on-host";
 const SOON: Duration = Duration::from_secs(60);
@@ -256,8 +258,13 @@ impl Victim for Process {
     fn start(&self) -> Result<()> {
         let log = shell::append(&self.log)?;
         let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let names = self.lab.cluster().join("operator-on-host.resolv.conf");
+        fs::write(&names, format!("nameserver {DNS_SERVICE}\n"))?;
         let mut command = status::enter_network(&self.lab, NodeId(1))?;
+        // The same process all the way: it is killed by its number.
         command
+            .args(["/usr/bin/unshare", "--mount", "/bin/sh", "-ec", IN_THE_CLUSTER])
+            .arg(&names)
             .arg(&self.binary)
             .args(&self.arguments)
             .args(["--identity", IDENTITY, "--listen", &listen]);
