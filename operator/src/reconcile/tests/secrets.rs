@@ -269,6 +269,10 @@ async fn the_proof_of_a_next_authority_is_minted_once() {
     assert_eq!(shell.double.object(proof), first);
     // For a pod that is made a day later it would end too soon.
     assert_eq!(prove(25).await, ["patch secrets"]);
+    // An authority lives for two years, and nothing that it issues outlives it.
+    let nearly = 2 * 365 * 24 - 10;
+    assert_eq!(prove(nearly).await, ["patch secrets"]);
+    assert_eq!(prove(nearly + 1).await, [""; 0]);
 }
 
 /// A role of the release before names fewer Secrets.
