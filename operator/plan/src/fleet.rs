@@ -28,7 +28,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::clock::stamp;
 use crate::outcome::Event;
 use member::{Labels, Member};
-pub use target::takes_previews;
+pub use target::{is_preview, takes_previews};
 
 /// What a channel is decided by.
 #[derive(Clone, Copy, Debug)]

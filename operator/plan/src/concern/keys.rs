@@ -8,6 +8,7 @@
 mod loss;
 pub mod reencryption;
 mod rotation;
+mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,8 +121,12 @@ fn not_offered(scene: &Scene<'_>, wanted: bool) -> Option<Wait> {
     if scene.model.tenant.spec.desired_state == DesiredState::Terminated {
         return None;
     }
-    let tenant_key = rotation::asked(scene).filter(|_| !wanted);
-    let data_keys = reencryption::asked(scene).filter(|_| reencryption::due(scene).is_none());
+    let tenant_key = rotation::word(scene)
+        .and_then(|word| word.unheard(scene.input))
+        .filter(|_| !wanted);
+    let data_keys = reencryption::word(scene)
+        .and_then(|word| word.unheard(scene.input))
+        .filter(|_| reencryption::due(scene).is_none());
     let fields = match (tenant_key, data_keys) {
         (Some(_), Some(_)) => "spec.keys.rotateTenantKey and spec.keys.rotateDataKeys",
         (Some(_), None) => "spec.keys.rotateTenantKey",
@@ -389,7 +394,7 @@ pub fn status(scene: &Scene<'_>) -> Option<KeysStatus> {
             name: incarnation(scene.input),
             version: current.0,
             rotate_at: Time(rotation::due(scene, current)),
-            acknowledged: rotation::acknowledged(scene),
+            acknowledged: rotation::word(scene).and_then(|word| word.acknowledged(scene.input)),
             versions: key
                 .versions
                 .iter()
@@ -421,7 +426,7 @@ pub fn status(scene: &Scene<'_>) -> Option<KeysStatus> {
         tenant_key: key,
         data_keys: data_keys.collect(),
         data_keys_rotate_at: reencryption::due(scene).filter(|_| own).map(Time),
-        data_keys_acknowledged: reencryption::acknowledged(scene),
+        data_keys_acknowledged: reencryption::word(scene).and_then(|word| word.acknowledged(scene.input)),
     })
 }
 

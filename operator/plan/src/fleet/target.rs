@@ -278,12 +278,20 @@ fn published<'a>(turn: &Turn<'a>, name: &str) -> Option<(&'a str, &'a Release)> 
 
 /// Why a preview may not come here, whoever names it; none when it may, or is none.
 pub fn too_early(turn: &Turn<'_>, name: &str) -> Option<String> {
-    let is_preview = version(turn, name).is_some_and(|version| !version.pre.is_empty());
+    let is_preview = turn
+        .fleet
+        .releases
+        .get(name)
+        .is_some_and(|release| is_preview(release));
     let environments = &turn.ring.tenants.environments;
     let tries = !environments.is_empty() && environments.iter().copied().all(takes_previews);
     (is_preview && !tries).then(|| {
         format!("{name} is a pre-release, which comes only where every environment of the ring is Development or Testing")
     })
+}
+
+pub fn is_preview(release: &Release) -> bool {
+    Version::parse(&release.spec.version).is_ok_and(|version| !version.pre.is_empty())
 }
 
 /// Previews come to those only who try things out.

@@ -13,6 +13,7 @@ use freehold_crds::{
 };
 use jiff::{SignedDuration, Timestamp};
 
+use super::word::Word;
 use super::{TOPIC, Volume, volumes};
 use crate::clock::{jitter, soon};
 use crate::concern::maintenance::Hours;
@@ -96,25 +97,21 @@ fn token(operation: &Operation) -> Option<&str> {
     operation.spec.reencryption.as_ref()?.token.as_deref()
 }
 
-fn wish<'a>(scene: &Scene<'a>) -> Option<&'a str> {
-    scene.model.tenant.spec.keys.as_ref()?.rotate_data_keys.as_deref()
-}
-
-/// The word that asks for a rotation and was not heard yet.
-pub fn asked<'a>(scene: &Scene<'a>) -> Option<&'a str> {
-    wish(scene).filter(|asked| {
-        let mut heard =
-            rotations(scene.input).filter(|(_, operation)| operation.status.phase != Phase::Cancelled);
-        !heard.any(|(_, operation)| token(operation) == Some(*asked))
+/// The word of the spec that asks for one.
+pub fn word<'a>(scene: &Scene<'a>) -> Option<Word<'a>> {
+    let text = scene
+        .model
+        .tenant
+        .spec
+        .keys
+        .as_ref()?
+        .rotate_data_keys
+        .as_deref()?;
+    Some(Word {
+        text,
+        of: OperationType::DataKeyRotation,
+        token,
     })
-}
-
-/// The last word that asked for a rotation and got it.
-pub fn acknowledged(scene: &Scene<'_>) -> Option<String> {
-    let asked = wish(scene)?;
-    let mut done = rotations(scene.input).filter(|(_, operation)| operation.status.phase == Phase::Succeeded);
-    done.any(|(_, operation)| token(operation) == Some(asked))
-        .then(|| asked.to_owned())
 }
 
 /// When the oldest data key's cryptoperiod is over; none while there is no key.
@@ -185,7 +182,7 @@ pub fn plan(scene: &Scene<'_>, outcome: &mut Outcome) {
         }
         return;
     }
-    let asked = asked(scene);
+    let asked = word(scene).and_then(|word| word.unheard(scene.input));
     let Some(due) = due(scene) else {
         return;
     };
@@ -360,7 +357,7 @@ fn hopeless(scene: &Scene<'_>, step: Step, operation: &Operation) -> Option<&'st
         return None;
     }
     let word = token(operation);
-    if word.is_some() && word != wish(scene) {
+    if word.is_some() && word != self::word(scene).map(|word| word.text) {
         return Some("the word that asked for it was taken back before the database switched over");
     }
     if matches!(storage::scope(scene), Some(KeyScope::Platform | KeyScope::Nobody)) {

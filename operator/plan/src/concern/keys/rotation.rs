@@ -9,6 +9,7 @@ use freehold_crds::{OperationType, Phase, RotationOperation, RotationReason, Ten
 use jiff::{SignedDuration, Timestamp};
 
 use super::TOPIC;
+use super::word::Word;
 use crate::clock::{jitter, soon};
 use crate::concern::Scene;
 use crate::input::{Input, Operation, Slot, TenantKey};
@@ -45,26 +46,21 @@ fn rotations<'a>(input: &'a Input<'_>) -> impl Iterator<Item = (&'a str, &'a Ope
     of_type(input, OperationType::TenantKeyRotation)
 }
 
-/// The last word that asked for a rotation and got it.
-pub fn acknowledged(scene: &Scene<'_>) -> Option<String> {
-    let asked = wish(scene)?;
-    let mut done = rotations(scene.input).filter(|(_, operation)| operation.status.phase == Phase::Succeeded);
-    done.any(|(_, operation)| token(operation) == Some(asked))
-        .then(|| asked.to_owned())
-}
-
-/// The word that asks for a rotation and was not heard yet.
-pub fn asked<'a>(scene: &Scene<'a>) -> Option<&'a str> {
-    wish(scene).filter(|asked| {
-        let mut heard =
-            rotations(scene.input).filter(|(_, operation)| operation.status.phase != Phase::Cancelled);
-        !heard.any(|(_, operation)| token(operation) == Some(*asked))
+/// The word of the spec that asks for one.
+pub fn word<'a>(scene: &Scene<'a>) -> Option<Word<'a>> {
+    let text = scene
+        .model
+        .tenant
+        .spec
+        .keys
+        .as_ref()?
+        .rotate_tenant_key
+        .as_deref()?;
+    Some(Word {
+        text,
+        of: OperationType::TenantKeyRotation,
+        token,
     })
-}
-
-fn wish<'a>(scene: &Scene<'a>) -> Option<&'a str> {
-    let keys = scene.model.tenant.spec.keys.as_ref()?;
-    keys.rotate_tenant_key.as_deref()
 }
 
 fn token(operation: &Operation) -> Option<&str> {
@@ -86,7 +82,7 @@ pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outco
         carry_on(scene, key, current.0, (name, operation), outcome);
         return;
     }
-    let asked = asked(scene);
+    let asked = word(scene).and_then(|word| word.unheard(scene.input));
     let due = due(scene, current);
     let reason = match asked {
         Some(_) => RotationReason::Requested,

@@ -7,14 +7,13 @@ use semver::{Version, VersionReq};
 use super::steps::FAILED;
 use super::{Step, before, replaced, upgrades};
 use crate::concern::Scene;
-use crate::fleet::takes_previews;
+use crate::fleet::{is_preview, takes_previews};
 use crate::input::{Input, Operation};
 use crate::operation::Step as _;
 
 /// Whether a release is a preview, and the tenant is for more than trying things out.
 pub fn is_too_early(input: &Input<'_>, release: &Release) -> bool {
-    let version = Version::parse(&release.spec.version);
-    version.is_ok_and(|version| !version.pre.is_empty()) && !takes_previews(input.tenant.spec.environment)
+    is_preview(release) && !takes_previews(input.tenant.spec.environment)
 }
 
 /// Whether a version works on the schema that a release leaves behind, as far as that one says so.
