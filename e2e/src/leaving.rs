@@ -11,9 +11,12 @@ use crate::lab::Lab;
 /// Until a tenant may be deleted.
 const LEAVES: Duration = Duration::from_secs(60);
 
+/// Until one that is deleted is gone, with all that it had: on a busy machine its database alone takes a minute to end.
+pub const GONE: Duration = Duration::from_secs(300);
+
 /// Deletes a tenant and waits until it is gone. `policy` says what becomes of the data.
 pub fn delete(lab: &Lab, tenant: &str, policy: &str) -> Result<()> {
-    end(lab, tenant, policy, "--timeout=180s")
+    end(lab, tenant, policy, &format!("--timeout={}s", GONE.as_secs()))
 }
 
 /// Deletes a tenant with all that it has, and doesn't wait for that.

@@ -1,5 +1,5 @@
 //! `cargo xtask test`: all tests. Format and lints come first, so that a typing error is told in seconds; then the units, while
-//! the lab is made and the stories wait that run beside each other; then the other stories, one after the other.
+//! the lab is made; then the stories that run beside each other, and then the others, one after the other.
 
 use std::fs;
 use std::process::Command;
@@ -70,13 +70,15 @@ fn all(lab: &Lab) -> Result<()> {
     thread::scope(|scope| {
         let units = scope.spawn(|| units(lab));
         println!("== the lab and Freehold in it, and the units meanwhile");
-        let together = demo::prepare(lab).map(drop).and_then(|()| together(lab));
-        if let Err(error) = &together {
+        let prepared = demo::prepare(lab).map(drop);
+        if let Err(error) = &prepared {
             eprintln!("error: {error:#}\n(the units are waited for)");
         }
         let units = units.join().map_err(|_| anyhow!("the units' thread panicked"))?;
-        together.and(units)
+        prepared.and(units)
     })?;
+    // After the units: with the processors taken by those, stories that wait for something wait too long.
+    together(lab)?;
     let mut alone = target(lab, "stories");
     alone.args(["--skip", BESIDE]);
     step("stories that have the cluster to themselves", &mut alone)?;

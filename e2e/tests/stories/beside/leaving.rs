@@ -95,7 +95,7 @@ fn a_tenant_deleted_past_its_protection_is_held_and_serves_on() {
     assert_eq!(kube::condition(&object, "Serving"), "True");
     owner(guest.0).get("/api/boards").unwrap();
     leaving::release(lab(), guest.0, "Delete").unwrap();
-    kube::until("the tenant to be let go", 2 * MINUTE, || {
+    kube::until("the tenant to be let go", leaving::GONE, || {
         Ok(kube::get(lab(), &["tenant", guest.0]).is_err().then_some(()))
     })
     .unwrap();
