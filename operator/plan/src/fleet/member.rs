@@ -26,6 +26,8 @@ pub struct Member {
     pub digest: Option<String>,
     /// Since when its users are not served, if they aren't.
     pub down_since: Option<Timestamp>,
+    /// Whether what an upgrade needs of it isn't well: its database, its certificates, its keys.
+    pub unfit: bool,
     /// The upgrade that is under way.
     pub under_way: Option<Way>,
     /// Why that comes to no end by itself, neither forwards nor backwards.

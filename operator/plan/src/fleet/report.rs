@@ -10,8 +10,9 @@ use super::{Advance, Fleet};
 /// Ready, Reconciling, Stalled: an unchanged status keeps the time of its transition.
 pub fn conditions(fleet: &Fleet<'_>, before: &ReleaseChannelStatus, advance: &Advance) -> Vec<Condition> {
     let after = &advance.status;
-    let asks = |ring: &&RingStatus| asks_a_person(fleet, ring);
-    let busy = after.rings.iter().filter(|ring| !asks(ring)).find(|ring| {
+    let awaits = |ring: &RingStatus| awaits(fleet, ring);
+    let mut rolling = after.rings.iter().filter(|ring| awaits(ring).is_none());
+    let busy = rolling.find(|ring| {
         matches!(
             ring.phase,
             RingPhase::Canary | RingPhase::Rolling | RingPhase::Verifying
@@ -20,7 +21,7 @@ pub fn conditions(fleet: &Fleet<'_>, before: &ReleaseChannelStatus, advance: &Ad
     let stopped = after
         .rings
         .iter()
-        .find(|ring| asks(ring) || matches!(ring.phase, RingPhase::Paused | RingPhase::Frozen));
+        .find(|ring| awaits(ring).is_some() || matches!(ring.phase, RingPhase::Paused | RingPhase::Frozen));
     let in_words = |ring: &RingStatus| format!("{}: {}", ring.name, ring.message);
     let stuck = after.rings.iter().find(|ring| is_stuck(ring)).map(|ring| {
         let is_halted = ring.phase == RingPhase::Halted;
@@ -37,8 +38,7 @@ pub fn conditions(fleet: &Fleet<'_>, before: &ReleaseChannelStatus, advance: &Ad
         (Some((reason, message)), _, _) => (false, reason, message),
         (None, Some(ring), _) => (false, "Rolling", in_words(ring)),
         (None, None, Some(ring)) if ring.phase == RingPhase::Frozen => (true, "Frozen", in_words(ring)),
-        (None, None, Some(ring)) if asks(&ring) => (true, "AwaitsApproval", in_words(ring)),
-        (None, None, Some(ring)) => (true, "Paused", in_words(ring)),
+        (None, None, Some(ring)) => (true, awaits(ring).unwrap_or("Paused"), in_words(ring)),
         (None, None, None) => (true, "Current", every(after)),
     };
     let say = |kind: &str, truth: bool, reason: &str, message: &str| {
@@ -86,7 +86,23 @@ fn is_stuck(ring: &RingStatus) -> bool {
         || (ring.phase == RingPhase::Paused && gates.any(|gate| gate.verdict == Verdict::Inconclusive))
 }
 
-/// Nothing but people's word is missing, which may take days: no pipeline is to wait for that.
+/// Nothing but people's word or the hour is missing, which may take days: no pipeline is to wait for that.
+fn awaits(fleet: &Fleet<'_>, ring: &RingStatus) -> Option<&'static str> {
+    if asks_a_person(fleet, ring) {
+        Some("AwaitsApproval")
+    } else if awaits_a_window(ring) {
+        Some("AwaitsWindow")
+    } else {
+        None
+    }
+}
+
+/// Whether the first tenants' windows are shut, and so nothing is under way.
+fn awaits_a_window(ring: &RingStatus) -> bool {
+    ring.phase == RingPhase::Canary && ring.in_flight == 0 && ring.next_window.is_some()
+}
+
+/// Whether only gates are open that somebody opens.
 fn asks_a_person(fleet: &Fleet<'_>, ring: &RingStatus) -> bool {
     let mut rings = fleet.channel.spec.rings.iter();
     let gates = rings

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_crds::{
-    Failure, Freeze, Grant, Halt, Ring, RingPhase, RingStatus, SOAK, Verdict, VerifiedRelease,
+    Failure, Freeze, Grant, Halt, ReleaseChannelStatus, Ring, RingPhase, RingStatus, SOAK, Verdict,
+    VerifiedRelease,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -246,6 +247,18 @@ fn halted(status: &RingStatus, release: &str) -> Option<Stop> {
     Some(Stop::Halted(halt.message.clone()))
 }
 
+/// What was halted in an earlier ring after it had come here goes no further.
+fn halted_before(earlier: &ReleaseChannelStatus, release: &str) -> Option<String> {
+    let of = |ring: &RingStatus| {
+        let halt = ring.halted.iter().find(|halt| halt.release == release)?;
+        Some(format!(
+            "{release} is halted in the ring {}: {}",
+            ring.name, halt.message
+        ))
+    };
+    earlier.rings.iter().find_map(of)
+}
+
 fn stopped(turn: &Turn<'_>, target: &Target<'_>, status: &RingStatus, advance: &mut Advance) -> Option<Stop> {
     let release = target.release?;
     if let Some(halted) = halted(status, release) {
@@ -256,6 +269,9 @@ fn stopped(turn: &Turn<'_>, target: &Target<'_>, status: &RingStatus, advance: &
     }
     // The ring was for others when it came in.
     if let Some(why) = target::too_early(turn, release) {
+        return Some(Stop::Paused(why));
+    }
+    if let Some(why) = halted_before(&advance.status, release).filter(|_| !target.emergency) {
         return Some(Stop::Paused(why));
     }
     let spec = &turn.fleet.channel.spec;
@@ -346,8 +362,21 @@ fn finish(
             (RingPhase::Verified, format!("{release} is verified"))
         }
         (None, _) if !wave.canaries_run(&status.canaries) => {
-            (RingPhase::Canary, format!("{release} comes to its first tenants"))
+            let message = match wave.next_window.filter(|_| status.in_flight == 0) {
+                Some(opens) => {
+                    format!("{release} comes to its first tenants when a window opens, at {opens}")
+                }
+                None => format!("{release} comes to its first tenants"),
+            };
+            (RingPhase::Canary, message)
         }
+        (None, _) if wave.part() == 0 => (
+            RingPhase::Rolling,
+            format!(
+                "{release} waits for a tenant that is well: all {} are set apart",
+                wave.places.len()
+            ),
+        ),
         (None, _) => (RingPhase::Rolling, format!("{release} comes to all tenants")),
     };
     status.phase = phase;

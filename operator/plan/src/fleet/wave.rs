@@ -29,7 +29,7 @@ pub enum Stand {
     Current,
     /// It failed here, is stuck, or broke it afterwards.
     Failed,
-    /// It takes no part: asleep, pinned, leaving, not serving before, stuck with another one, or it gets its first
+    /// It takes no part: asleep, pinned, leaving, not serving or without what an upgrade needs before, stuck with another one, or it gets its first
     /// release.
     Apart,
     /// It gets this very release as its first one.
@@ -158,7 +158,7 @@ impl<'a> Wave<'a> {
             let stand = if is_first { Stand::Installs } else { Stand::Apart };
             return (stand, None);
         }
-        if member.down_since.is_some() {
+        if member.down_since.is_some() || member.unfit {
             return (Stand::Apart, None);
         }
         let stand = match member.hours {
@@ -182,6 +182,11 @@ impl<'a> Wave<'a> {
     /// Those that take part.
     pub fn part(&self) -> usize {
         self.places.len() - self.number(Stand::Apart)
+    }
+
+    /// Whether nobody is there who could ever have it, or all are kept from it on purpose. Those that only aren't well prove nothing.
+    pub fn is_left_alone(&self) -> bool {
+        self.places.iter().all(|place| place.member.apart.is_some())
     }
 
     pub fn failures(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
@@ -228,10 +233,10 @@ impl<'a> Wave<'a> {
             .all(|place| place.stand == Stand::Current)
     }
 
-    /// Whether everybody has it who can have it now, and somebody has, if there is anybody.
+    /// Whether everybody has it who can have it now, and somebody has, unless nobody is to have it.
     pub fn is_rolled(&self, canaries: &[String]) -> bool {
         let open = [Stand::Ready, Stand::Flies, Stand::Installs];
-        let somebody = self.number(Stand::Current) > 0 || self.part() == 0;
+        let somebody = self.number(Stand::Current) > 0 || self.is_left_alone();
         somebody && self.canaries_run(canaries) && open.iter().all(|stand| self.number(*stand) == 0)
     }
 

@@ -1,6 +1,7 @@
 //! Channels: which tenants may be upgraded, and when.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this is a test")]
 
+mod conditions;
 mod curve;
 mod emergency;
 mod gates;

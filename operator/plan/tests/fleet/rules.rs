@@ -327,30 +327,6 @@ fn gates_pass_fail_or_cannot_tell() {
 }
 
 #[test]
-fn a_manual_gate_waits_for_somebody() {
-    let mut world = world(2);
-    world.spec(|spec| {
-        spec["rings"][0]["gates"] = json!([{"name": "look", "manual": {"groups": ["release-managers"]}}])
-    });
-    world.until(at(5 * HOUR));
-    assert_eq!(world.phase("dev"), RingPhase::Verifying);
-    let says = |world: &World, kind: &str| {
-        let status = world.channel.status.clone().unwrap_or_default();
-        let found = status.conditions.iter().find(|found| found.type_ == kind);
-        found.map(|found| format!("{} {}", found.status, found.reason))
-    };
-    // It may take days: a pipeline that has brought the manifests doesn't wait for it.
-    assert_eq!(says(&world, "Ready").as_deref(), Some("True AwaitsApproval"));
-    assert_eq!(
-        says(&world, "Reconciling").as_deref(),
-        Some("False AwaitsApproval")
-    );
-    world.approve("dev", "board-1.1.0", Some("look"), "ada", "Approve");
-    world.until(at(8 * HOUR));
-    assert_eq!(world.run("1.1.0"), 3);
-}
-
-#[test]
 fn the_ring_s_release_in_git_brings_it_in_and_an_older_one_goes_back_and_holds() {
     let mut world = world(2);
     world.spec(|spec| spec["rings"][1]["release"] = json!("board-1.0.0"));

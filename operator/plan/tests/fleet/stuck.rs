@@ -1,6 +1,7 @@
 //! An upgrade that is stuck has failed: it halts what it must, and is in nobody's way.
 
 use freehold_crds::{Environment, RingPhase};
+use freehold_plan::fleet::member::Apart;
 use serde_json::{Value, json};
 
 use crate::world::{Fate, World, at};
@@ -98,4 +99,96 @@ fn one_that_is_stuck_below_the_threshold_holds_up_nobody() {
         "{ring:#?}"
     );
     rest(&mut world, 48 * HOUR);
+}
+
+#[test]
+fn who_lacks_what_an_upgrade_needs_is_in_nobody_s_way_and_gets_it_later() {
+    let mut world = world(20, &json!({"name": "all"}));
+    for number in [3, 4] {
+        world.tenant(number).member.unfit = true;
+    }
+    world.publish("1.1.0");
+    world.until(at(12 * HOUR));
+    let ring = world.ring("all");
+    assert_eq!(
+        (ring.phase, ring.current, ring.apart, ring.failed),
+        (RingPhase::Verified, 18, 2, 0),
+        "{ring:#?}"
+    );
+    rest(&mut world, 24 * HOUR);
+    for number in [3, 4] {
+        world.tenant(number).member.unfit = false;
+    }
+    world.until(at(25 * HOUR));
+    assert_eq!(world.run("1.1.0"), 20);
+}
+
+#[test]
+fn nothing_is_verified_by_tenants_that_are_not_well() {
+    let mut world = world(2, &json!({"name": "all"}));
+    world.tenant(0).member.unfit = true;
+    world.tenant(1).member.down_since = Some(at(0));
+    world.publish("1.1.0");
+    world.until(at(12 * HOUR));
+    let ring = world.ring("all");
+    assert_eq!(
+        (ring.phase, ring.message.as_str()),
+        (
+            RingPhase::Rolling,
+            "board-1.1.0 waits for a tenant that is well: all 2 are set apart"
+        )
+    );
+    rest(&mut world, 24 * HOUR);
+    world.tenant(0).member.unfit = false;
+    world.until(at(25 * HOUR));
+    assert_eq!(world.phase("all"), RingPhase::Verified);
+    // Those that are kept from it on purpose hold up nobody.
+    world.tenant(0).member.apart = Some(Apart::Pinned);
+    world.tenant(1).member.apart = Some(Apart::Asleep);
+    world.publish("1.1.1");
+    world.until(at(26 * HOUR));
+    assert_eq!(world.ring("all").stable.as_deref(), Some("board-1.1.1"));
+}
+
+/// A tenant of dev goes down ten minutes after the release was verified there, when it is in the middle of production.
+#[test]
+fn what_is_halted_in_an_earlier_ring_comes_to_nobody_else_in_a_later_one() {
+    let rings = json!([
+        {"name": "dev", "tenants": {"environments": ["Development"]}},
+        {"name": "production", "soak": "1s", "maxConcurrent": 1},
+    ]);
+    let mut world = World::new(&rings)
+        .with(1, Environment::Development, "1.0.0")
+        .with(20, Environment::Production, "1.0.0");
+    world.publish("1.0.0");
+    world.until(at(HOUR));
+    world.fate = Box::new(|name, release| match (name, release) {
+        ("t00000", "board-1.1.0") => Fate::Breaks,
+        _ => Fate::Well,
+    });
+    world.publish("1.1.0");
+    world.until(at(12 * HOUR));
+    assert_eq!(world.phase("dev"), RingPhase::Halted);
+    let ring = world.ring("production");
+    assert_eq!(
+        (ring.phase, ring.message.as_str()),
+        (
+            RingPhase::Paused,
+            "board-1.1.0 is halted in the ring dev: it failed for t00000 of the canary: it does not serve its users any more"
+        )
+    );
+    let some = world.touched["board-1.1.0"].len();
+    assert!((2..10).contains(&some), "{some}");
+    rest(&mut world, 24 * HOUR);
+
+    world.fate = Box::new(|_, _| Fate::Well);
+    world.spec(|spec| spec["rings"][0]["resume"] = json!("it-was-the-node"));
+    world.until(at(36 * HOUR));
+    assert_eq!(
+        world.touched["board-1.1.0"].len(),
+        21,
+        "{:#?}",
+        world.channel.status
+    );
+    assert_eq!(world.phase("production"), RingPhase::Verified);
 }

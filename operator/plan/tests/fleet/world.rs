@@ -254,6 +254,7 @@ impl World {
                     runs: Some(format!("board-{runs}")),
                     digest: None,
                     down_since: None,
+                    unfit: false,
                     under_way: None,
                     stuck: None,
                     came: None,

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use freehold_crds::{Condition, DesiredState, Phase};
 use jiff::Timestamp;
 
-use super::super::{gates, namespace, rollout};
-use super::{Step, asked, path, under_way, upgrades, why};
+use super::super::{Scene, gates, namespace, rollout};
+use super::{Step, asked, path, steps, under_way, upgrades, why};
 use crate::fleet;
 use crate::fleet::member::{Apart, Member, Way, cut};
 use crate::input::{Input, Operation};
@@ -40,6 +40,7 @@ pub fn of(
         runs: runs(input).map(str::to_owned),
         digest: rollout::digest(input).map(str::to_owned),
         down_since: down_since(input, conditions).filter(|_| !is_quiet(apart)),
+        unfit: model.is_some_and(|model| steps::lacks(&Scene { model, input }).is_some()),
         under_way: under_way(input).and_then(|(_, operation)| way(operation)),
         stuck: stuck.or_else(|| no_way_back(input, model)).map(|why| cut(&why)),
         came: came(input),
@@ -52,9 +53,12 @@ pub fn of(
 
 /// Why an upgrade comes to no end by itself, if one doesn't, by what this plan says of it.
 pub fn stuck(waits: &[Wait]) -> Option<String> {
-    let stuck = waits
-        .iter()
-        .find(|wait| matches!(wait.reason, "UpgradeStuck" | "RollBackStuck"));
+    let is_stuck = |wait: &&Wait| match wait.reason {
+        "UpgradeStuck" | "RollBackStuck" => true,
+        steps::WAITS => wait.stalls,
+        _ => false,
+    };
+    let stuck = waits.iter().find(is_stuck);
     stuck.map(|wait| wait.message.clone())
 }
 

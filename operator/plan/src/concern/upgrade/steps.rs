@@ -22,6 +22,10 @@ use crate::seen::Facts;
 pub const FAILED: &str = "failed: ";
 /// After this an image that isn't there can't be had.
 const PULLED: Duration = Duration::from_secs(300);
+/// The word for an upgrade that waits for what it needs of its tenant.
+pub const WAITS: &str = "UpgradeWaits";
+/// After this what it waits for doesn't come by itself: others that are to be upgraded wait no longer for this one.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(1);
 /// How often a pod of the smoke test is replaced: while it is tried again, users have what failed.
 const RETRIES: i32 = 0;
 
@@ -168,12 +172,14 @@ fn preflight(scene: &Scene<'_>, (name, operation): (&str, &Operation), outcome: 
             return Verdict::Waits;
         }
     };
-    if let Some((what, condition)) = waits_for(scene) {
+    if let Some((what, condition)) = lacks(scene) {
+        let until = operation.created.checked_add(PATIENCE).ok();
+        let stalls = is_past(until, scene, outcome);
         outcome.waits.push(Wait {
-            reason: "UpgradeWaits",
+            reason: WAITS,
             message: format!("the upgrade to {} waits: {what}", upgrade.to_version),
             unblocked_by: format!("see the condition {condition}"),
-            stalls: false,
+            stalls,
         });
         return Verdict::Waits;
     }
@@ -184,7 +190,7 @@ fn preflight(scene: &Scene<'_>, (name, operation): (&str, &Operation), outcome: 
 }
 
 /// What of the tenant isn't well, and which condition says more. All of it passes by itself or by somebody's deed.
-fn waits_for(scene: &Scene<'_>) -> Option<(String, &'static str)> {
+pub fn lacks(scene: &Scene<'_>) -> Option<(String, &'static str)> {
     let database = scene.seen(Kind::Cluster, DATABASE).map(|seen| &seen.facts);
     if !matches!(database, Some(Facts::Database { ready: true, .. })) {
         return Some(("the database is not ready".to_owned(), "DatabaseReady"));

@@ -131,3 +131,27 @@ fn who_is_stuck_on_the_way_back_says_so() {
     let why = member(&mut gone).stuck.unwrap();
     assert!(why.ends_with("what ran before can't come back"), "{why}");
 }
+
+#[test]
+fn who_lacks_what_an_upgrade_needs_says_so() {
+    let mut cluster = Cluster::new(given::with_keys("acme"));
+    follow(&mut cluster);
+    always_open(&mut cluster);
+    cluster.settle();
+    assert!(!member(&mut cluster).unfit);
+    let failure = Some("no answer within 5s".to_owned());
+    cluster.given.config.key_service.as_mut().unwrap().failure = failure;
+    cluster.settle();
+    assert!(member(&mut cluster).unfit);
+    // One that has begun is in the way of others for an hour.
+    grant(&mut cluster, "1.1.0", GrantKind::Wave);
+    cluster.settle();
+    let told = member(&mut cluster);
+    assert!(told.under_way.is_some() && told.stuck.is_none(), "{told:?}");
+    cluster.given.now += SignedDuration::from_hours(1);
+    cluster.settle();
+    assert_eq!(
+        member(&mut cluster).stuck.as_deref(),
+        Some("the upgrade to 1.1.0 waits: the key service does not answer: no answer within 5s")
+    );
+}

@@ -127,6 +127,11 @@ fn an_upgrade_waits_for_the_key_service() {
         "{told:?}"
     );
     assert_eq!(version(&cluster).as_deref(), Some("1.0.0"));
+    // After an hour somebody is to look, and a channel goes on with others.
+    assert_eq!(says(&cluster, "Stalled"), "False Progressing");
+    cluster.given.now += SignedDuration::from_hours(1);
+    cluster.settle();
+    assert_eq!(says(&cluster, "Stalled"), "True UpgradeWaits");
     service(&mut cluster, None);
     cluster.settle_upgrade();
     assert_eq!(version(&cluster).as_deref(), Some("1.1.0"));
