@@ -22,6 +22,12 @@ fn the_operator_killed_after_each_of_its_writes_finishes_all_the_same() {
 
 #[test]
 #[ignore = "minutes: cargo xtask bench the_operator_killed"]
+fn the_operator_killed_before_it_knows_of_its_write_gets_new_data_keys_too() {
+    lives_through(Fault::LoseAnswer, true);
+}
+
+#[test]
+#[ignore = "minutes: cargo xtask bench the_operator_killed"]
 fn the_operator_killed_when_it_knows_of_its_write_finishes_all_the_same() {
     lives_through(Fault::KillAfterAnswer, true);
 }

@@ -83,6 +83,24 @@ fn nothing_is_answered_in_the_clear() {
     let database = &ends[3];
     let (address, port) = database.address.rsplit_once(':').unwrap();
     let namespace = namespace(TENANT);
+    // CloudNativePG's own ends of it: how it is, and its metrics. All that those say in the clear is that they want TLS.
+    let pods = kube::get(lab(), &["-n", &namespace, "pods", "-l", "cnpg.io/cluster=db"]).unwrap();
+    for port in [8000, 9187] {
+        let end = End {
+            address: format!("{}:{port}", pods["items"][0]["status"]["podIP"].as_str().unwrap()),
+            ..database.clone()
+        };
+        let ask = |scheme: &str| {
+            let url = format!("{scheme}://{}/metrics", end.host);
+            tls::ask(lab(), &url, &end, &["--insecure"]).unwrap()
+        };
+        assert_eq!(ask("http"), "400", "{port}");
+        let encrypted = ask("https");
+        assert!(
+            !["000", "400"].contains(&encrypted.as_str()),
+            "{port}: {encrypted}"
+        );
+    }
     let password = kube::secret(lab(), &namespace, "db-app", "password").unwrap();
     let connect = |more: &str| {
         let conninfo = format!(
