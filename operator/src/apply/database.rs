@@ -108,10 +108,11 @@ async fn retire(
     let all = pods
         .list(&ListParams::default().labels(&format!("{CLUSTER_LABEL}={DATABASE}")))
         .await?;
-    // The status may not have told yet of a pod that is gone, or going.
+    // The status may not have told yet of a pod that is gone, or going, or is to go: while it switches over CloudNativePG removes nobody.
     let stays = |pod: &&DynamicObject| {
         let name = pod.name_any();
-        pod.metadata.deletion_timestamp.is_none() && name != instance && database.is_healthy(&name)
+        let goes = pod.metadata.deletion_timestamp.is_some() || pod.annotations().contains_key(UNRECOVERABLE);
+        !goes && name != instance && database.is_healthy(&name)
     };
     let others = all.items.iter().filter(stays).count();
     // One less than is asked for is what the tenant has at rest.

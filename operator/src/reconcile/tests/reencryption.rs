@@ -170,6 +170,39 @@ async fn nothing_is_told_when_it_turns_out_that_the_database_switches_over_alrea
         .await;
 }
 
+/// CloudNativePG has not removed yet what was marked, and another one stops answering: it was the primary until just now.
+#[tokio::test]
+async fn one_instance_is_removed_after_the_other() {
+    let shell = Shell::on_keyed_volumes().await;
+    shell.asks("acme", |spec| spec["database"] = json!({"instances": 2}));
+    for _ in 0..4 {
+        shell.pass().await;
+        shell.postgres();
+    }
+    let old = shell.instances();
+    assert_eq!(old.len(), 2);
+    shell.asks_for_new_data_keys("2027");
+    shell.turns_until("the step", |shell| shell.is_at("Retire")).await;
+    let marked = || old.iter().filter(|old| shell.is_marked(old)).count();
+    while marked() == 0 {
+        shell.pass().await;
+    }
+    let other = old.iter().find(|old| !shell.is_marked(old)).unwrap();
+    shell.by_hand(Kind::Cluster, DATABASE, |cluster| {
+        let healthy = cluster["status"]["instancesStatus"]["healthy"]
+            .as_array_mut()
+            .unwrap();
+        healthy.retain(|name| name != other.as_str());
+    });
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    assert_eq!(marked(), 1);
+    shell
+        .turns_until("the end", |shell| shell.acknowledged().is_some())
+        .await;
+}
+
 #[tokio::test]
 async fn no_instance_is_removed_while_another_one_does_not_answer() {
     let shell = Shell::on_keyed_volumes().await;
