@@ -53,6 +53,8 @@ pub struct Advance {
     refused: Vec<Refused>,
     /// Whether a ring has the emergency's release by that path.
     in_emergency: bool,
+    /// The rings that wait for nothing but the windows of their first tenants.
+    shut: BTreeSet<String>,
 }
 
 /// What somebody has asked for, and is not done: a word, and why.
@@ -89,23 +91,22 @@ pub fn advance(fleet: &Fleet<'_>) -> Advance {
         .unwrap_or_default()
         .saturating_sub(held.len());
     let replaced = replaced::find(fleet, before);
-    let mut earlier: Option<RingStatus> = None;
+    let mut earlier: Vec<RingStatus> = Vec::new();
     for (place, (ring, members)) in channel.spec.rings.iter().zip(&rings).enumerate() {
         let turn = ring::Turn {
             fleet,
             ring,
             members,
             before: before.rings.iter().find(|status| status.name == ring.name),
-            is_first: earlier.is_none(),
-            earlier: earlier.as_ref(),
+            earlier: &earlier,
             next: channel.spec.rings.get(place + 1),
             held: &held,
             replaced: &replaced,
         };
         let status = ring::advance(&turn, &mut room, &mut advance);
-        earlier = Some(status.clone());
-        advance.status.rings.push(status);
+        earlier.push(status);
     }
+    advance.status.rings = earlier;
     advance.status.emergencies = emergencies(fleet, before, advance.in_emergency);
     advance.status.grants.sort_by(|a, b| a.tenant.cmp(&b.tenant));
     advance.status.observed_generation = channel.metadata.generation;

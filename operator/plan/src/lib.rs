@@ -56,7 +56,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
     if input.tenant.metadata.deletion_timestamp.is_some() && !has_finalizer(input) {
         return Plan {
             status: input.tenant.status.clone().unwrap_or_default(),
-            member: concern::upgrade::member(input, None, &[], None),
+            member: concern::upgrade::member(input, None, &[], &[]),
             ..Plan::default()
         };
     }
@@ -301,9 +301,8 @@ fn assemble(
     let summary = summary::summarise(input, model, &findings, &waits);
     findings.splice(0..0, summary);
     status.conditions = report::conditions(input, findings);
-    let stuck = concern::upgrade::stuck(&waits);
+    let member = concern::upgrade::member(input, model, &status.conditions, &waits);
     status.blockers = report::blockers(input, waits.into_iter().chain(asides));
-    let member = concern::upgrade::member(input, model, &status.conditions, stuck);
     // What its channel is told of its windows is true until then.
     let hours = member.as_ref().and_then(|member| member.hours?.until());
     wake = [wake, hours].into_iter().flatten().min();
@@ -399,7 +398,7 @@ fn ending(input: &Input<'_>) -> Plan {
         finalizer,
         wake,
         doubts,
-        member: concern::upgrade::member(input, None, &status.conditions, None),
+        member: concern::upgrade::member(input, None, &status.conditions, &[]),
         status,
     }
 }

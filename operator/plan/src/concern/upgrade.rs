@@ -34,7 +34,7 @@ use crate::seen::Facts;
 
 pub use asked::unpinned;
 pub use channel::none;
-pub use member::{of as member, stuck};
+pub use member::of as member;
 pub use path::is_too_early;
 pub use replaced::is_so as is_replaced;
 use words::{at_once, failure, told, why};

@@ -35,14 +35,15 @@ pub fn keep(turn: &Turn<'_>, wave: Option<&Wave<'_>>, stop: Option<&Stop>, advan
     flying
 }
 
-/// Whether a tenant counts as in flight. One that is stuck doesn't: it counts as failed, so that the threshold holds, and would be in the way of
-/// others for as long as it takes somebody to mend it.
+/// Whether a tenant counts as in flight. One that is stuck, or has waited too long for what it needs, doesn't: it would be in the way of others for
+/// as long as it takes somebody to mend it.
 fn flies(member: &Member, grant: Option<&Grant>) -> bool {
     let sleeps = member.apart == Some(Apart::Asleep);
+    let goes_on = member.stuck.is_none() && !member.unfit;
     match (grant, &member.under_way) {
-        (Some(grant), Some(way)) if way.to == grant.release => member.stuck.is_none(),
+        (Some(grant), Some(way)) if way.to == grant.release => goes_on,
         (Some(_), _) => true,
-        (None, way) => way.is_some() && !sleeps && member.stuck.is_none(),
+        (None, way) => way.is_some() && !sleeps && goes_on,
     }
 }
 

@@ -26,7 +26,8 @@ pub struct Member {
     pub digest: Option<String>,
     /// Since when its users are not served, if they aren't.
     pub down_since: Option<Timestamp>,
-    /// Whether what an upgrade needs of it isn't well: its database, its certificates, its keys.
+    /// Whether what an upgrade needs of it isn't well: its database, its certificates, its keys. Of one that has leave for an upgrade, only whether that
+    /// has waited for those too long.
     pub unfit: bool,
     /// The upgrade that is under way.
     pub under_way: Option<Way>,

@@ -10,7 +10,7 @@ use super::{Advance, Fleet};
 /// Ready, Reconciling, Stalled: an unchanged status keeps the time of its transition.
 pub fn conditions(fleet: &Fleet<'_>, before: &ReleaseChannelStatus, advance: &Advance) -> Vec<Condition> {
     let after = &advance.status;
-    let awaits = |ring: &RingStatus| awaits(fleet, ring);
+    let awaits = |ring: &RingStatus| awaits(fleet, advance, ring);
     let mut rolling = after.rings.iter().filter(|ring| awaits(ring).is_none());
     let busy = rolling.find(|ring| {
         matches!(
@@ -87,19 +87,14 @@ fn is_stuck(ring: &RingStatus) -> bool {
 }
 
 /// Nothing but people's word or the hour is missing, which may take days: no pipeline is to wait for that.
-fn awaits(fleet: &Fleet<'_>, ring: &RingStatus) -> Option<&'static str> {
+fn awaits(fleet: &Fleet<'_>, advance: &Advance, ring: &RingStatus) -> Option<&'static str> {
     if asks_a_person(fleet, ring) {
         Some("AwaitsApproval")
-    } else if awaits_a_window(ring) {
+    } else if advance.shut.contains(&ring.name) {
         Some("AwaitsWindow")
     } else {
         None
     }
-}
-
-/// Whether the first tenants' windows are shut, and so nothing is under way.
-fn awaits_a_window(ring: &RingStatus) -> bool {
-    ring.phase == RingPhase::Canary && ring.in_flight == 0 && ring.next_window.is_some()
 }
 
 /// Whether only gates are open that somebody opens.

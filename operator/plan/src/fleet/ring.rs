@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_crds::{
-    Failure, Freeze, Grant, Halt, ReleaseChannelStatus, Ring, RingPhase, RingStatus, SOAK, Verdict,
-    VerifiedRelease,
+    Failure, Freeze, Grant, Halt, Ring, RingPhase, RingStatus, SOAK, Verdict, VerifiedRelease,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -30,9 +29,8 @@ pub struct Turn<'a> {
     pub members: &'a [&'a Member],
     /// How it was.
     pub before: Option<&'a RingStatus>,
-    /// How the ring before it is now.
-    pub earlier: Option<&'a RingStatus>,
-    pub is_first: bool,
+    /// How those before it are now.
+    pub earlier: &'a [RingStatus],
     /// The one after it.
     pub next: Option<&'a Ring>,
     /// The grants that were there, by their tenants' uids.
@@ -63,7 +61,10 @@ impl<'a> Turn<'a> {
     /// The one of those that were verified which new tenants get.
     fn stable(&self, verified: &[VerifiedRelease]) -> Option<String> {
         let mut verified = verified.iter();
-        let stable = verified.find(|it| target::is_given(self, &it.release));
+        let may = |it: &&VerifiedRelease| {
+            target::is_given(self, &it.release) && target::halted_before(self, &it.release).is_none()
+        };
+        let stable = verified.find(may);
         stable.map(|it| it.release.clone())
     }
 
@@ -123,7 +124,8 @@ pub fn advance(turn: &Turn<'_>, room: &mut usize, advance: &mut Advance) -> Ring
     };
     status.cursor = status.cursor.max(cursor);
     status.in_flight = count(given);
-    let is_rolled = stop.is_none() && given == 0 && wave.is_rolled(&status.canaries);
+    let verified = status.verified.iter().any(|it| it.release == release);
+    let is_rolled = stop.is_none() && given == 0 && wave.is_rolled(&status.canaries, verified);
     if is_rolled {
         gates::go_through(turn, &wave, &mut status);
         if let Some(gate) = status.gates.iter().find(|gate| gate.verdict == Verdict::Failed) {
@@ -194,6 +196,8 @@ fn told(wave: &Wave<'_>, status: &mut RingStatus) {
 /// Halts a release that fails too often.
 fn judge(turn: &Turn<'_>, wave: &Wave<'_>, status: &mut RingStatus, advance: &mut Advance) {
     let failed = wave.number(Stand::Failed);
+    // Those that came to it after all are not forgiven for others.
+    status.forgiven = status.forgiven.min(count(failed));
     let forgiven = usize::try_from(status.forgiven).unwrap_or_default();
     let anew = failed.saturating_sub(forgiven);
     if anew == 0 || target::is_halted(status, wave.release) {
@@ -247,18 +251,6 @@ fn halted(status: &RingStatus, release: &str) -> Option<Stop> {
     Some(Stop::Halted(halt.message.clone()))
 }
 
-/// What was halted in an earlier ring after it had come here goes no further.
-fn halted_before(earlier: &ReleaseChannelStatus, release: &str) -> Option<String> {
-    let of = |ring: &RingStatus| {
-        let halt = ring.halted.iter().find(|halt| halt.release == release)?;
-        Some(format!(
-            "{release} is halted in the ring {}: {}",
-            ring.name, halt.message
-        ))
-    };
-    earlier.rings.iter().find_map(of)
-}
-
 fn stopped(turn: &Turn<'_>, target: &Target<'_>, status: &RingStatus, advance: &mut Advance) -> Option<Stop> {
     let release = target.release?;
     if let Some(halted) = halted(status, release) {
@@ -271,7 +263,7 @@ fn stopped(turn: &Turn<'_>, target: &Target<'_>, status: &RingStatus, advance: &
     if let Some(why) = target::too_early(turn, release) {
         return Some(Stop::Paused(why));
     }
-    if let Some(why) = halted_before(&advance.status, release).filter(|_| !target.emergency) {
+    if let Some(why) = target::halted_before(turn, release) {
         return Some(Stop::Paused(why));
     }
     let spec = &turn.fleet.channel.spec;
@@ -362,12 +354,11 @@ fn finish(
             (RingPhase::Verified, format!("{release} is verified"))
         }
         (None, _) if !wave.canaries_run(&status.canaries) => {
-            let message = match wave.next_window.filter(|_| status.in_flight == 0) {
-                Some(opens) => {
-                    format!("{release} comes to its first tenants when a window opens, at {opens}")
-                }
-                None => format!("{release} comes to its first tenants"),
-            };
+            let mut message = format!("{release} comes to its first tenants");
+            if let Some(opens) = wave.opens(&status.canaries) {
+                advance.shut.insert(turn.ring.name.clone());
+                message = format!("{message} when a window opens, at {opens}");
+            }
             (RingPhase::Canary, message)
         }
         (None, _) if wave.part() == 0 => (
@@ -377,7 +368,16 @@ fn finish(
                 wave.places.len()
             ),
         ),
-        (None, _) => (RingPhase::Rolling, format!("{release} comes to all tenants")),
+        (None, _) => {
+            let unfit = match wave.unfit() {
+                0 => String::new(),
+                unfit => format!("; {unfit} lack what an upgrade needs"),
+            };
+            (
+                RingPhase::Rolling,
+                format!("{release} comes to all tenants{unfit}"),
+            )
+        }
     };
     status.phase = phase;
     status.message = match &target.waits {

@@ -172,16 +172,15 @@ fn is_urgent(turn: &Turn<'_>, has: Option<&str>, name: &str) -> bool {
 
 /// Those that might come into a ring by themselves.
 fn candidates<'a>(turn: &Turn<'a>) -> Vec<&'a str> {
-    match (turn.is_first, turn.earlier) {
-        (true, _) => {
+    match turn.earlier.last() {
+        None => {
             let all = turn.fleet.releases.keys();
             all.filter_map(|name| good(turn, name)).collect()
         }
-        (false, Some(earlier)) => {
+        Some(earlier) => {
             let verified = earlier.verified.iter();
             verified.filter_map(|it| good(turn, &it.release)).collect()
         }
-        (false, None) => Vec::new(),
     }
 }
 
@@ -192,10 +191,12 @@ fn enter<'a>(turn: &Turn<'a>, name: &'a str, keeps: Target<'a>) -> Target<'a> {
         wake,
         ..keeps.clone()
     };
-    if !turn.is_first {
-        let mut verified = turn.earlier.iter().flat_map(|earlier| &earlier.verified);
-        let Some(verified) = verified.find(|it| it.release == name) else {
-            let before = turn.earlier.map_or("before", |earlier| earlier.name.as_str());
+    if let Some(why) = halted_before(turn, name) {
+        return waits(format!("another release, or a word in resume there: {why}"), None);
+    }
+    if let Some(earlier) = turn.earlier.last() {
+        let Some(verified) = earlier.verified.iter().find(|it| it.release == name) else {
+            let before = &earlier.name;
             return waits(format!("{name} to be verified in the ring {before}"), None);
         };
         let soak = turn.ring.soak.within(*SOAK.start(), *SOAK.end());
@@ -274,6 +275,23 @@ fn published<'a>(turn: &Turn<'a>, name: &str) -> Option<(&'a str, &'a Release)> 
     let releases = turn.fleet.releases;
     let (name, release) = releases.get_key_value(name)?;
     (release.spec.product == turn.fleet.channel.spec.product).then_some((name.as_str(), release.as_ref()))
+}
+
+/// Why what was halted in an earlier ring goes no further here; none for an emergency, and where somebody goes back to what was verified here.
+pub fn halted_before(turn: &Turn<'_>, release: &str) -> Option<String> {
+    let is_named = turn.ring.release.as_deref() == Some(release);
+    let goes_back = is_named && turn.verified().iter().any(|it| it.release == release);
+    if goes_back || standing(turn) == Some(release) {
+        return None;
+    }
+    let of = |ring: &RingStatus| {
+        let halt = ring.halted.iter().find(|halt| halt.release == release)?;
+        Some(format!(
+            "{release} is halted in the ring {}: {}",
+            ring.name, halt.message
+        ))
+    };
+    turn.earlier.iter().find_map(of)
 }
 
 /// Why a preview may not come here, whoever names it; none when it may, or is none.

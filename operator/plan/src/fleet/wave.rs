@@ -129,6 +129,7 @@ impl<'a> Wave<'a> {
         match (&member.under_way, &member.stuck) {
             (Some(way), Some(why)) if way.to == self.release => return (Stand::Failed, Some(why)),
             (Some(_), Some(_)) => return (Stand::Apart, None),
+            (Some(_), None) if member.unfit => return (Stand::Apart, None),
             (Some(_), None) => return (Stand::Flies, None),
             (None, _) => {}
         }
@@ -184,9 +185,39 @@ impl<'a> Wave<'a> {
         self.places.len() - self.number(Stand::Apart)
     }
 
-    /// Whether nobody is there who could ever have it, or all are kept from it on purpose. Those that only aren't well prove nothing.
-    pub fn is_left_alone(&self) -> bool {
-        self.places.iter().all(|place| place.member.apart.is_some())
+    /// Whether nobody is there who could ever have it, or all are kept from it on purpose.
+    fn is_left_alone(&self) -> bool {
+        let is_kept = |place: &Place<'_>| match place.member.apart {
+            // It waits for its first release, as a rule.
+            Some(Apart::Invalid) => place.member.runs.is_some(),
+            apart => apart.is_some(),
+        };
+        self.places.iter().all(is_kept)
+    }
+
+    /// Whether those that have it say anything of it: where more lack what an upgrade needs the fault is likely the platform's, and passes.
+    fn is_proven(&self) -> bool {
+        self.number(Stand::Current) >= self.unfit().max(1)
+    }
+
+    /// How many are set apart because they lack what an upgrade needs.
+    pub fn unfit(&self) -> usize {
+        let is_unfit = |place: &&Place<'_>| {
+            place.stand == Stand::Apart && place.member.unfit && place.member.apart.is_none()
+        };
+        self.places.iter().filter(is_unfit).count()
+    }
+
+    /// When the first tenants' windows open, where those are all that they wait for.
+    pub fn opens(&self, canaries: &[String]) -> Option<Timestamp> {
+        let places = || canaries.iter().filter_map(|uid| self.place(uid));
+        let waits = |place: &&Place<'_>| place.stand == Stand::Waits;
+        let others = places().filter(|place| !waits(place));
+        if others.into_iter().any(|place| place.stand != Stand::Current) {
+            return None;
+        }
+        let hours = places().filter(waits).filter_map(|place| place.member.hours);
+        hours.filter_map(Hours::until).min()
     }
 
     pub fn failures(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
@@ -233,10 +264,10 @@ impl<'a> Wave<'a> {
             .all(|place| place.stand == Stand::Current)
     }
 
-    /// Whether everybody has it who can have it now, and somebody has, unless nobody is to have it.
-    pub fn is_rolled(&self, canaries: &[String]) -> bool {
+    /// Whether everybody has it who can have it now, and enough have, unless nobody is to have it, or it was verified before.
+    pub fn is_rolled(&self, canaries: &[String], verified: bool) -> bool {
         let open = [Stand::Ready, Stand::Flies, Stand::Installs];
-        let somebody = self.number(Stand::Current) > 0 || self.is_left_alone();
+        let somebody = verified || self.is_proven() || self.is_left_alone();
         somebody && self.canaries_run(canaries) && open.iter().all(|stand| self.number(*stand) == 0)
     }
 

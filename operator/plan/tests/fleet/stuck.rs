@@ -155,7 +155,8 @@ fn nothing_is_verified_by_tenants_that_are_not_well() {
 fn what_is_halted_in_an_earlier_ring_comes_to_nobody_else_in_a_later_one() {
     let rings = json!([
         {"name": "dev", "tenants": {"environments": ["Development"]}},
-        {"name": "production", "soak": "1s", "maxConcurrent": 1},
+        {"name": "production", "tenants": {"environments": ["Production"]}, "soak": "1s", "maxConcurrent": 1},
+        {"name": "last", "soak": "1s"},
     ]);
     let mut world = World::new(&rings)
         .with(1, Environment::Development, "1.0.0")
@@ -179,6 +180,11 @@ fn what_is_halted_in_an_earlier_ring_comes_to_nobody_else_in_a_later_one() {
     );
     let some = world.touched["board-1.1.0"].len();
     assert!((2..10).contains(&some), "{some}");
+    assert_eq!(
+        ring.stable.as_deref(),
+        Some("board-1.0.0"),
+        "what new tenants get"
+    );
     rest(&mut world, 24 * HOUR);
 
     world.fate = Box::new(|_, _| Fate::Well);
@@ -191,4 +197,76 @@ fn what_is_halted_in_an_earlier_ring_comes_to_nobody_else_in_a_later_one() {
         world.channel.status
     );
     assert_eq!(world.phase("production"), RingPhase::Verified);
+}
+
+/// What most lack is likely the platform's fault: what the few say that have it proves little.
+#[test]
+fn a_fault_that_most_have_verifies_nothing() {
+    let mut world = world(20, &json!({"name": "all", "maxConcurrent": 1}));
+    world.publish("1.1.0");
+    while world.run("1.1.0") < 3 {
+        assert!(world.go(at(12 * HOUR)));
+    }
+    for number in 0..20 {
+        let member = &mut world.tenant(number).member;
+        member.unfit = member.runs.as_deref() != Some("board-1.1.0");
+    }
+    world.until(at(12 * HOUR));
+    let ring = world.ring("all");
+    assert_eq!(ring.phase, RingPhase::Rolling);
+    assert!(ring.message.ends_with("lack what an upgrade needs"), "{ring:#?}");
+    for number in 0..20 {
+        world.tenant(number).member.unfit = false;
+    }
+    world.until(at(24 * HOUR));
+    assert_eq!(
+        (world.phase("all"), world.run("1.1.0")),
+        (RingPhase::Verified, 20)
+    );
+    // What was verified stays so, whatever befalls its tenants.
+    for number in 0..20 {
+        let member = &mut world.tenant(number).member;
+        (member.runs, member.came) = (None, None);
+    }
+    world.until(at(25 * HOUR));
+    assert_eq!(world.phase("all"), RingPhase::Verified);
+}
+
+#[test]
+fn what_waits_too_long_in_the_middle_is_neither_a_failure_nor_in_the_way() {
+    let mut world = world(20, &json!({"name": "all"}));
+    world.publish("1.1.0");
+    // Its upgrade never ends.
+    world.tenant(5).long = jiff::SignedDuration::from_hours(1000);
+    world.until(at(12 * HOUR));
+    assert_ne!(world.phase("all"), RingPhase::Verified);
+    world.tenant(5).member.unfit = true;
+    world.until(at(24 * HOUR));
+    let ring = world.ring("all");
+    assert_eq!(
+        (ring.phase, ring.current, ring.apart, ring.failed, ring.in_flight),
+        (RingPhase::Verified, 19, 1, 0, 0),
+        "{ring:#?}"
+    );
+}
+
+/// Tenants that wait for their first release have none that could be tried.
+#[test]
+fn a_first_release_is_verified_by_those_that_have_it() {
+    let mut world = World::new(&json!([{"name": "all"}])).with(2, Environment::Production, "1.0.0");
+    for number in [0, 1] {
+        let member = &mut world.tenant(number).member;
+        (member.runs, member.apart) = (None, Some(Apart::Invalid));
+    }
+    world.publish("1.0.0");
+    world.until(at(HOUR));
+    let ring = world.ring("all");
+    assert_eq!((ring.phase, ring.stable), (RingPhase::Rolling, None));
+    assert_eq!(ring.release.as_deref(), Some("board-1.0.0"));
+    for number in [0, 1] {
+        let member = &mut world.tenant(number).member;
+        (member.runs, member.apart) = (Some("board-1.0.0".into()), None);
+    }
+    world.until(at(2 * HOUR));
+    assert_eq!(world.phase("all"), RingPhase::Verified);
 }

@@ -23,11 +23,12 @@ pub fn of(
     input: &Input<'_>,
     model: Option<&Model<'_>>,
     conditions: &[Condition],
-    stuck: Option<String>,
+    waits: &[Wait],
 ) -> Option<Member> {
     let tenant = input.tenant;
     let channel = tenant.spec.release.channel.clone()?;
     let apart = apart(input, model);
+    let flies = under_way(input).is_some();
     let grant = input.channel.and_then(|channel| fleet::grant_of(channel, tenant));
     Some(Member {
         name: tenant.metadata.name.clone().unwrap_or_default(),
@@ -40,9 +41,16 @@ pub fn of(
         runs: runs(input).map(str::to_owned),
         digest: rollout::digest(input).map(str::to_owned),
         down_since: down_since(input, conditions).filter(|_| !is_quiet(apart)),
-        unfit: model.is_some_and(|model| steps::lacks(&Scene { model, input }).is_some()),
+        unfit: match model.filter(|_| grant.is_none() && !flies) {
+            Some(model) => steps::lacks(&Scene { model, input }).is_some(),
+            None => waits
+                .iter()
+                .any(|wait| wait.reason == steps::WAITS && wait.stalls),
+        },
         under_way: under_way(input).and_then(|(_, operation)| way(operation)),
-        stuck: stuck.or_else(|| no_way_back(input, model)).map(|why| cut(&why)),
+        stuck: stuck(waits)
+            .or_else(|| no_way_back(input, model))
+            .map(|why| cut(&why)),
         came: came(input),
         failed: failed(input),
         hours: model.and_then(|model| model.hours.clone().ok()),
@@ -52,13 +60,10 @@ pub fn of(
 }
 
 /// Why an upgrade comes to no end by itself, if one doesn't, by what this plan says of it.
-pub fn stuck(waits: &[Wait]) -> Option<String> {
-    let is_stuck = |wait: &&Wait| match wait.reason {
-        "UpgradeStuck" | "RollBackStuck" => true,
-        steps::WAITS => wait.stalls,
-        _ => false,
-    };
-    let stuck = waits.iter().find(is_stuck);
+fn stuck(waits: &[Wait]) -> Option<String> {
+    let stuck = waits
+        .iter()
+        .find(|wait| matches!(wait.reason, "UpgradeStuck" | "RollBackStuck"));
     stuck.map(|wait| wait.message.clone())
 }
 

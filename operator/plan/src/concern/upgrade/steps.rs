@@ -24,8 +24,9 @@ pub const FAILED: &str = "failed: ";
 const PULLED: Duration = Duration::from_secs(300);
 /// The word for an upgrade that waits for what it needs of its tenant.
 pub const WAITS: &str = "UpgradeWaits";
-/// After this what it waits for doesn't come by itself: others that are to be upgraded wait no longer for this one.
-const PATIENCE: SignedDuration = SignedDuration::from_hours(1);
+/// So long after the time for images, an hour together, what it waits for doesn't come by itself: others that are to be upgraded wait no longer for
+/// this one.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(55);
 /// How often a pod of the smoke test is replaced: while it is tried again, users have what failed.
 const RETRIES: i32 = 0;
 
@@ -173,7 +174,7 @@ fn preflight(scene: &Scene<'_>, (name, operation): (&str, &Operation), outcome: 
         }
     };
     if let Some((what, condition)) = lacks(scene) {
-        let until = operation.created.checked_add(PATIENCE).ok();
+        let until = hold(operation).and_then(|until| until.checked_add(PATIENCE).ok());
         let stalls = is_past(until, scene, outcome);
         outcome.waits.push(Wait {
             reason: WAITS,
