@@ -112,7 +112,10 @@ fn an_authority_is_replaced_under_a_load_without_a_failure_and_a_compromised_one
     until_step(guest.0, "Drain", MINUTE + TAKEN);
     let proof = evidence(guest.0, "Prove");
     println!("{proof}");
-    assert!(proof.contains("the gateway trusts it, and passed requests on"), "{proof}");
+    assert!(
+        proof.contains("the gateway trusts it, and passed requests on"),
+        "{proof}"
+    );
     // Longer than everybody takes to show what was issued.
     let next = both.strip_prefix(&first).unwrap().to_owned();
     kube::until(

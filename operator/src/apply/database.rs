@@ -108,11 +108,12 @@ async fn retire(
     let all = pods
         .list(&ListParams::default().labels(&format!("{CLUSTER_LABEL}={DATABASE}")))
         .await?;
-    // The status may not have told yet of a pod that is gone, or going, or is to go: while it switches over CloudNativePG removes nobody.
+    // The status may not have told yet of a pod that is gone, or going, or is to go (while it switches over CloudNativePG removes nobody),
+    // or that was the primary until just now: without the one that follows already, writes wait for that one.
     let stays = |pod: &&DynamicObject| {
         let name = pod.name_any();
         let goes = pod.metadata.deletion_timestamp.is_some() || pod.annotations().contains_key(UNRECOVERABLE);
-        !goes && name != instance && database.is_healthy(&name)
+        !goes && name != instance && database.is_healthy(&name) && is_ready(pod)
     };
     let others = all.items.iter().filter(stays).count();
     // One less than is asked for is what the tenant has at rest.
@@ -136,6 +137,12 @@ async fn retire(
     pods.patch_metadata(instance, &params(), &Patch::Merge(&patch))
         .await?;
     Ok(true)
+}
+
+fn is_ready(pod: &DynamicObject) -> bool {
+    let conditions = pod.data["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 /// Whether an instance lies on these volumes: CloudNativePG gives a name again when its instance is gone.

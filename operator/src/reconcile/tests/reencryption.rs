@@ -56,7 +56,9 @@ impl Shell {
             serial += 1;
             let name = format!("db-{serial}");
             let labels = json!({"freehold.dev/tenant": "acme", "cnpg.io/cluster": "db"});
-            let pod = json!({"metadata": {"name": name, "namespace": "tenant-acme", "labels": labels}});
+            let status = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+            let metadata = json!({"name": name, "namespace": "tenant-acme", "labels": labels});
+            let pod = json!({"metadata": metadata, "status": status});
             self.double.plant(&format!("{PODS}{name}"), pod);
             self.volume(&format!("{VOLUMES}{name}"));
             self.by_hand(Kind::Volume, &format!("{VOLUMES}{name}"), |claim| {
@@ -198,6 +200,32 @@ async fn one_instance_is_removed_after_the_other() {
         shell.pass().await;
     }
     assert_eq!(marked(), 1);
+    shell
+        .turns_until("the end", |shell| shell.acknowledged().is_some())
+        .await;
+}
+
+/// The one that was the primary comes back as a replica, and the database's status has not told yet that it is away.
+#[tokio::test]
+async fn the_replica_that_follows_stays_until_the_primary_of_before_follows_too() {
+    let shell = Shell::on_keyed_volumes().await;
+    shell.asks_for_new_data_keys("2027");
+    let old = shell.instances().remove(0);
+    shell.turns_until("the step", |shell| shell.is_at("Retire")).await;
+    let ready = |status: &str| {
+        for name in shell.instances().iter().filter(|name| **name != old) {
+            let path = format!("{PODS}{name}");
+            let mut pod = shell.double.object(&path).unwrap();
+            pod["status"]["conditions"][0]["status"] = status.into();
+            shell.double.plant(&path, pod);
+        }
+    };
+    ready("False");
+    for _ in 0..3 {
+        shell.pass().await;
+    }
+    assert!(!shell.is_marked(&old));
+    ready("True");
     shell
         .turns_until("the end", |shell| shell.acknowledged().is_some())
         .await;
