@@ -211,13 +211,11 @@ impl<'a> Wave<'a> {
     /// When the first tenants' windows open, where those are all that they wait for.
     pub fn opens(&self, canaries: &[String]) -> Option<Timestamp> {
         let places = || canaries.iter().filter_map(|uid| self.place(uid));
-        let waits = |place: &&Place<'_>| place.stand == Stand::Waits;
-        let others = places().filter(|place| !waits(place));
-        if others.into_iter().any(|place| place.stand != Stand::Current) {
+        if !places().all(|place| matches!(place.stand, Stand::Current | Stand::Waits)) {
             return None;
         }
-        let hours = places().filter(waits).filter_map(|place| place.member.hours);
-        hours.filter_map(Hours::until).min()
+        let waiting = places().filter(|place| place.stand == Stand::Waits);
+        waiting.filter_map(|place| place.member.hours?.until()).min()
     }
 
     pub fn failures(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
