@@ -121,12 +121,9 @@ fn not_offered(scene: &Scene<'_>, wanted: bool) -> Option<Wait> {
     if scene.model.tenant.spec.desired_state == DesiredState::Terminated {
         return None;
     }
-    let tenant_key = rotation::word(scene)
-        .and_then(|word| word.unheard(scene.input))
-        .filter(|_| !wanted);
-    let data_keys = reencryption::word(scene)
-        .and_then(|word| word.unheard(scene.input))
-        .filter(|_| reencryption::due(scene).is_none());
+    let tenant_key = word::unheard(scene, OperationType::TenantKeyRotation).filter(|_| !wanted);
+    let data_keys =
+        word::unheard(scene, OperationType::DataKeyRotation).filter(|_| reencryption::due(scene).is_none());
     let fields = match (tenant_key, data_keys) {
         (Some(_), Some(_)) => "spec.keys.rotateTenantKey and spec.keys.rotateDataKeys",
         (Some(_), None) => "spec.keys.rotateTenantKey",
@@ -394,7 +391,7 @@ pub fn status(scene: &Scene<'_>) -> Option<KeysStatus> {
             name: incarnation(scene.input),
             version: current.0,
             rotate_at: Time(rotation::due(scene, current)),
-            acknowledged: rotation::word(scene).and_then(|word| word.acknowledged(scene.input)),
+            acknowledged: word::acknowledged(scene, OperationType::TenantKeyRotation),
             versions: key
                 .versions
                 .iter()
@@ -426,7 +423,7 @@ pub fn status(scene: &Scene<'_>) -> Option<KeysStatus> {
         tenant_key: key,
         data_keys: data_keys.collect(),
         data_keys_rotate_at: reencryption::due(scene).filter(|_| own).map(Time),
-        data_keys_acknowledged: reencryption::word(scene).and_then(|word| word.acknowledged(scene.input)),
+        data_keys_acknowledged: word::acknowledged(scene, OperationType::DataKeyRotation),
     })
 }
 

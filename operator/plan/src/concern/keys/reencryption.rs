@@ -13,8 +13,7 @@ use freehold_crds::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::word::Word;
-use super::{TOPIC, Volume, volumes};
+use super::{TOPIC, Volume, volumes, word};
 use crate::clock::{jitter, soon};
 use crate::concern::maintenance::Hours;
 use crate::concern::{Scene, migration, storage};
@@ -93,27 +92,6 @@ fn replaced(operation: &Operation) -> &[String] {
     spec.map_or(&[], |spec| &spec.volumes)
 }
 
-fn token(operation: &Operation) -> Option<&str> {
-    operation.spec.reencryption.as_ref()?.token.as_deref()
-}
-
-/// The word of the spec that asks for one.
-pub fn word<'a>(scene: &Scene<'a>) -> Option<Word<'a>> {
-    let text = scene
-        .model
-        .tenant
-        .spec
-        .keys
-        .as_ref()?
-        .rotate_data_keys
-        .as_deref()?;
-    Some(Word {
-        text,
-        of: OperationType::DataKeyRotation,
-        token,
-    })
-}
-
 /// When the oldest data key's cryptoperiod is over; none while there is no key.
 pub fn due(scene: &Scene<'_>) -> Option<Timestamp> {
     let volumes = volumes(scene);
@@ -182,7 +160,7 @@ pub fn plan(scene: &Scene<'_>, outcome: &mut Outcome) {
         }
         return;
     }
-    let asked = word(scene).and_then(|word| word.unheard(scene.input));
+    let asked = word::unheard(scene, OperationType::DataKeyRotation);
     let Some(due) = due(scene) else {
         return;
     };
@@ -356,14 +334,14 @@ fn hopeless(scene: &Scene<'_>, step: Step, operation: &Operation) -> Option<&'st
     if step != Step::Grow {
         return None;
     }
-    let word = token(operation);
-    if word.is_some() && word != self::word(scene).map(|word| word.text) {
+    let was = word::token(operation);
+    if was.is_some() && was != word::asked(scene, OperationType::DataKeyRotation) {
         return Some("the word that asked for it was taken back before the database switched over");
     }
     if matches!(storage::scope(scene), Some(KeyScope::Platform | KeyScope::Nobody)) {
         return Some("new volumes would not be encrypted with this tenant's keys");
     }
-    (word.is_none() && is_late(operation, scene.input.now))
+    (was.is_none() && is_late(operation, scene.input.now))
         .then_some("no additional instance became ready; it is tried again in a later window")
 }
 

@@ -8,8 +8,7 @@
 use freehold_crds::{OperationType, Phase, RotationOperation, RotationReason, TenantOperationSpec};
 use jiff::{SignedDuration, Timestamp};
 
-use super::TOPIC;
-use super::word::Word;
+use super::{TOPIC, word};
 use crate::clock::{jitter, soon};
 use crate::concern::Scene;
 use crate::input::{Input, Operation, Slot, TenantKey};
@@ -46,27 +45,6 @@ fn rotations<'a>(input: &'a Input<'_>) -> impl Iterator<Item = (&'a str, &'a Ope
     of_type(input, OperationType::TenantKeyRotation)
 }
 
-/// The word of the spec that asks for one.
-pub fn word<'a>(scene: &Scene<'a>) -> Option<Word<'a>> {
-    let text = scene
-        .model
-        .tenant
-        .spec
-        .keys
-        .as_ref()?
-        .rotate_tenant_key
-        .as_deref()?;
-    Some(Word {
-        text,
-        of: OperationType::TenantKeyRotation,
-        token,
-    })
-}
-
-fn token(operation: &Operation) -> Option<&str> {
-    operation.spec.rotation.as_ref()?.token.as_deref()
-}
-
 /// When the current version's cryptoperiod is over.
 pub fn due(scene: &Scene<'_>, (_, created): (u32, Timestamp)) -> Timestamp {
     let period = scene.model.tenant_key_cryptoperiod;
@@ -82,7 +60,7 @@ pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outco
         carry_on(scene, key, current.0, (name, operation), outcome);
         return;
     }
-    let asked = word(scene).and_then(|word| word.unheard(scene.input));
+    let asked = word::unheard(scene, OperationType::TenantKeyRotation);
     let due = due(scene, current);
     let reason = match asked {
         Some(_) => RotationReason::Requested,

@@ -2,31 +2,40 @@
 
 use freehold_crds::{OperationType, Phase};
 
-use crate::input::{Input, Operation};
+use crate::concern::Scene;
+use crate::input::Operation;
 use crate::operation::of_type;
 
-pub struct Word<'a> {
-    pub text: &'a str,
-    /// What it asks for.
-    pub of: OperationType,
-    /// Which word an operation of that type was for.
-    pub token: fn(&Operation) -> Option<&str>,
+/// The word that asks for a rotation of this type, unless it was heard.
+pub fn unheard<'a>(scene: &Scene<'a>, of: OperationType) -> Option<&'a str> {
+    asked(scene, of).filter(|word| !brought(scene, of, word, |phase| phase != Phase::Cancelled))
 }
 
-impl<'a> Word<'a> {
-    /// Itself, unless it was heard.
-    pub fn unheard(self, input: &Input<'_>) -> Option<&'a str> {
-        (!self.brought(input, |phase| phase != Phase::Cancelled)).then_some(self.text)
-    }
+/// The same, once it got what it asked for.
+pub fn acknowledged(scene: &Scene<'_>, of: OperationType) -> Option<String> {
+    let word = asked(scene, of).filter(|word| brought(scene, of, word, |phase| phase == Phase::Succeeded));
+    word.map(str::to_owned)
+}
 
-    /// Itself, once it got what it asked for.
-    pub fn acknowledged(self, input: &Input<'_>) -> Option<String> {
-        self.brought(input, |phase| phase == Phase::Succeeded)
-            .then(|| self.text.to_owned())
+/// The word that asks for it, heard or not.
+pub fn asked<'a>(scene: &Scene<'a>, of: OperationType) -> Option<&'a str> {
+    let keys = scene.model.tenant.spec.keys.as_ref()?;
+    match of {
+        OperationType::TenantKeyRotation => keys.rotate_tenant_key.as_deref(),
+        OperationType::DataKeyRotation => keys.rotate_data_keys.as_deref(),
+        _ => None,
     }
+}
 
-    fn brought(&self, input: &Input<'_>, is: impl Fn(Phase) -> bool) -> bool {
-        of_type(input, self.of)
-            .any(|(_, operation)| (self.token)(operation) == Some(self.text) && is(operation.status.phase))
-    }
+fn brought(scene: &Scene<'_>, of: OperationType, word: &str, is: impl Fn(Phase) -> bool) -> bool {
+    of_type(scene.input, of)
+        .any(|(_, operation)| token(operation) == Some(word) && is(operation.status.phase))
+}
+
+/// Which word an operation was for.
+pub fn token(operation: &Operation) -> Option<&str> {
+    let spec = &operation.spec;
+    let rotation = spec.rotation.as_ref().map(|rotation| &rotation.token);
+    let either = rotation.or_else(|| spec.reencryption.as_ref().map(|reencryption| &reencryption.token));
+    either?.as_deref()
 }
