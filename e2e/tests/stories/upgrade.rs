@@ -9,6 +9,7 @@ use freehold_e2e::operator::{self, StandIn};
 use freehold_e2e::{install, kube};
 use serde_json::{Value, json};
 
+use crate::channel;
 use crate::kills::{during, rest};
 use crate::stage::{
     Guest, MINUTE, assert_nothing_lost, calm, change, class, lab, namespace, owner, tenant_manifest,
@@ -184,32 +185,27 @@ fn a_tenant_is_upgraded_with_a_migration_under_a_load_and_a_broken_release_is_ro
     assert_eq!(upgrades(guest.0), tried, "nothing had to be done");
 }
 
-#[test]
-#[ignore = "minutes: cargo xtask bench the_operator_killed"]
-fn the_operator_killed_after_each_write_of_an_upgrade_and_of_its_undoing_takes_each_step_once() {
-    calm();
-    class(CLASS, |spec| spec["upgrades"] = json!({"bake": "1s"}));
-    let guest = guest("sisyphus", CLASS, "board-1.0.0");
+/// A good release, then a broken one, each asked for while the operator is killed at every write.
+fn taken(name: &str, fault: Fault, ask: impl Fn(&str)) {
     let stand_in = StandIn::start(lab(), &operator::binary(lab()).unwrap(), &[]).unwrap();
     rest(&stand_in);
-    let asked = |name: &str, phase: &str, at: usize| {
-        change(guest.0, &json!({"release": {"name": name}}));
-        kube::until(&format!("{name}: {phase}"), UPGRADED, || {
-            let newest = upgrades(guest.0).get(at).cloned();
+    let asked = |release: &str, phase: &str, at: usize| {
+        ask(release);
+        kube::until(&format!("{release}: {phase}"), UPGRADED, || {
+            let newest = upgrades(name).get(at).cloned();
             Ok(newest
                 .filter(|newest| newest["status"]["phase"] == phase)
                 .map(drop))
         })
         .unwrap();
     };
-    let fault = Fault::KillAfterAnswer;
     during(&stand_in, fault, "upgraded", || {
         asked("board-1.1.0", "Succeeded", 0)
     });
     during(&stand_in, fault, "upgraded and rolled back", || {
         asked("board-1.2.0", "Failed", 1);
     });
-    let tried = upgrades(guest.0);
+    let tried = upgrades(name);
     assert_eq!(tried.len(), 2);
     // Each line of evidence is one step.
     let told = |operation: &Value| operation["status"]["evidence"].as_array().map_or(0, Vec::len);
@@ -219,8 +215,37 @@ fn the_operator_killed_after_each_write_of_an_upgrade_and_of_its_undoing_takes_e
         ["Preflight", "Migrate", "Roll", "Smoke", "RollBack"]
     );
     assert_eq!(told(&tried[1]), 5);
-    assert_eq!(tenant(guest.0)["status"]["version"], "1.1.0");
-    drop(stand_in);
+    assert_eq!(tenant(name)["status"]["version"], "1.1.0");
+}
+
+#[test]
+#[ignore = "minutes: cargo xtask bench the_operator_killed"]
+fn the_operator_killed_after_each_write_of_an_upgrade_and_of_its_undoing_takes_each_step_once() {
+    calm();
+    class(CLASS, |spec| spec["upgrades"] = json!({"bake": "1s"}));
+    let guest = guest("sisyphus", CLASS, "board-1.0.0");
+    let ask = |release: &str| change(guest.0, &json!({"release": {"name": release}}));
+    taken(guest.0, Fault::KillAfterAnswer, ask);
     guest.gone();
     kube::kubectl(lab(), &["delete", "tenantclass", CLASS]).unwrap();
+}
+
+/// By a channel, whose own writes are among them.
+#[test]
+#[ignore = "minutes: cargo xtask bench the_operator_killed"]
+fn the_operator_killed_before_it_knows_of_its_write_takes_each_step_of_a_channel_s_upgrade_once() {
+    calm();
+    let rings = [channel::Ring {
+        tenants: &["tantalus"],
+        ..channel::DEV
+    }];
+    let guests = channel::guests(&rings);
+    taken("tantalus", Fault::LoseAnswer, |release| {
+        channel::bring(&rings, release)
+    });
+    let status = channel::until(&rings, "1.2.0 to be halted", |status| {
+        channel::ring(status, "dev")["phase"] == "Halted"
+    });
+    assert_eq!(status["grants"], Value::Null, "{status:#}");
+    channel::over(guests);
 }
