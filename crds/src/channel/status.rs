@@ -62,8 +62,8 @@ pub struct RingStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub canaries: Vec<String>,
-    /// How far the wave has come, in hundredths of a percent of the ring: a tenant is reached by it when the hash of its incarnation and the
-    /// release is below.
+    /// How far the wave has come in the order of its tenants, in hundredths of a percent of the ring: behind the last one that has the release,
+    /// tried it, or was given leave for it.
     pub cursor: i32,
     /// Tenants of the ring.
     pub tenants: i32,
@@ -71,11 +71,12 @@ pub struct RingStatus {
     pub current: i32,
     /// Those that are upgraded now.
     pub in_flight: i32,
-    /// Those that the wave has reached and that wait for their window.
+    /// Those whose window is shut.
     pub waiting: i32,
     /// Those that the release has failed for.
     pub failed: i32,
-    /// Those that don't take part: asleep, pinned, leaving, or not serving before.
+    /// Those that don't take part: asleep, pinned, leaving, not serving before, without what an upgrade needs, or too long without their first
+    /// release.
     pub apart: i32,
     /// Some of those that it has failed for.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -87,8 +87,8 @@ pub struct Component {
     pub min_ready_seconds: i32,
 
     /// How old pods make way for new ones: `RollingUpdate`, by which a new one is ready before an old one goes, or `Recreate`, by
-    /// which all old ones have ended before the first new one starts. A component that must not run twice at a time, as one with a
-    /// volume that only one node can mount, declares `Recreate`, and with it a pause at each upgrade.
+    /// which all old ones have ended before the first new one starts. A component that must not run twice at a time declares
+    /// `Recreate`, and with it a pause at each upgrade.
     #[serde(default)]
     pub strategy: Strategy,
 }
@@ -139,6 +139,6 @@ pub enum Strategy {
     #[default]
     RollingUpdate,
     /// Every old pod has ended before the first new one starts: a pause, which is declared by this. For a component that must not
-    /// run twice at a time, as one with a volume that only one node can mount.
+    /// run twice at a time.
     Recreate,
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use freehold_crds::{
     EmergencyRecord, GRANTS, Grant, Release, ReleaseApproval, ReleaseChannel, ReleaseChannelStatus, Ring,
-    RingStatus, Selection, Tenant,
+    RingPhase, RingStatus, Selection, Tenant,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -161,13 +161,20 @@ pub fn grant_of<'a>(channel: &'a ReleaseChannel, tenant: &Tenant) -> Option<&'a 
     grants.find(|grant| grant.uid == uid && grant.withdrawn.is_none())
 }
 
-/// The release that a tenant gets which has none yet: its ring's stable one, or that which has just come into it; and what it was then.
+/// The release that a tenant gets which has none yet: its ring's stable one, or where there is none that which has just come into it, unless it is
+/// halted; and what it was then.
 pub fn first_of<'a>(channel: &'a ReleaseChannel, tenant: &Tenant) -> Option<(&'a str, Option<&'a str>)> {
     let ring = ring_of(channel, Labels::of(tenant))?;
-    let mut rings = channel.status.as_ref()?.rings.iter();
-    let status = rings.find(|status| status.name == ring.name)?;
+    let rings = &channel.status.as_ref()?.rings;
+    let place = rings.iter().position(|status| status.name == ring.name)?;
+    let status = &rings[place];
     let Some(stable) = status.stable.as_deref() else {
-        return Some((status.release.as_deref()?, status.digest.as_deref()));
+        let comes = status.release.as_deref()?;
+        let urgent = channel.spec.emergency.as_ref();
+        let is_urgent = urgent.is_some_and(|urgent| urgent.release == comes);
+        let mut earlier = rings[..place].iter().filter(|_| !is_urgent).chain([status]);
+        let is_held = status.phase == RingPhase::Halted || earlier.any(|ring| target::is_halted(ring, comes));
+        return (!is_held).then_some((comes, status.digest.as_deref()));
     };
     let verified = status.verified.iter().find(|it| it.release == stable);
     Some((stable, verified.and_then(|it| it.digest.as_deref())))

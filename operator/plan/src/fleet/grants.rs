@@ -14,7 +14,7 @@ use super::member::{Apart, Member};
 use super::replaced;
 use super::ring::{Stop, Turn};
 use super::target;
-use super::wave::{Stand, Wave};
+use super::wave::{Stand, Wave, blamed, broken_at};
 use crate::clock::{soon, stamp};
 use crate::concern::maintenance::Hours;
 
@@ -22,11 +22,17 @@ use crate::concern::maintenance::Hours;
 const LINGERS: SignedDuration = SignedDuration::from_secs(65);
 
 /// Keeps the grants that are still needed, and takes back the others; gives how many tenants of the ring are in flight.
-pub fn keep(turn: &Turn<'_>, wave: Option<&Wave<'_>>, stop: Option<&Stop>, advance: &mut Advance) -> usize {
+pub fn keep(
+    turn: &Turn<'_>,
+    status: &RingStatus,
+    wave: Option<&Wave<'_>>,
+    stop: Option<&Stop>,
+    advance: &mut Advance,
+) -> usize {
     let mut flying = 0;
     for member in turn.members {
         let grant = turn.held.get(member.uid.as_str());
-        let kept = grant.and_then(|grant| kept(turn, grant, member, wave, stop, advance));
+        let kept = grant.and_then(|grant| kept(turn, status, grant, member, wave, stop, advance));
         if flies(member, kept.as_ref()) {
             flying += 1;
         }
@@ -49,6 +55,7 @@ fn flies(member: &Member, grant: Option<&Grant>) -> bool {
 
 fn kept(
     turn: &Turn<'_>,
+    status: &RingStatus,
     grant: &Grant,
     member: &Member,
     wave: Option<&Wave<'_>>,
@@ -73,7 +80,7 @@ fn kept(
     }
     let is_open = grant.kind != GrantKind::Wave || matches!(member.hours, Some(Hours::Open { .. }));
     let is_meant = match grant.kind {
-        GrantKind::RollBack => matches!(stop, Some(Stop::Halted(_))),
+        GrantKind::RollBack => blamed(turn, status, member).is_some_and(|way| way.from == grant.release),
         GrantKind::Wave | GrantKind::Emergency => {
             stop.is_none()
                 && wave.is_some_and(|wave| {
@@ -102,7 +109,8 @@ fn kept(
     Some(grant)
 }
 
-/// Gives leave to those that come next, as far as the ring's pace allows; gives how many are in flight then.
+/// Gives leave to those that come next, as far as the ring's pace allows; gives how many are in flight then. A release that is gone is given to
+/// nobody.
 pub fn give(
     turn: &Turn<'_>,
     wave: &Wave<'_>,
@@ -111,6 +119,9 @@ pub fn give(
     room: &mut usize,
     advance: &mut Advance,
 ) -> usize {
+    if !target::is_given(turn, wave.release) {
+        return flying;
+    }
     let canary = usize::try_from(turn.ring.canary).unwrap_or(1).max(1);
     let all_run = wave.canaries_run(&status.canaries);
     let most = turn.ring.max_concurrent.of(wave.part()).unwrap_or(1);
@@ -142,30 +153,34 @@ pub fn give(
     flying
 }
 
-/// What a halted release has broken goes back to what was there before.
+/// What a release has broken that is halted, or that another one has followed, goes back to what was there before, whatever holds up that other one.
+/// Gives how many are in flight then.
 pub fn take_back(
     turn: &Turn<'_>,
-    wave: &Wave<'_>,
+    status: &RingStatus,
     flying: usize,
     room: &mut usize,
     advance: &mut Advance,
 ) -> usize {
     let mut flying = flying;
     let known = granted_to(advance);
-    for place in &wave.places {
-        let member = place.member;
-        let broke = place.stand == Stand::Failed
-            && member.stuck.is_none()
-            && !member.failed.contains_key(wave.release);
-        let before = member.came.as_ref().filter(|came| came.to == wave.release);
-        let Some(before) = before.filter(|_| broke && member.apart.is_none()) else {
+    let now = turn.fleet.now;
+    for member in turn.members {
+        let Some((way, broken)) = blamed(turn, status, member).zip(broken_at(member)) else {
             continue;
         };
-        let may = target::is_given(turn, &before.from) && !member.failed.contains_key(&before.from);
+        if broken > now {
+            advance.wake_at(Some(broken), now);
+            continue;
+        }
+        let is_idle = member.apart.is_none() && member.under_way.is_none() && member.stuck.is_none();
+        let has_failed = |release: &String| member.failed.contains_key(release);
+        let may =
+            is_idle && target::is_given(turn, &way.from) && ![&way.from, &way.to].into_iter().any(has_failed);
         if *room == 0 || !may || known.contains(&member.uid) {
             continue;
         }
-        let grant = granted(turn, member, &before.from, GrantKind::RollBack);
+        let grant = granted(turn, member, &way.from, GrantKind::RollBack);
         advance.status.grants.push(grant);
         flying += 1;
         *room -= 1;

@@ -98,7 +98,7 @@ pub fn advance(turn: &Turn<'_>, room: &mut usize, advance: &mut Advance) -> Ring
     advance.in_emergency |= target.emergency;
     let mut status = taken_over(turn, &target);
     let Some(release) = target.release else {
-        grants::keep(turn, None, Some(&Stop::Nothing), advance);
+        grants::keep(turn, &status, None, Some(&Stop::Nothing), advance);
         status.phase = RingPhase::Empty;
         status.tenants = count(turn.members.len());
         status.message = match target.waits {
@@ -114,11 +114,11 @@ pub fn advance(turn: &Turn<'_>, room: &mut usize, advance: &mut Advance) -> Ring
     judge(turn, &wave, &mut status, advance);
     let mut stop = stopped(turn, &target, &status, advance);
     let (given, cursor) = {
-        let kept = grants::keep(turn, Some(&wave), stop.as_ref(), advance);
+        let kept = grants::keep(turn, &status, Some(&wave), stop.as_ref(), advance);
+        let back = grants::take_back(turn, &status, kept, room, advance);
         let given = match stop {
-            None => grants::give(turn, &wave, &status, kept, room, advance),
-            Some(Stop::Halted(_)) => grants::take_back(turn, &wave, kept, room, advance),
-            Some(_) => kept,
+            None => grants::give(turn, &wave, &status, back, room, advance),
+            Some(_) => back,
         };
         (given, wave.cursor(&advance.status.grants))
     };
@@ -369,14 +369,17 @@ fn finish(
             ),
         ),
         (None, _) => {
-            let unfit = match wave.unfit() {
-                0 => String::new(),
-                unfit => format!("; {unfit} lack what an upgrade needs"),
-            };
-            (
-                RingPhase::Rolling,
-                format!("{release} comes to all tenants{unfit}"),
-            )
+            let mut message = format!("{release} comes to all tenants");
+            if wave.unfit() > 0 {
+                message = format!("{message}; {} lack what an upgrade needs", wave.unfit());
+            }
+            if wave.overdue > 0 {
+                message = format!(
+                    "{message}; {} have been installing it for over an hour",
+                    wave.overdue
+                );
+            }
+            (RingPhase::Rolling, message)
         }
     };
     status.phase = phase;

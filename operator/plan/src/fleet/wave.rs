@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use freehold_crds::Grant;
+use freehold_crds::{Grant, RingStatus};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::member::{Apart, Member};
+use super::member::{Apart, Member, Way};
 use super::replaced;
 use super::ring::{Turn, count};
 use super::target;
@@ -15,8 +16,10 @@ use crate::names::digest;
 
 /// After this a tenant that doesn't serve with a release is broken by it.
 const BROKEN: SignedDuration = SignedDuration::from_mins(2);
-/// So long after it was verified in a ring a release is blamed for tenants that go down.
+/// So long after it was verified in a ring, or another one came, a release is blamed for tenants that go down.
 const WATCHED: SignedDuration = SignedDuration::from_hours(1);
+/// So long tenants that get a release as their first one are waited for.
+const INSTALLS: SignedDuration = SignedDuration::from_hours(1);
 /// A tenant whose window opens within this may be of the canary.
 const SOON: SignedDuration = SignedDuration::from_hours(24);
 /// The cursor counts the ring in so many parts.
@@ -30,7 +33,7 @@ pub enum Stand {
     /// It failed here, is stuck, or broke it afterwards.
     Failed,
     /// It takes no part: asleep, pinned, leaving, not serving or without what an upgrade needs before, stuck with another one, or it gets its first
-    /// release.
+    /// release, and that is another one or takes too long.
     Apart,
     /// It gets this very release as its first one.
     Installs,
@@ -67,13 +70,14 @@ pub struct Wave<'a> {
     pub next_window: Option<Timestamp>,
     /// What the release is here.
     digest: Option<String>,
+    /// How many have been installing it for too long.
+    pub overdue: usize,
 }
 
 impl<'a> Wave<'a> {
     pub fn of(turn: &Turn<'a>, release: &'a str, emergency: bool) -> Self {
         let now = turn.fleet.now;
-        // Without anything that was verified here, new tenants begin with this one.
-        let is_first = turn.verified().is_empty();
+        let installs = installs(turn, release);
         let by_name = |named: &str| {
             let stands = || target::standing(turn) == Some(release);
             named == release || (target::is_newer(turn, Some(release), named) && stands())
@@ -87,9 +91,10 @@ impl<'a> Wave<'a> {
             wake: None,
             next_window: None,
             digest: replaced::digest(turn, release),
+            overdue: 0,
         };
         for member in turn.members {
-            let (mut stand, why) = wave.stand(member, is_first, now);
+            let (mut stand, why) = wave.stand(member, installs, now);
             if !is_named && target::is_newer(turn, member.runs.as_deref(), release) {
                 // Nobody goes back because others do: it mends more, or its own recall says what becomes of it.
                 stand = Stand::Apart;
@@ -113,7 +118,12 @@ impl<'a> Wave<'a> {
         wave
     }
 
-    fn stand(&mut self, member: &'a Member, is_first: bool, now: Timestamp) -> (Stand, Option<&'a str>) {
+    fn stand(
+        &mut self,
+        member: &'a Member,
+        installs: Option<Timestamp>,
+        now: Timestamp,
+    ) -> (Stand, Option<&'a str>) {
         let came = member.came.as_ref().is_some_and(|came| came.to == self.release);
         // While its pods aren't all ready nobody can say that it runs; it has it all the same.
         let runs = match member.runs.as_deref() {
@@ -141,10 +151,7 @@ impl<'a> Wave<'a> {
             return (Stand::Apart, None);
         }
         if runs {
-            let broken = member
-                .down_since
-                .filter(|_| came && self.is_watched)
-                .and_then(|since| since.checked_add(BROKEN).ok());
+            let broken = broken_at(member).filter(|_| came && self.is_watched);
             return match broken {
                 Some(broken) if broken <= now => {
                     (Stand::Failed, Some("it does not serve its users any more"))
@@ -155,12 +162,11 @@ impl<'a> Wave<'a> {
                 }
             };
         }
-        if member.runs.is_none() {
-            let stand = if is_first { Stand::Installs } else { Stand::Apart };
-            return (stand, None);
-        }
         if member.down_since.is_some() || member.unfit {
             return (Stand::Apart, None);
+        }
+        if member.runs.is_none() {
+            return (self.installs(installs, now), None);
         }
         let stand = match member.hours {
             _ if self.emergency => Stand::Ready,
@@ -169,6 +175,21 @@ impl<'a> Wave<'a> {
             None => Stand::Apart,
         };
         (stand, None)
+    }
+
+    /// One that runs nothing yet.
+    fn installs(&mut self, until: Option<Timestamp>, now: Timestamp) -> Stand {
+        match until {
+            None => Stand::Apart,
+            Some(until) if until <= now => {
+                self.overdue += 1;
+                Stand::Apart
+            }
+            until => {
+                self.wake = [self.wake, until].into_iter().flatten().min();
+                Stand::Installs
+            }
+        }
     }
 
     /// Whether what a tenant has of that name is not what the release is here.
@@ -195,9 +216,10 @@ impl<'a> Wave<'a> {
         self.places.iter().all(is_kept)
     }
 
-    /// Whether those that have it say anything of it: where more lack what an upgrade needs the fault is likely the platform's, and passes.
+    /// Whether those that have it say anything of it: where more lack what an upgrade needs the fault is likely the platform's, and passes; where
+    /// more can't install it, likely its own.
     fn is_proven(&self) -> bool {
-        self.number(Stand::Current) >= self.unfit().max(1)
+        self.number(Stand::Current) >= (self.unfit() + self.overdue).max(1)
     }
 
     /// How many are set apart because they lack what an upgrade needs.
@@ -280,6 +302,44 @@ impl<'a> Wave<'a> {
         let come = last.map_or(0, |last| last + 1);
         count((come * PARTS).checked_div(self.places.len()).unwrap_or_default())
     }
+}
+
+/// Until when tenants that get a release as their first one are waited for; none where they get another one.
+fn installs(turn: &Turn<'_>, release: &str) -> Option<Timestamp> {
+    if !turn.verified().is_empty() {
+        return None;
+    }
+    let before = turn
+        .before
+        .filter(|before| before.release.as_deref() == Some(release));
+    let since = before.and_then(|before| before.since.as_ref());
+    since
+        .map_or(turn.fleet.now, |since| since.0)
+        .checked_add(INSTALLS)
+        .ok()
+}
+
+/// The way on which a tenant came to what is to blame when it doesn't serve: a release that was halted in this ring, or that another one has followed
+/// there before anybody knew.
+pub fn blamed<'a>(turn: &Turn<'_>, status: &RingStatus, member: &'a Member) -> Option<&'a Way> {
+    let came = member.came.as_ref()?;
+    let release = Some(came.to.as_str());
+    let followed = status
+        .since
+        .as_ref()
+        .filter(|_| status.release.as_deref() != release);
+    let is_of_then = |since: &Time| {
+        member
+            .down_since
+            .is_some_and(|down| down.duration_since(since.0) < WATCHED)
+    };
+    let is_halted = target::is_halted(status, &came.to);
+    (is_halted || (is_watched(turn, &came.to) && followed.is_some_and(is_of_then))).then_some(came)
+}
+
+/// When it is sure that a tenant that is down doesn't come back by itself.
+pub fn broken_at(member: &Member) -> Option<Timestamp> {
+    member.down_since?.checked_add(BROKEN).ok()
 }
 
 /// A release that has been verified here for a while is no suspect when a tenant goes down: an outage must not halt it.

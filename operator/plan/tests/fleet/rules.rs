@@ -4,12 +4,12 @@ use freehold_crds::{Environment, GrantKind, RingPhase, Verdict};
 use freehold_plan::fleet::member::Tested;
 use serde_json::{Value, json};
 
-use crate::world::{BEGIN, Fate, Window, World, at};
+use crate::world::{Fate, Window, World, at};
 
-const HOUR: i64 = 3600;
+pub const HOUR: i64 = 3600;
 
 /// Two rings: dev, and production an hour later.
-fn rings() -> Value {
+pub fn rings() -> Value {
     json!([
         {"name": "dev", "tenants": {"environments": ["Development"]}},
         {"name": "production", "soak": "1h"},
@@ -17,7 +17,7 @@ fn rings() -> Value {
 }
 
 /// One tenant in dev and so many in production, all of them at 1.0.0, which is verified everywhere; 1.1.0 is published.
-fn world(production: usize) -> World {
+pub fn world(production: usize) -> World {
     let mut world = World::new(&rings())
         .with(1, Environment::Development, "1.0.0")
         .with(production, Environment::Production, "1.0.0");
@@ -52,31 +52,6 @@ fn a_release_comes_through_the_rings_in_order_after_its_soak() {
     let writes = world.writes;
     world.until(at(8 * HOUR));
     assert_eq!(world.writes, writes, "at rest nothing is written");
-}
-
-#[test]
-fn the_canary_goes_first_and_the_rest_faster_and_faster_up_to_the_cap() {
-    let mut world = world(100);
-    let mut most = 0;
-    let mut last = 0;
-    world.until(at(2 * HOUR + 900));
-    world.now = at(3 * HOUR + 900);
-    while world.go(at(48 * HOUR)) {
-        let ring = world.ring("production");
-        if ring.phase == RingPhase::Canary {
-            assert!(ring.in_flight <= 1);
-        }
-        assert!(
-            ring.in_flight <= 10 && ring.in_flight <= ring.current.max(1),
-            "{ring:?}"
-        );
-        most = most.max(ring.in_flight);
-        assert!(ring.cursor >= last);
-        last = ring.cursor;
-    }
-    assert_eq!(world.run("1.1.0"), 101);
-    assert_eq!(most, 10);
-    assert_eq!(last, 10_000);
 }
 
 #[test]
@@ -176,59 +151,6 @@ fn what_a_release_broke_after_ten_minutes_goes_back_once_it_is_halted() {
     assert_eq!(world.phase("dev"), RingPhase::Halted);
     assert_eq!(world.run("1.1.0"), 0, "{:#?}", world.channel.status);
     assert_eq!(world.grants(), []);
-}
-
-#[test]
-fn windows_are_waited_for_and_hold_up_nobody_else() {
-    let mut world = world(20);
-    let day = BEGIN.rem_euclid(86_400);
-    for number in 1..=5 {
-        world.tenant(number).window = Window::Daily((day + 10 * HOUR) % 86_400);
-    }
-    world.tenant(6).window = Window::Never;
-    world.until(at(8 * HOUR));
-    let ring = world.ring("production");
-    assert_eq!(
-        (ring.phase, ring.current, ring.waiting),
-        (RingPhase::Verified, 14, 6)
-    );
-    assert_eq!(ring.next_window.unwrap().0, at(10 * HOUR));
-    world.until(at(20 * HOUR));
-    let ring = world.ring("production");
-    assert_eq!((ring.current, ring.waiting), (19, 1));
-}
-
-#[test]
-fn a_grant_that_is_taken_back_counts_until_its_tenant_knows() {
-    let mut world = world(1);
-    world.now = at(4 * HOUR);
-    world.see();
-    for _ in 0..3 {
-        let said = world.ask();
-        world.channel.status = Some(said.status);
-    }
-    assert_eq!(world.grants().len(), 1);
-    let grant = world.grants()[0].clone();
-    world.tenant(0).member.grant = Some((grant.at.0, grant.release.clone()));
-    world.spec(|spec| spec["paused"] = json!(true));
-    for _ in 0..3 {
-        world.channel.status = Some(world.ask().status);
-        assert!(world.grants()[0].withdrawn.is_some());
-    }
-    assert_eq!(world.ring("dev").in_flight, 1);
-    // It had begun before it heard of it.
-    world.tenant(0).member.under_way = Some(freehold_plan::fleet::member::Way {
-        from: "board-1.0.0".into(),
-        to: grant.release.clone(),
-    });
-    world.tenant(0).member.grant = None;
-    world.now = at(4 * HOUR + 120);
-    world.channel.status = Some(world.ask().status);
-    assert_eq!(world.grants().len(), 1);
-    world.tenant(0).member.under_way = None;
-    world.channel.status = Some(world.ask().status);
-    assert_eq!(world.grants(), []);
-    assert_eq!(world.phase("dev"), RingPhase::Paused);
 }
 
 #[test]
@@ -410,40 +332,6 @@ fn an_outage_long_after_a_release_is_not_its_fault() {
 }
 
 #[test]
-fn a_tenant_that_falls_asleep_in_the_middle_holds_up_nobody() {
-    let mut world = world(2);
-    world.until(at(3 * HOUR + 6 * 60));
-    let name = world.grants()[0].tenant.clone();
-    let place = world.tenants.iter().position(|tenant| tenant.member.name == name);
-    world.sleep(place.unwrap());
-    world.until(at(6 * HOUR));
-    let ring = world.ring("production");
-    assert_eq!(
-        (ring.phase, ring.current, ring.apart),
-        (RingPhase::Verified, 1, 1)
-    );
-}
-
-#[test]
-fn tenants_come_and_go_in_the_middle_of_a_wave() {
-    let mut world = world(30);
-    world.until(at(3 * HOUR + 20 * 60));
-    let held = world.grants();
-    assert!(!held.is_empty());
-    // One that was granted is deleted, another one falls asleep; a third is new.
-    let gone = held[0].uid.clone();
-    world.tenants.retain(|tenant| tenant.member.uid != gone);
-    world.sleep(20);
-    world = world.with(1, Environment::Production, "1.0.0");
-    world.until(at(24 * HOUR));
-    let ring = world.ring("production");
-    assert_eq!(ring.phase, RingPhase::Verified);
-    assert_eq!(ring.tenants, 30);
-    assert_eq!(ring.current + ring.apart, 30);
-    assert_eq!(world.grants(), []);
-}
-
-#[test]
 fn a_ring_without_tenants_lets_releases_through() {
     let mut world = World::new(&json!([
         {"name": "dev", "tenants": {"environments": ["Development"]}, "gates": [{"name": "ui", "test": {"component": "web", "args": ["t"]}}]},
@@ -481,6 +369,12 @@ fn the_first_release_of_a_ring_is_verified_when_its_first_tenants_have_it() {
 #[test]
 fn the_status_of_ten_thousand_tenants_is_small() {
     let mut world = world(9_999);
+    // As long as names in use are.
+    for tenant in &mut world.tenants {
+        let member = &mut tenant.member;
+        member.uid = format!("0f8fad5b-d9cb-469f-a165-70867{}", &member.name);
+        member.name = format!("customer-of-{}", &member.name);
+    }
     world.spec(|spec| spec["rings"][1]["maxConcurrent"] = json!("100%"));
     world.fate = Box::new(|name, _| {
         if name.ends_with("77") {
