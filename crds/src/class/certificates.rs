@@ -17,7 +17,7 @@ pub const LIFETIME: RangeInclusive<Duration> = Duration::from_secs(600)..=Durati
 #[x_kube(validation = Rule::new("duration(self.overlap).getSeconds() * 4 <= duration(self.authorityLifetime).getSeconds()")
     .message("overlap must be at most a quarter of authorityLifetime: the new authority issues before the old one ends"))]
 pub struct Certificates {
-    /// How long a certificate of the tenant's own authority is valid, from `10m` to `2160h`. It is renewed after two thirds of
+    /// How long a certificate of the tenant's own authority is valid, from `10m` to `2160h`. It is renewed before two thirds of
     /// that.
     #[serde(default = "seven_days")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10m') && duration(self) <= duration('2160h')")

@@ -9,8 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use freehold_e2e::lab::cel::cel_cost;
 use freehold_e2e::needles::Needles;
 use freehold_e2e::{install, kube};
+use freehold_keys::DataKey;
 use serde_json::{Value, json};
 
+use crate::key_faults::witness::Witness;
 use crate::stage::{
     Guest, MINUTE, calm, change, lab, namespace, operator_away, operator_back, tenant_manifest, wait_ready,
 };
@@ -164,6 +166,17 @@ fn secrets_of(tenant: &str) -> Vec<(String, Vec<u8>)> {
     found
 }
 
+/// The plain data keys, opened with the storage driver's own credential.
+fn data_keys(tenant: &str) -> BTreeMap<String, DataKey> {
+    let found = kube::until("the data keys to be opened", MINUTE, || {
+        let witness = Witness::start(tenant);
+        std::thread::sleep(Duration::from_secs(2));
+        let keys = witness.stop().keys;
+        Ok((!keys.is_empty()).then_some(keys))
+    });
+    found.unwrap()
+}
+
 /// What all containers of some pods have said since they were started.
 fn logs(namespace: &str, selector: &str) -> String {
     let pods = ["-n", namespace, "logs", "-l", selector];
@@ -229,8 +242,23 @@ fn nothing_secret_is_written_where_people_look() {
             assert!(!needles.stands_in(text.as_bytes()), "{name} is in {place}");
         }
     }
-    // The search finds each where it is, and would find it as it is and in JSON.
     let own = kube::kubectl(lab(), &["get", "secret", "-A", "-o", "json"]).unwrap();
+    // A data key is in the clear nowhere at all.
+    for (volume, key) in data_keys("acme") {
+        let needles = Needles::of(key.as_bytes()).unwrap();
+        assert!(needles.stands_in(key.as_bytes()));
+        assert!(
+            !needles.stands_in(own.as_bytes()),
+            "the key of {volume} is in a Secret"
+        );
+        for (place, text, _) in &places {
+            assert!(
+                !needles.stands_in(text.as_bytes()),
+                "the key of {volume} is in {place}"
+            );
+        }
+    }
+    // The search finds each where it is, and would find it as it is and in JSON.
     for (name, secret, needles) in &secrets {
         assert!(
             needles.stands_in(own.as_bytes()),

@@ -3,7 +3,7 @@
 
 mod feed;
 pub mod strikes;
-mod witness;
+pub mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

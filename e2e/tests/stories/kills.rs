@@ -8,7 +8,10 @@ use freehold_e2e::kube;
 use freehold_e2e::operator::{self, StandIn};
 use serde_json::json;
 
-use crate::stage::{Guest, MINUTE, calm, change, lab, namespace, wait_ready};
+use crate::key_faults::witness::Witness;
+use crate::stage::{
+    Guest, MINUTE, Writer, assert_nothing_lost, calm, change, lab, lane, namespace, owner, wait_ready,
+};
 
 /// How long nothing is written before it counts as rest, and how soon that must be.
 const REST: Duration = Duration::from_secs(10);
@@ -46,6 +49,9 @@ fn lives_through(fault: Fault, with_new_volumes: bool) {
         guest.apply(1);
         wait_ready(guest.0, 10 * MINUTE);
     });
+    let witness = Witness::start(guest.0);
+    let writer = Writer::start(owner(guest.0), lane(&owner(guest.0), "Hydra"), "survives heads");
+    writer.wait_for(1, MINUTE);
     let word = format!("{fault:?}");
     during(&stand_in, fault, "its tenant key rotated", || {
         change(guest.0, &json!({"keys": {"rotateTenantKey": word}}));
@@ -67,6 +73,17 @@ fn lives_through(fault: Fault, with_new_volumes: bool) {
     if with_new_volumes {
         reencrypted(&stand_in, fault, guest.0, &word);
     }
+    writer.wait_for(1, MINUTE);
+    let (acknowledged, longest) = writer.stop();
+    assert_nothing_lost(guest.0, &acknowledged);
+    let opened = witness.stop();
+    println!(
+        "{} cards meanwhile, none lost, longest pause {:.2} s; {opened}",
+        acknowledged.len(),
+        longest.as_secs_f64()
+    );
+    assert_eq!(opened.wrong, Vec::<String>::new());
+    assert!(opened.times > 0, "{opened}");
     let (made, model) = (inventory("hydra"), inventory("acme"));
     assert_eq!(made, model, "all that a tenant has, and nothing twice");
     let jobs = kube::get(lab(), &["-n", &namespace("hydra"), "jobs"]).unwrap();

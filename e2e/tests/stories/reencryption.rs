@@ -7,6 +7,7 @@ use freehold_e2e::{install, kube};
 use serde_json::{Value, json};
 
 use crate::key_faults::strikes::Victim;
+use crate::key_faults::witness::Witness;
 use crate::stage::{
     Guest, MINUTE, Writer, assert_nothing_lost, calm, change, lab, lane, namespace, owner, wait_ready,
 };
@@ -151,6 +152,7 @@ fn moves_under_strikes(tenant: &str, victim: Victim, hit: &mut BTreeSet<String>)
 #[ignore = "minutes: cargo xtask bench the_move_is_finished"]
 fn the_move_is_finished_whoever_is_killed_at_each_of_its_steps() {
     let guest = Guest::ready("nomad", 1);
+    let witness = Witness::start(guest.0);
     let writer = Writer::start(owner(guest.0), lane(&owner(guest.0), "Nomad"), "survives strikes");
     writer.wait_for(5, MINUTE);
     for victim in [Victim::KeyService, Victim::Driver, Victim::Kubelet] {
@@ -170,9 +172,12 @@ fn the_move_is_finished_whoever_is_killed_at_each_of_its_steps() {
     writer.wait_for(5, MINUTE);
     let (acknowledged, longest) = writer.stop();
     assert_nothing_lost(guest.0, &acknowledged);
+    let opened = witness.stop();
     println!(
-        "{} cards meanwhile, none lost, longest pause {:.2} s",
+        "{} cards meanwhile, none lost, longest pause {:.2} s; {opened}",
         acknowledged.len(),
         longest.as_secs_f64()
     );
+    assert_eq!(opened.wrong, Vec::<String>::new());
+    assert!(opened.times > STEPS, "{opened}");
 }

@@ -139,12 +139,40 @@ pub fn issue_each(tenant: &str, at: Timestamp, lifetime_seconds: u64) {
     }
 }
 
+/// Over what the primary sends its changes to the replica: suite, and the number of the replica's certificate.
+fn replica(tenant: &str) -> Option<(String, String)> {
+    let over = "select cipher, client_serial from pg_stat_replication join pg_stat_ssl using (pid) where state = 'streaming'";
+    let row = kube::sql(lab(), &namespace(tenant), "db", over).ok()?;
+    let (suite, serial) = row.split_once('|')?;
+    assert_eq!(suite, "TLS_AES_256_GCM_SHA384");
+    Some((suite.to_owned(), serial.to_owned()))
+}
+
+/// A replica that has to connect anew shows its new certificate, and is taken.
+fn until_replicated(tenant: &str, before: &(String, String)) {
+    let end = "select count(pg_terminate_backend(pid)) from pg_stat_replication";
+    kube::until(
+        "the replica to come back with its new certificate",
+        2 * MINUTE,
+        || {
+            let now = replica(tenant);
+            if now.as_ref() == Some(before) {
+                kube::sql(lab(), &namespace(tenant), "db", end)?;
+            }
+            Ok(now.filter(|now| now != before))
+        },
+    )
+    .map(|now| println!("replication: {now:?}, before {before:?}"))
+    .unwrap();
+}
+
 #[test]
 fn leaves_that_are_due_are_renewed_under_a_load_and_no_handshake_fails() {
     calm();
-    let guest = Guest::ready("perennial", 1);
+    let guest = Guest::ready("perennial", 2);
     let ends = tls::ends(lab(), guest.0).unwrap();
     let first = certificates(guest.0);
+    let replica = replica(guest.0).unwrap();
     let prober = Prober::start(lab(), guest.0).unwrap();
     std::thread::sleep(REST);
     // Secrets aren't watched: an operator that starts reads them.
@@ -163,4 +191,5 @@ fn leaves_that_are_due_are_renewed_under_a_load_and_no_handshake_fails() {
     );
     std::thread::sleep(REST);
     assert_unnoticed(&prober.stop().unwrap());
+    until_replicated(guest.0, &replica);
 }

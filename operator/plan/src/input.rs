@@ -187,6 +187,8 @@ pub struct Keys {
     pub held: Option<String>,
     /// Those whose volumes were there still when they should have been forgotten.
     pub kept: BTreeSet<String>,
+    /// Those that don't open, with the resource version of the Secret that was tried.
+    pub refused: BTreeMap<String, String>,
 }
 
 /// The tenant key at its provider.
@@ -200,6 +202,8 @@ pub struct TenantKey {
     pub destroyed_at: Option<Timestamp>,
     /// What its provider said of that, if it was asked.
     pub evidence: Option<String>,
+    /// What it said of the versions that were destroyed last, while others went on.
+    pub retired: Option<String>,
 }
 
 impl TenantKey {

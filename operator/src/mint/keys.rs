@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use freehold_keys::{Context, Destroying, Envelope, KeyError, KeyName, Purpose, State, Wrapped};
+use freehold_keys::{
+    Context, Destroyed, Destroying, Envelope, KeyError, KeyName, Purpose, State, Version, Wrapped,
+};
 use freehold_plan::names::TENANT_LABEL;
 use freehold_plan::{Action, DataKey, Keys, Slot, TenantKey};
 use jiff::Timestamp;
@@ -33,9 +35,10 @@ impl MintError {
 /// What is known of the keys, read anew.
 pub async fn read(client: &Client, target: For<'_>, before: Keys) -> (Keys, Option<MintError>) {
     let mut failed = None;
-    let mut keys = match list(client, target).await {
-        Ok(data) => Keys {
+    let mut keys = match known(client, target, &before).await {
+        Ok((data, refused)) => Keys {
             data,
+            refused,
             held: before.held.clone(),
             ..Keys::default()
         },
@@ -51,6 +54,7 @@ pub async fn read(client: &Client, target: For<'_>, before: Keys) -> (Keys, Opti
         Ok(Slot::Present(mut key)) => {
             // Said once, and the same for ever.
             key.evidence = before.tenant.present().and_then(|known| known.evidence.clone());
+            key.retired = before.tenant.present().and_then(|known| known.retired.clone());
             Slot::Present(key)
         }
         Ok(slot) => slot,
@@ -110,31 +114,39 @@ pub async fn act(
         }
         Action::RewrapDataKeys { volumes } => {
             for volume in volumes {
-                match rewrap(client, target, &name, volume).await? {
-                    Some(kept) => {
-                        keys.data
-                            .insert(volume.clone(), data_key(&kept, target.incarnation));
+                let slot = match rewrap(client, target, &name, volume).await? {
+                    Rewrapped::Kept(kept) => data_key(&kept, target.incarnation),
+                    // Until somebody puts another Secret there it is not asked for again.
+                    Rewrapped::Refused(tried) => {
+                        keys.refused.insert(volume.clone(), tried);
+                        Slot::Broken
                     }
-                    None => return Ok(false),
-                }
+                    Rewrapped::Gone => return Ok(false),
+                };
+                keys.data.insert(volume.clone(), slot);
             }
             // It may have been rolled back since it was looked at: what wraps isn't always what was last seen.
             keys.tenant = versions(target).await.map_err(MintError::key("read"))?;
         }
         Action::DestroyVersions { versions: unused } => {
             keys.data = list(client, target).await?;
+            let mut told = Vec::new();
             for version in unused {
                 let by =
                     |slot: &Slot<DataKey>| !matches!(slot, Slot::Present(key) if key.version != *version);
                 if keys.data.values().any(by) {
                     return Ok(false);
                 }
-                service
+                let destroyed = service
                     .destroy(&name, Destroying::Version(*version))
                     .await
                     .map_err(MintError::key("destroy a version of"))?;
+                told.extend(evidence(&destroyed));
             }
             keys.tenant = versions(target).await.map_err(MintError::key("read"))?;
+            if let Slot::Present(key) = &mut keys.tenant {
+                key.retired = Some(told.join("; ")).filter(|told| !told.is_empty());
+            }
         }
         Action::ForgetDataKey { volume } => {
             if is_there(client, volume).await? {
@@ -174,6 +186,18 @@ pub async fn act(
         | Action::RetireInstance { .. } => {}
     }
     Ok(true)
+}
+
+/// What the provider says of the versions that it has destroyed, for the record.
+fn evidence(destroyed: &Destroyed) -> Vec<String> {
+    let told = |version: &Version| match version.state {
+        State::Destroyed { at } => Some(format!(
+            "version {} was destroyed at {at}: {}",
+            version.number, destroyed.evidence
+        )),
+        State::Enabled => None,
+    };
+    destroyed.versions.iter().filter_map(told).collect()
 }
 
 pub(super) fn name(target: For<'_>) -> Result<KeyName, MintError> {
@@ -217,6 +241,7 @@ pub(super) async fn versions(target: For<'_>) -> Result<Slot<TenantKey>, KeyErro
     Ok(Slot::Present(TenantKey {
         destroyed_at: destroyed.max().filter(|_| versions.is_empty()),
         evidence: None,
+        retired: None,
         versions,
         last,
     }))
@@ -258,47 +283,85 @@ pub(super) async fn list(
     client: &Client,
     target: For<'_>,
 ) -> Result<BTreeMap<String, Slot<DataKey>>, MintError> {
+    let listed = found(client, target).await?.into_iter();
+    Ok(listed
+        .map(|secret| (secret.name_any(), data_key(&secret, target.incarnation)))
+        .collect())
+}
+
+/// The same, but that those which are as they were when they were refused are broken.
+async fn known(
+    client: &Client,
+    target: For<'_>,
+    before: &Keys,
+) -> Result<(BTreeMap<String, Slot<DataKey>>, BTreeMap<String, String>), MintError> {
+    let mut refused = BTreeMap::new();
+    let mut data = BTreeMap::new();
+    for secret in found(client, target).await? {
+        let volume = secret.name_any();
+        let mut slot = data_key(&secret, target.incarnation);
+        let tried = before.refused.get(&volume);
+        if let Some(tried) = tried.filter(|tried| secret.resource_version().as_ref() == Some(*tried)) {
+            refused.insert(volume.clone(), tried.clone());
+            slot = Slot::Broken;
+        }
+        data.insert(volume, slot);
+    }
+    Ok((data, refused))
+}
+
+async fn found(client: &Client, target: For<'_>) -> Result<Vec<Secret>, MintError> {
     let selector = format!("{TENANT_LABEL}={},{KIND}", target.name);
     let listed = secrets(client, target.keys_namespace)
         .list(&ListParams::default().labels(&selector))
         .await
         .map_err(|source| failed("list", target.keys_namespace, "(data keys)", source))?;
-    Ok(listed
-        .iter()
-        .filter(|secret| is_for(secret, target.incarnation))
-        .map(|secret| (secret.name_any(), data_key(secret, target.incarnation)))
-        .collect())
+    let ours = listed.items.into_iter();
+    Ok(ours.filter(|secret| is_for(secret, target.incarnation)).collect())
 }
 
-/// The Secret with its key wrapped by the current version; none when it is gone or was written meanwhile.
+/// What comes of a data key that was to be wrapped anew.
+enum Rewrapped {
+    Kept(Box<Secret>),
+    /// It doesn't open, now or ever: the Secret's resource version.
+    Refused(String),
+    /// Or written meanwhile.
+    Gone,
+}
+
+/// The Secret with its key wrapped by the current version.
 async fn rewrap(
     client: &Client,
     target: For<'_>,
     name: &KeyName,
     volume: &str,
-) -> Result<Option<Secret>, MintError> {
+) -> Result<Rewrapped, MintError> {
     let Some(service) = target.service else {
-        return Ok(None);
+        return Ok(Rewrapped::Gone);
     };
     let namespace = target.keys_namespace;
     let there = super::read(client, namespace, volume).await?;
     let Some(there) = there.filter(|there| is_for(there, target.incarnation)) else {
-        return Ok(None);
+        return Ok(Rewrapped::Gone);
     };
     let wrapped = envelope(&there)
         .map_err(MintError::key("read a data key of"))?
         .wrapped;
-    let anew = service
-        .rewrap(name, &context(target, volume)?, &wrapped)
-        .await
-        .map_err(MintError::key("wrap a data key by"))?;
+    let anew = match service.rewrap(name, &context(target, volume)?, &wrapped).await {
+        Err(KeyError::Refused(_)) => {
+            return Ok(Rewrapped::Refused(there.resource_version().unwrap_or_default()));
+        }
+        anew => anew.map_err(MintError::key("wrap a data key by"))?,
+    };
     let data = texts(target, name, anew).into_iter();
     let data = data
         .map(|(key, text)| (key, Some(ByteString(text.into_bytes()))))
         .collect();
     match put(client, namespace, &there, data).await {
-        Err(error) if matches!(error.refusal(), Some(Refusal::NotFound | Refusal::Conflict)) => Ok(None),
-        written => written.map(Some),
+        Err(error) if matches!(error.refusal(), Some(Refusal::NotFound | Refusal::Conflict)) => {
+            Ok(Rewrapped::Gone)
+        }
+        written => written.map(Box::new).map(Rewrapped::Kept),
     }
 }
 

@@ -177,7 +177,9 @@ fn without_its_key_or_with_anothers_a_volume_is_not_staged() {
         let events = events["items"].as_array().cloned().unwrap_or_default();
         let mut told = events.iter().filter_map(|event| event["message"].as_str());
         Ok(told
-            .find(|text| text.contains("MountVolume.MountDevice"))
+            .find(|text| {
+                text.contains("MountVolume.MountDevice") && text.contains("the wrapped key does not open")
+            })
             .map(str::to_owned))
     })
     .unwrap();

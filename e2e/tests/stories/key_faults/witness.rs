@@ -49,6 +49,8 @@ pub struct Opened {
     /// The versions of the tenant key that the opened keys were wrapped by.
     versions: BTreeSet<u32>,
     pub wrong: Vec<String>,
+    /// What each volume's key was when it was first opened.
+    pub keys: BTreeMap<String, DataKey>,
 }
 
 impl fmt::Display for Opened {
@@ -92,7 +94,6 @@ impl Witness {
             wrapped,
             authority: authority["data"]["ca.crt"].as_str().unwrap().to_owned(),
             token: kube::kubectl(lab(), &token).unwrap(),
-            first: BTreeMap::new(),
             found: Opened::default(),
         };
         let thread = std::thread::spawn(move || {
@@ -129,8 +130,6 @@ struct Asking {
     wrapped: Wrapped,
     authority: String,
     token: String,
-    /// What each volume's key was when it was first opened.
-    first: BTreeMap<String, DataKey>,
     found: Opened,
 }
 
@@ -181,13 +180,13 @@ impl Asking {
     fn opened(&mut self, volume: String, envelope: &Envelope, key: DataKey) {
         self.found.times += 1;
         self.found.versions.insert(envelope.wrapped.version);
-        match self.first.get(&volume) {
+        match self.found.keys.get(&volume) {
             Some(first) if first.as_bytes() != key.as_bytes() => {
                 self.found.wrong.push(format!("{volume} opened to another key"));
             }
             Some(_) => {}
             None => {
-                self.first.insert(volume, key);
+                self.found.keys.insert(volume, key);
             }
         }
     }

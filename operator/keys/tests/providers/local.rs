@@ -95,8 +95,15 @@ async fn a_broken_root_key_is_never_replaced() {
 
 async fn a_tenant_key_under_another_root_key_is_corrupt() {
     let (vault, local) = with_a_key().await;
+    let key = key("acme");
+    let whole = content(&vault, Slot::TenantKey(&key)).await;
     vault.0.plant(Slot::Root, Some(&[7; 32]));
     is_corrupt(wrap(&local).await);
+    // Nothing is told of it as if it could be used, and nothing is added that only this root key opens.
+    is_corrupt(local.versions(&key).await);
+    is_corrupt(local.create(&key).await);
+    is_corrupt(local.rotate(&key, 1).await);
+    assert_eq!(content(&vault, Slot::TenantKey(&key)).await, whole);
 }
 
 async fn a_broken_record_is_corrupt_and_stays_as_it_is() {

@@ -64,6 +64,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     let wanted = are_wanted(&scene, &volumes) || log != Log::default();
     outcome.asides.extend(not_offered(&scene, wanted));
     if !wanted {
+        outcome.findings.extend(separated_by_others(&scene));
         return outcome;
     }
     let Some(service) = &scene.input.config.key_service else {
@@ -343,9 +344,46 @@ fn tell(scene: &Scene<'_>, service: &KeyService, trouble: Option<Wait>, outcome:
         let due = next.map(|current| rotation::due(scene, current));
         let due = due.map_or_else(String::new, |due| format!(", rotated next at {due}"));
         let message = format!("version {version} of the tenant key wraps {count} data keys{due}");
-        aside(Some(true), "Current", message)
+        let late = [
+            rotation::is_overdue(scene).then_some("the tenant key"),
+            reencryption::is_overdue(scene).then_some("the data keys"),
+        ];
+        match late.into_iter().flatten().collect::<Vec<_>>().join(" and ") {
+            late if late.is_empty() => aside(Some(true), "Current", message),
+            late => {
+                let message = format!(
+                    "the cryptoperiod of {late} is over, and the rotation has yet to begin; {message}"
+                );
+                aside(Some(false), "Overdue", message)
+            }
+        }
     };
     outcome.findings.push(finding);
+}
+
+/// The same, where the keys are others'.
+fn separated_by_others(scene: &Scene<'_>) -> Option<Finding> {
+    let aside = |truth, reason, message: String| Some(Finding::aside(SEPARATED, truth, reason, message));
+    let config = scene.input.config;
+    match judge(config, scene.model.database.class.storage_class_name.as_deref()) {
+        Verdict::Encrypted { class, .. } if storage::has_passphrase(config, &class) => {
+            let message = format!(
+                "the driver of the StorageClass {class} takes a passphrase from a Secret of this cluster: who can read the Secrets can read the data"
+            );
+            aside(Some(false), "PassphraseInCluster", message)
+        }
+        Verdict::Encrypted { class, .. } => {
+            let message =
+                format!("the platform keeps the key of the StorageClass {class}, where Freehold can't look");
+            aside(None, "KeyOfThePlatform", message)
+        }
+        Verdict::Refused { .. } if scene.model.database.class.allow_unencrypted => aside(
+            Some(false),
+            "NotEncrypted",
+            "the volumes are not encrypted: there is no key".to_owned(),
+        ),
+        Verdict::Refused { .. } | Verdict::Unknown => None,
+    }
 }
 
 /// Whether the keys live apart from the data, truthfully.
@@ -435,6 +473,7 @@ pub fn forget(input: &Input<'_>) -> Option<Action> {
         unread: _,
         held: _,
         kept: _,
+        refused: _,
     } = &input.observed.minted.keys;
     let there = tenant.present().is_some_and(|key| !key.versions.is_empty());
     (there || !data.is_empty()).then_some(Action::ForgetKeys)

@@ -26,7 +26,11 @@ struct Driver {
     has_many: bool,
     /// The parameter that says so, with the value that it must have; none where it always encrypts.
     parameter: Option<(&'static str, &'static str)>,
+    /// Whether it takes a passphrase from a Secret of the cluster, unless [`KMS`] names a key service.
+    has_passphrase: bool,
 }
+
+const KMS: &str = "encryptionKMSID";
 
 /// The drivers that are known, from their own documentation as of 2026:
 /// - <https://github.com/kubernetes-sigs/aws-ebs-csi-driver/blob/master/docs/parameters.md>: `encrypted`, with `kmsKeyId` for a key
@@ -48,31 +52,37 @@ const DRIVERS: [Driver; 6] = [
         provisioner: "ebs.csi.aws.com",
         has_many: false,
         parameter: Some(("encrypted", "true")),
+        has_passphrase: false,
     },
     Driver {
         provisioner: "disk.csi.azure.com",
         has_many: false,
         parameter: None,
+        has_passphrase: false,
     },
     Driver {
         provisioner: "pd.csi.storage.gke.io",
         has_many: false,
         parameter: None,
+        has_passphrase: false,
     },
     Driver {
         provisioner: "rbd.csi.ceph.com",
         has_many: true,
         parameter: Some(("encrypted", "true")),
+        has_passphrase: true,
     },
     Driver {
         provisioner: "cephfs.csi.ceph.com",
         has_many: true,
         parameter: Some(("encrypted", "true")),
+        has_passphrase: true,
     },
     Driver {
         provisioner: "driver.longhorn.io",
         has_many: false,
         parameter: Some(("encrypted", "true")),
+        has_passphrase: true,
     },
 ];
 
@@ -183,6 +193,18 @@ fn own_driver(parameters: &BTreeMap<String, String>, keys_namespace: &str) -> Re
         }
     }
     Ok(KeyScope::Tenant)
+}
+
+/// Whether the driver of a StorageClass takes a passphrase from a Secret of this cluster: whoever reads the Secrets can read the data.
+pub fn has_passphrase(config: &Config, class: &str) -> bool {
+    let class = config
+        .storage_classes
+        .as_ref()
+        .and_then(|classes| classes.get(class));
+    class.is_some_and(|class| {
+        let mut known = DRIVERS.iter().filter(|driver| driver.is(&class.provisioner));
+        known.any(|driver| driver.has_passphrase) && !class.parameters.contains_key(KMS)
+    })
 }
 
 /// Whose key encrypts the database's volumes: none while it can't be told or is refused.

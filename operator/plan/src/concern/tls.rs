@@ -38,11 +38,8 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     let needed = Needed::of(scene);
     let minted = &scene.input.observed.minted;
     let leaves = Leaf::ALL.map(|leaf| (leaf.secret(), *minted.leaf(leaf) == Slot::Foreign));
-    let others = [
-        (AUTHORITY_BUNDLE, minted.authority == Slot::Foreign),
-        (OWNER_TOKEN, minted.owner == Slot::Foreign),
-    ];
-    let taken = leaves.into_iter().chain(others).filter(|(_, taken)| *taken);
+    let owner = (OWNER_TOKEN, minted.owner == Slot::Foreign);
+    let taken = leaves.into_iter().chain([owner]).filter(|(_, taken)| *taken);
     outcome.waits.extend(taken.map(|(name, _)| foreign(name)));
     if minted.owner == Slot::Absent {
         outcome.actions.push(Action::MintOwner {
@@ -50,23 +47,26 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         });
     }
     match &minted.authority {
-        Slot::Foreign => {}
-        // Its key may still be good, and everybody has its certificate: it is never replaced, and its bundle stays.
-        Slot::Broken | Slot::Unread => {
-            outcome.keep.insert(scene.id(Kind::ConfigMap, AUTHORITY_BUNDLE));
-            if minted.authority == Slot::Broken {
-                outcome.waits.push(broken(&scene));
-            }
-        }
-        Slot::Absent => {
-            outcome.actions.push(Action::MintAuthority {
-                permitted: permitted(&scene),
-                lifetime_seconds: scene.model.authority_lifetime.as_secs(),
-            });
-            let mints = needed.leaves().into_iter().map(|leaf| needed.mint(leaf));
-            outcome.actions.extend(mints);
-        }
         Slot::Present(authority) => with_authority(&needed, authority, &mut outcome),
+        // Its key may still be good, and everybody has its certificate: it is never replaced, and its bundle stays.
+        Slot::Foreign | Slot::Broken | Slot::Unread => {
+            outcome.keep.insert(scene.id(Kind::ConfigMap, AUTHORITY_BUNDLE));
+            outcome.waits.extend(strange(&scene));
+        }
+        Slot::Absent => match lost(&scene) {
+            Some(until) => {
+                outcome.keep.insert(scene.id(Kind::ConfigMap, AUTHORITY_BUNDLE));
+                outcome.waits.push(lost_until(&scene, until));
+            }
+            None => {
+                outcome.actions.push(Action::MintAuthority {
+                    permitted: permitted(&scene),
+                    lifetime_seconds: scene.model.authority_lifetime.as_secs(),
+                });
+                let mints = needed.leaves().into_iter().map(|leaf| needed.mint(leaf));
+                outcome.actions.extend(mints);
+            }
+        },
     }
     outcome.add(issuer::plan(scene));
     outcome.findings.push(finding(&needed));
@@ -167,6 +167,14 @@ fn uid<'a>(input: &'a Input<'_>) -> &'a str {
     input.tenant.metadata.uid.as_deref().unwrap_or_default()
 }
 
+/// Until when an authority that is gone is waited for: what it has issued is shown and trusted so long, and nothing that another one issues would be.
+/// Somebody may say that it is not to be waited for.
+fn lost(scene: &Scene<'_>) -> Option<Timestamp> {
+    let ends = used(scene.input).map(|(_, certificate)| certificate.not_after);
+    let first = ends.min().filter(|end| *end > scene.input.now)?;
+    (!succession::is_compromised(scene)).then_some(first)
+}
+
 /// When somebody begins to be turned away, unless something is done.
 fn end(input: &Input<'_>) -> Option<Timestamp> {
     let ends = used(input).map(|(_, certificate)| certificate.not_after);
@@ -263,6 +271,12 @@ fn finding(needed: &Needed<'_>) -> Finding {
     if minted.authority == Slot::Broken {
         let message = "the Secret of the tenant's authority has no usable certificate";
         return says("AuthorityBroken", message.to_owned());
+    }
+    if minted.authority == Slot::Absent && lost(scene).is_some() {
+        return says(
+            "AuthorityLost",
+            "the Secret of the tenant's authority is gone".to_owned(),
+        );
     }
     if minted.authority == Slot::Unread || stands(Slot::Unread) {
         return says(
@@ -397,15 +411,55 @@ fn bundle(scene: &Scene<'_>) -> Object {
     Object::declare(scene.id(Kind::ConfigMap, AUTHORITY_BUNDLE), scene.marks(), &map)
 }
 
-fn broken(scene: &Scene<'_>) -> Wait {
-    let (namespace, name) = (
-        &scene.input.config.keys_namespace,
-        AuthorityName::of(scene.model.name),
-    );
+/// The Secret of the authority, for people.
+fn place(scene: &Scene<'_>) -> String {
+    let namespace = &scene.input.config.keys_namespace;
+    format!("{namespace}/{}", AuthorityName::of(scene.model.name))
+}
+
+/// An authority that can't be used as it is.
+fn strange(scene: &Scene<'_>) -> Option<Wait> {
+    let place = place(scene);
+    let (reason, message, unblocked_by) = match scene.input.observed.minted.authority {
+        Slot::Broken => (
+            "AuthorityBroken",
+            format!("the Secret {place} has no usable certificate in tls.crt"),
+            format!("put back the certificate and key that were in {place}"),
+        ),
+        Slot::Foreign if used(scene.input).next().is_some() => (
+            "SecretNotOurs",
+            format!("the Secret {place} does not bear the mark of this life of the tenant"),
+            format!(
+                "put {place} back as it was, its annotations too; deleting it would end the tenant's authority"
+            ),
+        ),
+        Slot::Foreign => (
+            "SecretNotOurs",
+            format!("the Secret {place} exists and was not minted for this tenant"),
+            format!("look where {place} comes from, and delete it"),
+        ),
+        _ => return None,
+    };
+    Some(Wait {
+        reason,
+        message,
+        unblocked_by,
+        stalls: true,
+    })
+}
+
+fn lost_until(scene: &Scene<'_>, until: Timestamp) -> Wait {
+    let place = place(scene);
     Wait {
-        reason: "AuthorityBroken",
-        message: format!("the Secret {namespace}/{name} has no usable certificate in tls.crt"),
-        unblocked_by: format!("put back the certificate and key that were in {namespace}/{name}"),
+        reason: "AuthorityLost",
+        message: format!(
+            "the Secret {place} is gone: what the authority has issued is trusted until {until}, and nothing is renewed; then another authority takes \
+             its place"
+        ),
+        unblocked_by: format!(
+            "put {place} back; or a new word in spec.certificates.revokeAuthority: another authority takes its place at once, the tiers are interrupted \
+             until they have read their files, and clients need the new ca.crt"
+        ),
         stalls: true,
     }
 }

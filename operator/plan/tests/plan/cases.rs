@@ -357,12 +357,11 @@ fn an_authority_of_another_tenant_is_never_used() {
     let mut given = settled().given;
     given.observed.minted.authority = Slot::Foreign;
     insta::assert_snapshot!(check(&given), @r#"
-    delete ConfigMap tenant-acme/ca
-    Ready=False SecretNotOurs: the Secret for ca exists and was not minted for this tenant
-    Stalled=True SecretNotOurs: unblocked by: look where that Secret comes from, and delete it
+    Ready=False SecretNotOurs: the Secret freehold-keys/tenant-acme-ca does not bear the mark of this life of the tenant
+    Stalled=True SecretNotOurs: unblocked by: put freehold-keys/tenant-acme-ca back as it was, its annotations too; deleting it would end the tenant's authority
     Serving=True Serving: users are served
-    UpToDate=False SecretNotOurs: the Secret for ca exists and was not minted for this tenant
-    blocked by SecretNotOurs; look where that Secret comes from, and delete it
+    UpToDate=False SecretNotOurs: the Secret freehold-keys/tenant-acme-ca does not bear the mark of this life of the tenant
+    blocked by SecretNotOurs; put freehold-keys/tenant-acme-ca back as it was, its annotations too; deleting it would end the tenant's authority
     wake 2027-01-15T13:55:01Z
     "#);
 }

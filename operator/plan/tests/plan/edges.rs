@@ -443,3 +443,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_gateway_tells_browsers_to_come_by_https_alone_whatever_the_product_says() {
+    let cluster = settled(&[FIRST]);
+    let route = cluster.body(Kind::HttpRoute, "web").unwrap();
+    let set = &route["spec"]["rules"][0]["filters"][0]["responseHeaderModifier"]["set"];
+    assert_eq!(
+        *set,
+        json!([{"name": "Strict-Transport-Security", "value": "max-age=31536000"}])
+    );
+}

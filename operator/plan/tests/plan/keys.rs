@@ -414,3 +414,42 @@ fn a_rotation_that_is_asked_for_and_is_not_offered_is_told_and_harms_nothing() {
     cluster.settle();
     assert_eq!(cluster.plan().status.blockers, []);
 }
+
+#[test]
+fn whose_keys_lie_apart_is_told_where_they_are_others_too() {
+    let told = |provisioner: &str, parameters: &[(&str, &str)], allow_unencrypted: bool| {
+        let mut given = given::with_keys("acme");
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let class = freehold_plan::StorageClass {
+            provisioner: provisioner.to_owned(),
+            parameters: parameters.iter().map(own).collect(),
+            is_default: false,
+        };
+        given
+            .config
+            .storage_classes
+            .as_mut()
+            .unwrap()
+            .insert("theirs".into(), class);
+        let database = &mut given.class.as_mut().unwrap().spec.database;
+        database.storage_class_name = Some("theirs".into());
+        database.allow_unencrypted = allow_unencrypted;
+        says(&mut Cluster::new(given), "KeysSeparated")
+    };
+    let encrypted = ("encrypted", "true");
+    assert!(told("driver.longhorn.io", &[encrypted], false).starts_with("False PassphraseInCluster: "));
+    assert!(
+        told("rook-ceph.rbd.csi.ceph.com", &[encrypted], false).starts_with("False PassphraseInCluster: ")
+    );
+    let of_a_key_service = told(
+        "rbd.csi.ceph.com",
+        &[encrypted, ("encryptionKMSID", "vault")],
+        false,
+    );
+    assert!(
+        of_a_key_service.starts_with("Unknown KeyOfThePlatform: "),
+        "{of_a_key_service}"
+    );
+    assert!(told("ebs.csi.aws.com", &[encrypted], false).starts_with("Unknown KeyOfThePlatform: "));
+    assert!(told("rancher.io/local-path", &[], true).starts_with("False NotEncrypted: "));
+}

@@ -134,6 +134,48 @@ fn a_tenant_that_sleeps_waits_with_its_new_keys_and_says_so() {
 }
 
 #[test]
+fn what_new_data_keys_wait_for_is_named_and_keys_that_are_too_old_are_not_current() {
+    let mut cluster = settled();
+    cluster.given.config.verification = None;
+    cluster
+        .given
+        .class
+        .as_mut()
+        .unwrap()
+        .spec
+        .keys
+        .data_key_cryptoperiod = "48h".into();
+    cluster.given.tenant.spec.desired_state = DesiredState::Suspended;
+    cluster.settle();
+    assert!(says(&mut cluster, "KeysCurrent").starts_with("True Current: "));
+    cluster.sleep_until(cluster.given.now + SignedDuration::from_hours(49));
+    cluster.settle();
+    let told = says(&mut cluster, "KeysCurrent");
+    assert!(
+        told.starts_with("False Overdue: the cryptoperiod of the data keys is over"),
+        "{told}"
+    );
+
+    let mut cluster = settled();
+    cluster.given.tenant.spec.keys = Some(TenantKeys {
+        rotate_tenant_key: Some("now".into()),
+        rotate_data_keys: Some("now".into()),
+    });
+    let waits = |cluster: &mut Cluster| {
+        let blockers = cluster.plan().status.blockers.into_iter();
+        let mut waits = blockers.filter(|blocker| blocker.reason == "DataKeyRotationWaits");
+        waits.any(|waits| waits.message.contains("wait for the end of acme-tenant-key-"))
+    };
+    let named = (0..10).any(|_| {
+        cluster.pass(usize::MAX);
+        waits(&mut cluster)
+    });
+    assert!(named);
+    cluster.settle();
+    assert!(ready(&cluster) && !waits(&mut cluster));
+}
+
+#[test]
 fn a_tenant_that_is_suspended_in_the_middle_goes_on_when_it_wakes() {
     for passes in 0..10 {
         let mut cluster = of_instances(2);

@@ -497,3 +497,54 @@ fn a_revocation_uses_no_key_that_lay_beside_the_compromised_one() {
     let mut trusted = minted.trusted().map(|root| root.fingerprint.as_str());
     assert!(trusted.all(|root| root != beside));
 }
+
+/// Somebody deletes the Secret, or puts the keys' namespace back without it.
+#[test]
+fn an_authority_that_is_gone_is_waited_for_as_long_as_what_it_issued_is_good() {
+    let mut cluster = begun();
+    let was = cluster.given.observed.minted.clone();
+    let lose = |cluster: &mut Cluster| cluster.minted.authority = Slot::Absent;
+    lose(&mut cluster);
+    cluster.settle();
+    assert_eq!(cluster.given.observed.minted.authority, Slot::Absent);
+    assert!(
+        cluster.body(Kind::ConfigMap, "ca").is_some(),
+        "clients and the gateway use it"
+    );
+    let plan = cluster.plan();
+    assert_eq!(
+        plan.status.blockers[0].reason, "AuthorityLost",
+        "{:#?}",
+        plan.status.blockers
+    );
+    assert!(says(&mut cluster, "Serving").starts_with("True "));
+    assert!(says(&mut cluster, "CertificateReady").starts_with("False AuthorityLost: "));
+    // It is put back.
+    cluster.minted.authority = was.authority.clone();
+    cluster.settle();
+    assert!(ready(&cluster), "{:#?}", cluster.plan().conditions);
+
+    // It never is: when the first certificate has ended nothing is lost by another one.
+    lose(&mut cluster);
+    cluster.settle();
+    let end = cluster.plan().wake.unwrap();
+    cluster.sleep_until(end);
+    cluster.settle();
+    assert!(ready(&cluster), "{:#?}", cluster.plan().conditions);
+    assert_ne!(
+        Some(authority(&mut cluster)),
+        was.authority.present().map(|was| was.fingerprint.clone())
+    );
+}
+
+#[test]
+fn a_word_says_that_an_authority_that_is_gone_is_not_waited_for() {
+    let mut cluster = begun();
+    cluster.minted.authority = Slot::Absent;
+    cluster.settle();
+    wish(&mut cluster, None, Some("it is gone"));
+    cluster.settle();
+    assert!(ready(&cluster), "{:#?}", cluster.plan().conditions);
+    let status = cluster.plan().status.authority.unwrap();
+    assert_eq!(status.revocation_acknowledged.as_deref(), Some("it is gone"));
+}

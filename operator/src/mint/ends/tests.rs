@@ -85,6 +85,33 @@ async fn pod(issuer: &Pair, trusts: &[&Pair], answer: String) -> u16 {
     port
 }
 
+/// A PostgreSQL that takes clients of some roots: it hears a request for TLS first, and answers a startup when it has taken the certificate.
+async fn postgresql(issuer: &Pair, trusts: &[&Pair]) -> u16 {
+    let (chain, key) = shown(issuer, Usage::Both);
+    let clients = WebPkiClientVerifier::builder(store(trusts)).build().unwrap();
+    let config = ServerConfig::builder()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(chain, key)
+        .unwrap();
+    let (acceptor, listener, port) = listen(config).await;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 8];
+            stream.read_exact(&mut request).await.unwrap();
+            assert_eq!(request, TLS_REQUEST);
+            stream.write_all(b"S").await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut startup = vec![0; STARTUP.len()];
+            stream.read_exact(&mut startup).await.unwrap();
+            assert_eq!(startup, STARTUP);
+            stream.write_all(b"R").await.unwrap();
+        }
+    });
+    port
+}
+
 fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
@@ -254,4 +281,22 @@ async fn a_gateway_that_can_not_be_reached_from_here_is_not_asked() {
     };
     drop(listener);
     assert_eq!(looker(&old, &next).gateway(&nobody).await, None);
+}
+
+#[tokio::test]
+async fn a_database_is_seen_to_trust_the_next_authority_or_not_to() {
+    let (old, next) = (authority(), authority());
+    let look = async |trusts: &[&Pair]| {
+        let service = EndService {
+            is_database: true,
+            ..service(postgresql(&old, trusts).await)
+        };
+        looker(&old, &next).end(&service, "127.0.0.1").await.unwrap()
+    };
+    let end = look(&[&old, &next]).await;
+    assert_eq!((&end.trouble, end.shows), (&None, Some(fingerprint(&old))));
+    assert_eq!(end.trusts, Some([fingerprint(&next)].into()));
+    let end = look(&[&old]).await;
+    assert!(end.trouble.unwrap().starts_with("can't be spoken to: "));
+    assert_eq!(end.trusts, None);
 }

@@ -206,6 +206,52 @@ async fn a_rotation_wraps_the_same_key_anew_and_destroys_the_old_version() {
     assert_eq!((key.version, key.acknowledged.as_deref()), (2, Some("now")));
     assert_eq!(key.versions.len(), 1);
     assert_eq!(shell.condition("Ready"), "True Ready");
+    let mut paths = shell.double.paths().into_iter();
+    let record = paths.find(|path| path.contains("/tenantoperations/acme-tenant-key-"));
+    let record = shell.double.object(&record.unwrap()).unwrap();
+    let evidence = record["status"]["evidence"].as_array().unwrap();
+    let last = evidence.last().unwrap()["message"].as_str().unwrap();
+    assert!(
+        last.starts_with("no version before 2 is left: version 1 was destroyed at "),
+        "{last}"
+    );
+    assert!(
+        last.contains("backups of it hold them until they expire"),
+        "{last}"
+    );
+}
+
+#[tokio::test]
+async fn a_wrapped_key_that_does_not_open_is_told_when_it_is_to_be_wrapped_anew() {
+    use base64::Engine;
+    let (shell, _, _) = Shell::encrypted().await;
+    shell.settle("acme").await;
+    let volume = shell.volume(VOLUME);
+    shell.settle("acme").await;
+    let kept = shell.double.object(&secret(&volume)).unwrap();
+    let mut changed = kept.clone();
+    // Whole by its form, and of the same tenant.
+    let mut bytes = shell.wrapped(&volume).0.bytes;
+    bytes[20] ^= 1;
+    changed["data"]["wrapped"] = base64::engine::general_purpose::STANDARD
+        .encode(base64::engine::general_purpose::STANDARD.encode(bytes))
+        .into();
+    shell.double.plant(&secret(&volume), changed.clone());
+    shell.context.store.distrust("acme");
+    shell.asks("acme", |spec| spec["keys"]["rotateTenantKey"] = "now".into());
+    for _ in 0..3 {
+        shell.settle("acme").await;
+        assert_eq!(shell.condition("KeysCurrent"), "False VolumeKeyBroken");
+        assert_eq!(shell.condition("Serving"), "True Serving");
+        // Looked at again, it is as it was when it was tried.
+        shell.half_a_minute_passes();
+    }
+    shell.double.plant(&secret(&volume), kept);
+    shell.half_a_minute_passes();
+    shell.settle("acme").await;
+    shell.settle("acme").await;
+    assert_eq!(shell.condition("KeysCurrent"), "True Current");
+    assert_eq!(shell.wrapped(&volume).0.version, 2);
 }
 
 #[tokio::test]

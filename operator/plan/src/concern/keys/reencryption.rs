@@ -13,7 +13,7 @@ use freehold_crds::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::{TOPIC, Volume, volumes, word};
+use super::{TOPIC, Volume, rotation, volumes, word};
 use crate::clock::{jitter, soon};
 use crate::concern::maintenance::Hours;
 use crate::concern::{Scene, migration, storage};
@@ -92,8 +92,8 @@ fn replaced(operation: &Operation) -> &[String] {
     spec.map_or(&[], |spec| &spec.volumes)
 }
 
-/// When the oldest data key's cryptoperiod is over; none while there is no key.
-pub fn due(scene: &Scene<'_>) -> Option<Timestamp> {
+/// When the oldest data key of the database was made; none while there is no key.
+fn oldest(scene: &Scene<'_>) -> Option<Timestamp> {
     let volumes = volumes(scene);
     let keys = scene.input.observed.minted.keys.data.iter();
     let made = keys
@@ -102,11 +102,22 @@ pub fn due(scene: &Scene<'_>) -> Option<Timestamp> {
             volume.is_some_and(|volume| volume.ours && volume.instance.is_some())
         })
         .filter_map(|(_, slot)| Some(slot.present()?.created));
+    made.min()
+}
+
+/// Whether the whole of its cryptoperiod is over.
+pub fn is_overdue(scene: &Scene<'_>) -> bool {
+    oldest(scene).is_some_and(|made| rotation::is_past(scene, made, scene.model.data_key_cryptoperiod))
+}
+
+/// When it is replaced, in good time; none while there is no key.
+pub fn due(scene: &Scene<'_>) -> Option<Timestamp> {
+    let oldest = oldest(scene)?;
     let period = scene.model.data_key_cryptoperiod;
     let period = SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX);
     // Up to a tenth earlier.
     let early = jitter(&[scene.model.uid, TOPIC, "data"], period.as_secs() / 10);
-    Some(made.min()?.checked_add(period - early).unwrap_or(Timestamp::MAX))
+    Some(oldest.checked_add(period - early).unwrap_or(Timestamp::MAX))
 }
 
 /// The instances, by what lies beneath them.
@@ -226,12 +237,30 @@ fn may_begin(scene: &Scene<'_>, reason: RotationReason, outcome: &mut Outcome) -
         return false;
     }
     let life = incarnation(scene.input);
-    let mut others = scene.input.observed.operations.values();
-    if others.any(|other| super::is_in_the_way(other, &life)) {
-        // The end of that one is an event.
-        return false;
-    }
-    calm(scene).is_some() && is_whole(scene) && !migration::is_under_way(scene)
+    let mut others = scene.input.observed.operations.iter();
+    // The end of each is an event.
+    let (what, unblocked_by) =
+        if let Some((name, _)) = others.find(|(_, other)| super::is_in_the_way(other, &life)) {
+            let namespace = &scene.input.config.operator_namespace;
+            let unblocked_by = format!("what {name} waits for: kubectl -n {namespace} get tenantoperations");
+            (format!("the end of {name}"), unblocked_by)
+        } else if calm(scene).is_none() || !is_whole(scene) {
+            let namespace = scene.model.namespace.as_str();
+            let unblocked_by = format!("the database: kubectl -n {namespace} get cluster {DATABASE}");
+            (
+                "every instance of the database to be ready".to_owned(),
+                unblocked_by,
+            )
+        } else {
+            return !migration::is_under_way(scene);
+        };
+    outcome.waits.push(Wait {
+        reason: "DataKeyRotationWaits",
+        message: format!("new data keys are due or asked for, and wait for {what}"),
+        unblocked_by,
+        stalls: false,
+    });
+    false
 }
 
 /// The primary and the instances that answer, while no switch-over is under way.

@@ -5,6 +5,8 @@
 //! runs at a time for a tenant; a step that was carried out already is told from what is there, so that none is done twice;
 //! none is believed for good, so that what is acknowledged happened.
 
+use std::time::Duration;
+
 use freehold_crds::{OperationType, Phase, RotationOperation, RotationReason, TenantOperationSpec};
 use jiff::{SignedDuration, Timestamp};
 
@@ -52,6 +54,25 @@ pub fn due(scene: &Scene<'_>, (_, created): (u32, Timestamp)) -> Timestamp {
     // Up to a tenth earlier.
     let early = jitter(&[scene.model.uid, TOPIC], period.as_secs() / 10);
     created.checked_add(period - early).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether the whole of it is over.
+pub fn is_overdue(scene: &Scene<'_>) -> bool {
+    let current = scene
+        .input
+        .observed
+        .minted
+        .keys
+        .tenant
+        .present()
+        .and_then(TenantKey::current);
+    current.is_some_and(|(_, created)| is_past(scene, created, scene.model.tenant_key_cryptoperiod))
+}
+
+/// Whether something that was made then is older than it may be.
+pub fn is_past(scene: &Scene<'_>, made: Timestamp, period: Duration) -> bool {
+    let period = SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX);
+    made.checked_add(period).is_ok_and(|end| end <= scene.input.now)
 }
 
 pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outcome: &mut Outcome) {
@@ -149,9 +170,13 @@ fn carry_on(
                     versions: versions.clone(),
                 });
             }
+            let told = key
+                .retired
+                .as_ref()
+                .map_or_else(String::new, |told| format!(": {told}"));
             versions
                 .is_empty()
-                .then(|| format!("no version before {current} is left"))
+                .then(|| format!("no version before {current} is left{told}"))
         }
     };
     if let Some(done) = done {

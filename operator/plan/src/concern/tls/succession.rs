@@ -85,6 +85,11 @@ pub fn is_revoked(scene: &Scene<'_>) -> bool {
     under_way(scene.input).is_some_and(|(_, operation)| is_revocation(operation))
 }
 
+/// The same, or that is asked for.
+pub fn is_compromised(scene: &Scene<'_>) -> bool {
+    is_revoked(scene) || asked(scene, RotationReason::Compromised).is_some()
+}
+
 /// The word for one kind of succession, if there is one.
 fn wish<'a>(scene: &Scene<'a>, reason: RotationReason) -> Option<&'a str> {
     let own = scene.model.tenant.spec.certificates.as_ref()?;
