@@ -53,12 +53,12 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
             outcome.keep.insert(scene.id(Kind::ConfigMap, AUTHORITY_BUNDLE));
             outcome.waits.extend(strange(&scene));
         }
-        Slot::Absent => match lost(&scene) {
-            Some(until) => {
-                outcome.keep.insert(scene.id(Kind::ConfigMap, AUTHORITY_BUNDLE));
+        Slot::Absent => {
+            // Until there is another one.
+            outcome.keep.insert(scene.id(Kind::ConfigMap, AUTHORITY_BUNDLE));
+            if let Some(until) = lost(&scene) {
                 outcome.waits.push(lost_until(&scene, until));
-            }
-            None => {
+            } else {
                 outcome.actions.push(Action::MintAuthority {
                     permitted: permitted(&scene),
                     lifetime_seconds: scene.model.authority_lifetime.as_secs(),
@@ -66,7 +66,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
                 let mints = needed.leaves().into_iter().map(|leaf| needed.mint(leaf));
                 outcome.actions.extend(mints);
             }
-        },
+        }
     }
     outcome.add(issuer::plan(scene));
     outcome.findings.push(finding(&needed));

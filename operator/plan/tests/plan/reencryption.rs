@@ -135,16 +135,12 @@ fn a_tenant_that_sleeps_waits_with_its_new_keys_and_says_so() {
 
 #[test]
 fn what_new_data_keys_wait_for_is_named_and_keys_that_are_too_old_are_not_current() {
-    let mut cluster = settled();
-    cluster.given.config.verification = None;
-    cluster
-        .given
-        .class
-        .as_mut()
-        .unwrap()
-        .spec
-        .keys
-        .data_key_cryptoperiod = "48h".into();
+    let mut given = given::with_keys("acme");
+    given.config.verification = None;
+    given.class.as_mut().unwrap().spec.keys.data_key_cryptoperiod = "48h".into();
+    let mut cluster = Cluster::new(given);
+    cluster.settle();
+    assert!(ready(&cluster));
     cluster.given.tenant.spec.desired_state = DesiredState::Suspended;
     cluster.settle();
     assert!(says(&mut cluster, "KeysCurrent").starts_with("True Current: "));

@@ -543,6 +543,15 @@ fn a_word_says_that_an_authority_that_is_gone_is_not_waited_for() {
     cluster.minted.authority = Slot::Absent;
     cluster.settle();
     wish(&mut cluster, None, Some("it is gone"));
+    for _ in 0..30 {
+        cluster.pass(usize::MAX);
+        assert!(
+            cluster.body(Kind::ConfigMap, "ca").is_some(),
+            "clients and the gateway use it"
+        );
+        cluster.tick();
+        cluster.hand_out();
+    }
     cluster.settle();
     assert!(ready(&cluster), "{:#?}", cluster.plan().conditions);
     let status = cluster.plan().status.authority.unwrap();
