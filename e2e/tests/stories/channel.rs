@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use freehold_e2e::load::{Load, Plan, Report, What};
 use freehold_e2e::{install, kube};
+use freehold_plan::names::digest;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ use crate::stage::{
 const RATE: u32 = 50;
 /// And in every test run, which is about the way that releases take.
 const EVERY_DAY: u32 = 20;
-/// To the others: four times fifty handshakes in a second are more than two cores can do.
+/// To the others: four times fifty handshakes in a second are more than two cores can serve that are the cluster as well.
 pub const CALM_RATE: u32 = 5;
 /// How many requests are answered before something happens, and after it.
 const SOME: u64 = 50;
@@ -245,12 +246,34 @@ pub fn time(value: &Value) -> Timestamp {
     value.as_str().unwrap().parse().unwrap()
 }
 
-/// To 1.1.0, ring by ring; the operator is killed in the middle.
+/// The tenants of a ring in the order in which a release comes to them.
+fn in_turn(ring: &Ring, release: &str) -> Vec<&'static str> {
+    let order = |name: &&str| {
+        let incarnation = kube::get(lab(), &["tenant", name]).unwrap()["status"]["incarnation"].clone();
+        digest(&[incarnation.as_str().unwrap(), release])
+    };
+    let mut names = ring.tenants.to_vec();
+    names.sort_by_cached_key(order);
+    names
+}
+
+/// To 1.1.0, ring by ring; the operator is killed in the middle. Each tenant is pressed while it is upgraded: all of them at once are more than
+/// two cores can serve that are the cluster as well.
 fn good(rings: &Rings, rate: u32, bring: fn(&Rings, &str)) {
     let all = press(tenants(rings).map(|(name, _)| name), CALM_RATE);
-    let mut loads = press(rings[0].tenants.iter().copied(), rate);
+    let turn = |ring: &Ring| in_turn(ring, "board-1.1.0");
+    let mut loads = press(turn(&rings[0]).into_iter().take(1), rate);
     bring(rings, "board-1.1.0");
     for (place, ring) in rings.iter().enumerate() {
+        for pair in turn(ring).windows(2) {
+            until(rings, &format!("1.1.0 in {}", pair[0]), |_| {
+                upgrades(pair[0])
+                    .last()
+                    .is_some_and(|newest| newest["status"]["phase"] == "Succeeded")
+            });
+            flawless(loads);
+            loads = press(pair[1..].iter().copied(), rate);
+        }
         let what = format!("1.1.0 in the ring {}", ring.name);
         until(rings, &what, |status| {
             is_verified(status, ring.name, "board-1.1.0")
@@ -259,9 +282,9 @@ fn good(rings: &Rings, rate: u32, bring: fn(&Rings, &str)) {
         if place == 0 {
             assert_gate_passed(&status(), ring);
         }
-        // Those whose turn it is next are pressed while the release soaks.
-        let next = rings.get(place + 1).map_or(&[][..], |next| next.tenants);
-        loads = press(next.iter().copied(), rate);
+        // Whose turn it is next is pressed while the release soaks.
+        let next = rings.get(place + 1).map_or_else(Vec::new, turn);
+        loads = press(next.into_iter().take(1), rate);
         if place == 0 {
             kube::kill(&kube::processes("freehold", "run"));
         }
