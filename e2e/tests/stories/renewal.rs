@@ -169,10 +169,9 @@ fn until_replicated(tenant: &str, before: &(String, String)) {
 #[test]
 fn leaves_that_are_due_are_renewed_under_a_load_and_no_handshake_fails() {
     calm();
-    let guest = Guest::ready("perennial", 2);
+    let guest = Guest::ready("perennial", 1);
     let ends = tls::ends(lab(), guest.0).unwrap();
     let first = certificates(guest.0);
-    let replica = replica(guest.0).unwrap();
     let prober = Prober::start(lab(), guest.0).unwrap();
     std::thread::sleep(REST);
     // Secrets aren't watched: an operator that starts reads them.
@@ -191,5 +190,18 @@ fn leaves_that_are_due_are_renewed_under_a_load_and_no_handshake_fails() {
     );
     std::thread::sleep(REST);
     assert_unnoticed(&prober.stop().unwrap());
+}
+
+#[test]
+#[ignore = "minutes: cargo xtask bench a_replica_comes_back"]
+fn a_replica_comes_back_with_its_renewed_certificate() {
+    calm();
+    let guest = Guest::ready("biennial", 2);
+    let replica = replica(guest.0).unwrap();
+    operator_away();
+    age(guest.0);
+    let aged = certificates(guest.0);
+    operator_back();
+    until_renewed(guest.0, &aged, LEFT);
     until_replicated(guest.0, &replica);
 }
