@@ -42,6 +42,20 @@ fn a_rotation_goes_on_when_kubelet_is_killed_at_any_of_its_steps() {
     survives(Victim::Kubelet, "survives kubelet");
 }
 
+/// All that was acknowledged is there, and each key opened whenever somebody was there to ask: more than `least` times.
+pub fn nothing_lost(tenant: &str, writer: Writer, witness: Witness, least: usize) {
+    let (acknowledged, longest) = writer.stop();
+    assert_nothing_lost(tenant, &acknowledged);
+    let opened = witness.stop();
+    println!(
+        "{} cards meanwhile, none lost, longest pause {:.2} s; {opened}",
+        acknowledged.len(),
+        longest.as_secs_f64()
+    );
+    assert_eq!(opened.wrong, Vec::<String>::new());
+    assert!(opened.times > least, "{opened}");
+}
+
 /// Rotations of one tenant's key while it is written to, a strike in each; then one while its volumes are staged anew.
 fn survives(victim: Victim, prefix: &'static str) {
     calm();

@@ -8,10 +8,9 @@ use freehold_e2e::kube;
 use freehold_e2e::operator::{self, StandIn};
 use serde_json::json;
 
+use crate::key_faults::nothing_lost;
 use crate::key_faults::witness::Witness;
-use crate::stage::{
-    Guest, MINUTE, Writer, assert_nothing_lost, calm, change, lab, lane, namespace, owner, wait_ready,
-};
+use crate::stage::{Guest, MINUTE, Writer, calm, change, lab, lane, namespace, owner, wait_ready};
 
 /// How long nothing is written before it counts as rest, and how soon that must be.
 const REST: Duration = Duration::from_secs(10);
@@ -74,16 +73,7 @@ fn lives_through(fault: Fault, with_new_volumes: bool) {
         reencrypted(&stand_in, fault, guest.0, &word);
     }
     writer.wait_for(1, MINUTE);
-    let (acknowledged, longest) = writer.stop();
-    assert_nothing_lost(guest.0, &acknowledged);
-    let opened = witness.stop();
-    println!(
-        "{} cards meanwhile, none lost, longest pause {:.2} s; {opened}",
-        acknowledged.len(),
-        longest.as_secs_f64()
-    );
-    assert_eq!(opened.wrong, Vec::<String>::new());
-    assert!(opened.times > 0, "{opened}");
+    nothing_lost(guest.0, writer, witness, 0);
     let (made, model) = (inventory("hydra"), inventory("acme"));
     assert_eq!(made, model, "all that a tenant has, and nothing twice");
     let jobs = kube::get(lab(), &["-n", &namespace("hydra"), "jobs"]).unwrap();

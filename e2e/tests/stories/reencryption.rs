@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use freehold_e2e::{install, kube};
 use serde_json::{Value, json};
 
+use crate::key_faults::nothing_lost;
 use crate::key_faults::strikes::Victim;
 use crate::key_faults::witness::Witness;
 use crate::stage::{
@@ -170,14 +171,5 @@ fn the_move_is_finished_whoever_is_killed_at_each_of_its_steps() {
         assert_eq!(hit.len(), STEPS, "{hit:?}");
     }
     writer.wait_for(5, MINUTE);
-    let (acknowledged, longest) = writer.stop();
-    assert_nothing_lost(guest.0, &acknowledged);
-    let opened = witness.stop();
-    println!(
-        "{} cards meanwhile, none lost, longest pause {:.2} s; {opened}",
-        acknowledged.len(),
-        longest.as_secs_f64()
-    );
-    assert_eq!(opened.wrong, Vec::<String>::new());
-    assert!(opened.times > STEPS, "{opened}");
+    nothing_lost(guest.0, writer, witness, STEPS);
 }

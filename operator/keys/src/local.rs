@@ -1,8 +1,8 @@
 //! The provider `local`: a root key, and tenant keys wrapped by it, kept in a [`Vault`]. For clusters without an HSM.
 //!
 //! Not separated: whoever reads the vault has the root key and what it opens. Invariants: the root key is made only
-//! where there is no tenant key; what is there and can't be read, or was made under another root key, is Corrupt, and stays as it is; a destroyed version's
-//! key is gone from the record in the same write that says so.
+//! where there is no tenant key; what is there and can't be read, or was made under another root key, is Corrupt, and
+//! stays as it is; a destroyed version's key is gone from the record in the same write that says so.
 
 mod record;
 mod secrets;
@@ -13,9 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::lifecycle::{contended, doomed, enabled, never, now};
 use crate::sealed::{self, KEY};
-use crate::{
-    Context, DataKey, Destroyed, Destroying, Health, KeyError, KeyName, Provider, State, Version, Wrapped,
-};
+use crate::{Context, DataKey, Destroyed, Destroying, Health, KeyError, KeyName, Provider, Version, Wrapped};
 use record::Record;
 pub use secrets::Secrets;
 pub use vault::{Memory, Slot, Stored, Vault};
@@ -80,18 +78,6 @@ impl<V: Vault> Local<V> {
             .ok_or_else(|| KeyError::NotFound(key.to_string()))
     }
 
-    /// That the root key is the one that the record was made under: under another one nothing is added to it, and it isn't told as if it were whole.
-    async fn fits(&self, record: &Record) -> Result<(), KeyError> {
-        match record.current()? {
-            Version {
-                number,
-                state: State::Enabled,
-                ..
-            } => record.open(&self.root().await?, number).map(drop),
-            _ => Ok(()),
-        }
-    }
-
     async fn save(&self, key: &KeyName, record: &Record, revision: Option<&str>) -> Result<(), KeyError> {
         self.vault
             .save(Slot::TenantKey(key), &record.write()?, revision)
@@ -105,8 +91,9 @@ impl<V: Vault> Provider for Local<V> {
         let root = self.root_or_first().await?;
         for _ in 0..ATTEMPTS {
             if let Some((record, _)) = self.find(key).await? {
-                self.fits(&record).await?;
-                return enabled(key, record.current()?);
+                let current = enabled(key, record.current()?)?;
+                record.open(&root, current.number)?;
+                return Ok(current);
             }
             let mut record = Record::empty(key);
             let version = record.add(&root, now())?;
@@ -141,11 +128,12 @@ impl<V: Vault> Provider for Local<V> {
             let (mut record, revision) = self.record(key).await?;
             record.version(from).map_err(|_| never(key, from))?;
             let current = enabled(key, record.current()?)?;
-            self.fits(&record).await?;
+            let root = self.root().await?;
+            record.open(&root, current.number)?;
             if current.number != from {
                 return Ok(current);
             }
-            let version = record.add(&self.root().await?, now())?;
+            let version = record.add(&root, now())?;
             match self.save(key, &record, Some(&revision)).await {
                 Err(KeyError::Conflict(_)) => {}
                 result => return result.map(|()| version),
@@ -156,7 +144,9 @@ impl<V: Vault> Provider for Local<V> {
 
     async fn versions(&self, key: &KeyName) -> Result<Vec<Version>, KeyError> {
         let (record, _) = self.record(key).await?;
-        self.fits(&record).await?;
+        if let Ok(current) = enabled(key, record.current()?) {
+            record.open(&self.root().await?, current.number)?;
+        }
         Ok(record.versions())
     }
 

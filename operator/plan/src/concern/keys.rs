@@ -6,6 +6,7 @@
 //! which the shell looks up again right before.
 
 mod loss;
+mod period;
 pub mod reencryption;
 mod rotation;
 mod word;
@@ -243,7 +244,7 @@ pub fn under_way<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
 
 /// Whether another operation of this life has to end first. What is only announced, and may be for weeks, holds nobody up; nor does
 /// the succession of an authority, which takes as long and touches neither pods nor data.
-pub fn is_in_the_way(other: &Operation, life: &str) -> bool {
+fn is_in_the_way(other: &Operation, life: &str) -> bool {
     if other.spec.r#type == OperationType::AuthorityRotation {
         return false;
     }
@@ -252,6 +253,16 @@ pub fn is_in_the_way(other: &Operation, life: &str) -> bool {
         OperationType::Deletion | OperationType::KeyDestruction
     ) && other.status.phase == Phase::Pending;
     other.spec.incarnation == life && !other.status.phase.is_over() && !announced
+}
+
+/// The operation that has to end before another one begins, and what ends it.
+pub fn awaited<'a>(scene: &Scene<'a>) -> Option<(&'a str, String)> {
+    let life = incarnation(scene.input);
+    let mut others = scene.input.observed.operations.iter();
+    let (name, _) = others.find(|(_, other)| is_in_the_way(other, &life))?;
+    let namespace = &scene.input.config.operator_namespace;
+    let unblocked_by = format!("what {name} waits for: kubectl -n {namespace} get tenantoperations");
+    Some((name, unblocked_by))
 }
 
 /// A volume of the tenant's.

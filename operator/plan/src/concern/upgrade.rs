@@ -321,9 +321,7 @@ fn idle(scene: &Scene<'_>, outcome: &mut Outcome) -> Finding {
     {
         return waits(reason, format!("{version} waits: {why}"));
     }
-    let life = incarnation(scene.input);
-    let mut others = scene.input.observed.operations.iter();
-    if let Some((name, _)) = others.find(|(_, other)| keys::is_in_the_way(other, &life)) {
+    if let Some((name, _)) = keys::awaited(scene) {
         return waits(
             "OperationUnderWay",
             format!("{version} waits for the end of {name}"),

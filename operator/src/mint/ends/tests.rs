@@ -61,15 +61,20 @@ async fn listen(config: ServerConfig) -> (TlsAcceptor, TcpListener, u16) {
     (TlsAcceptor::from(Arc::new(config)), listener, port)
 }
 
-/// A pod of the application tier that takes clients of some roots and shows a certificate of `issuer`; gives its port.
-async fn pod(issuer: &Pair, trusts: &[&Pair], answer: String) -> u16 {
+/// Shows a certificate of `issuer`, and takes clients of some roots alone.
+async fn asking(issuer: &Pair, trusts: &[&Pair]) -> (TlsAcceptor, TcpListener, u16) {
     let (chain, key) = shown(issuer, Usage::Both);
     let clients = WebPkiClientVerifier::builder(store(trusts)).build().unwrap();
     let config = ServerConfig::builder()
         .with_client_cert_verifier(clients)
         .with_single_cert(chain, key)
         .unwrap();
-    let (acceptor, listener, port) = listen(config).await;
+    listen(config).await
+}
+
+/// A pod of the application tier that takes clients of some roots and shows a certificate of `issuer`; gives its port.
+async fn pod(issuer: &Pair, trusts: &[&Pair], answer: String) -> u16 {
+    let (acceptor, listener, port) = asking(issuer, trusts).await;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let Ok(mut stream) = acceptor.accept(stream).await else {
@@ -87,13 +92,7 @@ async fn pod(issuer: &Pair, trusts: &[&Pair], answer: String) -> u16 {
 
 /// A PostgreSQL that takes clients of some roots: it hears a request for TLS first, and answers a startup when it has taken the certificate.
 async fn postgresql(issuer: &Pair, trusts: &[&Pair]) -> u16 {
-    let (chain, key) = shown(issuer, Usage::Both);
-    let clients = WebPkiClientVerifier::builder(store(trusts)).build().unwrap();
-    let config = ServerConfig::builder()
-        .with_client_cert_verifier(clients)
-        .with_single_cert(chain, key)
-        .unwrap();
-    let (acceptor, listener, port) = listen(config).await;
+    let (acceptor, listener, port) = asking(issuer, trusts).await;
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 8];

@@ -13,8 +13,9 @@ use freehold_crds::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::{TOPIC, Volume, rotation, volumes, word};
-use crate::clock::{jitter, soon};
+use super::period::Period;
+use super::{TOPIC, Volume, volumes, word};
+use crate::clock::soon;
 use crate::concern::maintenance::Hours;
 use crate::concern::{Scene, migration, storage};
 use crate::input::{Input, Operation, Slot};
@@ -107,17 +108,14 @@ fn oldest(scene: &Scene<'_>) -> Option<Timestamp> {
 
 /// Whether the whole of its cryptoperiod is over.
 pub fn is_overdue(scene: &Scene<'_>) -> bool {
-    oldest(scene).is_some_and(|made| rotation::is_past(scene, made, scene.model.data_key_cryptoperiod))
+    let period = Period::of(scene.model.data_key_cryptoperiod);
+    oldest(scene).is_some_and(|made| period.is_over(made, scene.input.now))
 }
 
 /// When it is replaced, in good time; none while there is no key.
 pub fn due(scene: &Scene<'_>) -> Option<Timestamp> {
-    let oldest = oldest(scene)?;
-    let period = scene.model.data_key_cryptoperiod;
-    let period = SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX);
-    // Up to a tenth earlier.
-    let early = jitter(&[scene.model.uid, TOPIC, "data"], period.as_secs() / 10);
-    Some(oldest.checked_add(period - early).unwrap_or(Timestamp::MAX))
+    let period = Period::of(scene.model.data_key_cryptoperiod);
+    Some(period.due(oldest(scene)?, &[scene.model.uid, TOPIC, "data"]))
 }
 
 /// The instances, by what lies beneath them.
@@ -236,24 +234,19 @@ fn may_begin(scene: &Scene<'_>, reason: RotationReason, outcome: &mut Outcome) -
         // That the windows can't be read is told already.
         return false;
     }
-    let life = incarnation(scene.input);
-    let mut others = scene.input.observed.operations.iter();
     // The end of each is an event.
-    let (what, unblocked_by) =
-        if let Some((name, _)) = others.find(|(_, other)| super::is_in_the_way(other, &life)) {
-            let namespace = &scene.input.config.operator_namespace;
-            let unblocked_by = format!("what {name} waits for: kubectl -n {namespace} get tenantoperations");
-            (format!("the end of {name}"), unblocked_by)
-        } else if calm(scene).is_none() || !is_whole(scene) {
-            let namespace = scene.model.namespace.as_str();
-            let unblocked_by = format!("the database: kubectl -n {namespace} get cluster {DATABASE}");
-            (
-                "every instance of the database to be ready".to_owned(),
-                unblocked_by,
-            )
-        } else {
-            return !migration::is_under_way(scene);
-        };
+    let (what, unblocked_by) = if let Some((name, unblocked_by)) = super::awaited(scene) {
+        (format!("the end of {name}"), unblocked_by)
+    } else if calm(scene).is_none() || !is_whole(scene) {
+        let namespace = scene.model.namespace.as_str();
+        let unblocked_by = format!("the database: kubectl -n {namespace} get cluster {DATABASE}");
+        (
+            "every instance of the database to be ready".to_owned(),
+            unblocked_by,
+        )
+    } else {
+        return !migration::is_under_way(scene);
+    };
     outcome.waits.push(Wait {
         reason: "DataKeyRotationWaits",
         message: format!("new data keys are due or asked for, and wait for {what}"),

@@ -5,13 +5,12 @@
 //! runs at a time for a tenant; a step that was carried out already is told from what is there, so that none is done twice;
 //! none is believed for good, so that what is acknowledged happened.
 
-use std::time::Duration;
-
 use freehold_crds::{OperationType, Phase, RotationOperation, RotationReason, TenantOperationSpec};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use super::period::Period;
 use super::{TOPIC, word};
-use crate::clock::{jitter, soon};
+use crate::clock::soon;
 use crate::concern::Scene;
 use crate::input::{Input, Operation, Slot, TenantKey};
 use crate::model::incarnation;
@@ -49,30 +48,16 @@ fn rotations<'a>(input: &'a Input<'_>) -> impl Iterator<Item = (&'a str, &'a Ope
 
 /// When the current version's cryptoperiod is over.
 pub fn due(scene: &Scene<'_>, (_, created): (u32, Timestamp)) -> Timestamp {
-    let period = scene.model.tenant_key_cryptoperiod;
-    let period = SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX);
-    // Up to a tenth earlier.
-    let early = jitter(&[scene.model.uid, TOPIC], period.as_secs() / 10);
-    created.checked_add(period - early).unwrap_or(Timestamp::MAX)
+    let period = Period::of(scene.model.tenant_key_cryptoperiod);
+    period.due(created, &[scene.model.uid, TOPIC])
 }
 
 /// Whether the whole of it is over.
 pub fn is_overdue(scene: &Scene<'_>) -> bool {
-    let current = scene
-        .input
-        .observed
-        .minted
-        .keys
-        .tenant
-        .present()
-        .and_then(TenantKey::current);
-    current.is_some_and(|(_, created)| is_past(scene, created, scene.model.tenant_key_cryptoperiod))
-}
-
-/// Whether something that was made then is older than it may be.
-pub fn is_past(scene: &Scene<'_>, made: Timestamp, period: Duration) -> bool {
-    let period = SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX);
-    made.checked_add(period).is_ok_and(|end| end <= scene.input.now)
+    let key = scene.input.observed.minted.keys.tenant.present();
+    let period = Period::of(scene.model.tenant_key_cryptoperiod);
+    key.and_then(TenantKey::current)
+        .is_some_and(|(_, created)| period.is_over(created, scene.input.now))
 }
 
 pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outcome: &mut Outcome) {
@@ -91,17 +76,14 @@ pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outco
             return;
         }
     };
-    let life = incarnation(scene.input);
-    let mut others = scene.input.observed.operations.iter();
-    if let Some((name, _)) = others.find(|(_, other)| super::is_in_the_way(other, &life)) {
+    if let Some((name, unblocked_by)) = super::awaited(scene) {
         // The end of that one is an event.
-        let namespace = &scene.input.config.operator_namespace;
         outcome.waits.push(Wait {
             reason: "TenantKeyRotationWaits",
             message: format!(
                 "a new version of the tenant key is due or asked for, and waits for the end of {name}"
             ),
-            unblocked_by: format!("what {name} waits for: kubectl -n {namespace} get tenantoperations"),
+            unblocked_by,
             stalls: false,
         });
         return;
@@ -112,7 +94,7 @@ pub fn plan(scene: &Scene<'_>, key: &TenantKey, current: (u32, Timestamp), outco
         spec: TenantOperationSpec {
             tenant: scene.model.name.to_owned(),
             tenant_uid: scene.model.uid.to_owned(),
-            incarnation: life,
+            incarnation: incarnation(scene.input),
             r#type: OperationType::TenantKeyRotation,
             deletion: None,
             authority: None,
