@@ -52,12 +52,14 @@ pub struct Component {
     #[serde(default)]
     pub resources: Resources,
 
-    /// Answers 200 when requests may be sent to the pod.
+    /// Answers 200 when requests may be sent to the pod. Asked as soon as it has started, then every 5 s; after two other answers in
+    /// a row, or none within 2 s, it gets no requests until the next 200.
     #[serde(default = "readyz")]
     #[schemars(length(min = 1, max = 128), regex(pattern = "^/[-A-Za-z0-9._~/]*$"))]
     pub readiness_path: String,
 
-    /// Answers 200 as long as the process is worth keeping.
+    /// Answers 200 as long as the process is worth keeping. Asked every second until it has started, for a minute at most, then every
+    /// 10 s; after three other answers in a row, or none within 2 s, the container is started again.
     #[serde(default = "healthz")]
     #[schemars(length(min = 1, max = 128), regex(pattern = "^/[-A-Za-z0-9._~/]*$"))]
     pub liveness_path: String,

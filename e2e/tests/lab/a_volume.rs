@@ -127,6 +127,45 @@ fn times(lab: &Lab, node: &str, volume: &str, did: &str) -> usize {
     about.filter(|line| line.contains(&said)).count()
 }
 
+/// Takes everything off a node that isn't bound to it.
+fn drain(lab: &Lab, node: &str) {
+    // CloudNativePG holds its pods of one instance against a drain.
+    let others = "--pod-selector=!cnpg.io/cluster";
+    let how = [
+        "--ignore-daemonsets",
+        "--delete-emptydir-data",
+        "--force",
+        "--timeout=120s",
+    ];
+    kube::kubectl(lab, &[&["drain", node, others], &how[..]].concat()).unwrap();
+}
+
+/// The tenant key, as the status tells it.
+fn key(lab: &Lab) -> Value {
+    let tenant = kube::get(lab, &["tenant", NAME]).unwrap();
+    tenant["status"]["keys"]["tenantKey"].clone()
+}
+
+/// Kills whoever has keys in hand, on both nodes, and says how many these were.
+fn strike() -> usize {
+    let drivers = kube::processes("freehold-csi", "--node-id");
+    let all = [drivers, kube::commands("freehold", "keys")].concat();
+    kube::kill(&all);
+    all.len()
+}
+
+/// What was there before, then all of one pod's lines, to its last breath, and then all of its successor's.
+fn follow(lines: &[String], before: &[String], [old, new]: [&str; 2]) {
+    assert_eq!(lines[..before.len()], *before, "what was written is there");
+    let rest = &lines[before.len()..];
+    let of_old = rest.iter().take_while(|line| line.starts_with(old)).count();
+    assert!(of_old > 0 && rest.len() > of_old, "{rest:?}");
+    assert!(
+        rest[of_old..].iter().all(|line| line.starts_with(new)),
+        "{rest:?}"
+    );
+}
+
 #[test]
 fn moves_between_nodes_with_its_pod_and_leaves_no_key_behind() {
     let lab = two_nodes();
@@ -151,15 +190,7 @@ fn moves_between_nodes_with_its_pod_and_leaves_no_key_behind() {
 
     kube::kubectl(&lab, &["uncordon", "node2"]).unwrap();
     let begin = Instant::now();
-    // CloudNativePG holds its pods of one instance against a drain.
-    let drain = "--pod-selector=!cnpg.io/cluster";
-    let how = [
-        "--ignore-daemonsets",
-        "--delete-emptydir-data",
-        "--force",
-        "--timeout=120s",
-    ];
-    kube::kubectl(&lab, &[&["drain", "node1", drain], &how[..]].concat()).unwrap();
+    drain(&lab, "node1");
     let drained = begin.elapsed();
     let second = pod_on(&lab, "node2");
     println!(
@@ -176,15 +207,64 @@ fn moves_between_nodes_with_its_pod_and_leaves_no_key_behind() {
     );
     assert!(on("node2") > 0);
     let after = lines(&lab, &second);
-    assert_eq!(after[..before.len()], before, "what was written is there");
-    // All of the first pod's lines, to its last breath, and then all of the second's.
-    let of_first = after.iter().take_while(|line| line.starts_with(&first)).count();
-    assert!(of_first > before.len() && after.len() > of_first, "{after:?}");
-    assert!(
-        after[of_first..].iter().all(|line| line.starts_with(&second)),
-        "{after:?}"
-    );
+    follow(&after, &before, [&first, &second]);
     assert_eq!(times(&lab, "node1", volume, "staged"), 1);
     assert!(times(&lab, "node1", volume, "unstaged") > 0);
     assert!(times(&lab, "node2", volume, "staged") > 0);
+
+    // And back, while the tenant key is rotated: whoever has keys in hand is killed when the pod ends, and when its successor is about
+    // to get the volume.
+    let before = lines(&lab, &second);
+    let version = key(&lab)["version"].as_u64().unwrap();
+    kube::kubectl(&lab, &["uncordon", "node1"]).unwrap();
+    let word = json!({"spec": {"keys": {"rotateTenantKey": "on-the-way"}}}).to_string();
+    kube::kubectl(&lab, &["patch", "tenant", NAME, "--type=merge", "-p", &word]).unwrap();
+    let begin = Instant::now();
+    let killed = std::thread::scope(|scope| {
+        let drained = scope.spawn(|| drain(&lab, "node2"));
+        let pods = || {
+            let pods = kube::get(&lab, &["-n", NAMESPACE, "pods", "-l", &format!("app={NAME}")])?;
+            anyhow::Ok(pods["items"].as_array().cloned().unwrap_or_default())
+        };
+        let ends = |pod: &Value| !pod["metadata"]["deletionTimestamp"].is_null();
+        kube::until("the pod to end", MINUTE, || {
+            Ok(pods()?.iter().any(ends).then_some(()))
+        })
+        .unwrap();
+        let first = strike();
+        let comes = |pod: &Value| pod["spec"]["nodeName"] == "node1";
+        kube::until("its successor", 2 * MINUTE, || {
+            Ok(pods()?.iter().any(comes).then_some(()))
+        })
+        .unwrap();
+        let killed = first + strike();
+        drained.join().unwrap();
+        killed
+    });
+    assert!(killed >= 3, "two drivers and a key service at least: {killed}");
+    let third = pod_on(&lab, "node1");
+    println!(
+        "node2 drained and the pod ready on node1 after {:.1} s, with {killed} processes killed",
+        begin.elapsed().as_secs_f64()
+    );
+    assert_eq!(holder(), "node1");
+    assert!(on("node1") > 0);
+    assert_eq!(
+        on("node2"),
+        0,
+        "nothing on node2 has the file system, nor its key"
+    );
+    follow(&lines(&lab, &third), &before, [&second, &third]);
+    let rotated = kube::until("the rotation to be over", 3 * MINUTE, || {
+        let key = key(&lab);
+        Ok((key["acknowledged"] == "on-the-way").then_some(key))
+    })
+    .unwrap();
+    assert_eq!(rotated["version"], version + 1);
+    assert_eq!(
+        rotated["versions"].as_array().unwrap().len(),
+        1,
+        "the old one is destroyed: {rotated}"
+    );
+    kube::wait_condition(&lab, &["tenant", NAME], "KeysCurrent", "True", MINUTE).unwrap();
 }

@@ -1,6 +1,7 @@
 //! Each tenant's data lies on the disk under keys of its own, which live apart, are rotated without a pause, and without
 //! which nothing can be read.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -310,18 +311,54 @@ const READERS: [(&str, &str); 10] = [
     ),
 ];
 
-/// Whether a role reads all Secrets.
-fn reads_secrets(role: &Value) -> bool {
-    let has = |rule: &Value, key: &str, words: &[&str]| {
-        let said = rule[key].as_array().into_iter().flatten();
-        said.filter_map(Value::as_str).any(|word| words.contains(&word))
-    };
-    role["rules"].as_array().into_iter().flatten().any(|rule| {
+/// Whether a role reads Secrets of these names, one at least.
+fn reads_secrets(role: &Value, names: &BTreeSet<&str>) -> bool {
+    rules(role).any(|rule| {
+        let only: Vec<&str> = words(rule, "resourceNames").collect();
         has(rule, "apiGroups", &["", "*"])
             && has(rule, "resources", &["secrets", "*"])
             && has(rule, "verbs", &["get", "list", "watch", "*"])
-            && rule["resourceNames"].as_array().is_none_or(Vec::is_empty)
+            && (only.is_empty() || only.iter().any(|name| names.contains(name)))
     })
+}
+
+/// Whether a role starts pods, by whatever makes some, or gets into those that run: a pod can mount every Secret of its namespace.
+fn starts_pods(role: &Value) -> bool {
+    rules(role).any(|rule| {
+        let makers = [
+            "*",
+            "pods",
+            "pods/exec",
+            "pods/ephemeralcontainers",
+            "deployments",
+            "replicasets",
+            "statefulsets",
+            "daemonsets",
+            "replicationcontrollers",
+            "jobs",
+            "cronjobs",
+        ];
+        has(rule, "apiGroups", &["", "apps", "batch", "*"])
+            && has(rule, "resources", &makers)
+            && has(rule, "verbs", &["create", "update", "patch", "*"])
+            && words(rule, "resourceNames").next().is_none()
+    })
+}
+
+fn rules(role: &Value) -> impl Iterator<Item = &Value> {
+    role["rules"].as_array().into_iter().flatten()
+}
+
+fn words<'a>(rule: &'a Value, key: &str) -> impl Iterator<Item = &'a str> {
+    rule[key]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+}
+
+fn has(rule: &Value, key: &str, of: &[&str]) -> bool {
+    words(rule, key).any(|word| of.contains(&word))
 }
 
 #[test]
@@ -332,33 +369,46 @@ fn who_may_read_the_keys_is_known_and_each_has_a_reason() {
         list["items"].as_array().unwrap().clone()
     };
     let roles = all("clusterroles,roles");
+    let bindings = all("clusterrolebindings,rolebindings");
     let name_of = |object: &Value| (object["kind"].clone(), object["metadata"]["name"].clone());
-    let mut found = std::collections::BTreeSet::new();
-    for binding in all("clusterrolebindings,rolebindings") {
-        let wanted = (
-            binding["roleRef"]["kind"].clone(),
-            binding["roleRef"]["name"].clone(),
-        );
-        if !roles
-            .iter()
-            .any(|role| name_of(role) == wanted && reads_secrets(role))
-        {
-            continue;
+    let who = |may: &dyn Fn(&Value) -> bool| {
+        let mut found = BTreeSet::new();
+        for binding in &bindings {
+            let wanted = (
+                binding["roleRef"]["kind"].clone(),
+                binding["roleRef"]["name"].clone(),
+            );
+            if !roles.iter().any(|role| name_of(role) == wanted && may(role)) {
+                continue;
+            }
+            for subject in binding["subjects"].as_array().into_iter().flatten() {
+                let text = |key: &str| subject[key].as_str().unwrap_or_default().to_owned();
+                let namespace = match text("namespace") {
+                    namespace if namespace.is_empty() => String::new(),
+                    namespace => format!("{namespace}/"),
+                };
+                found.insert(format!("{} {namespace}{}", text("kind"), text("name")));
+            }
         }
-        for subject in binding["subjects"].as_array().into_iter().flatten() {
-            let text = |key: &str| subject[key].as_str().unwrap_or_default().to_owned();
-            let namespace = match text("namespace") {
-                namespace if namespace.is_empty() => String::new(),
-                namespace => format!("{namespace}/"),
-            };
-            found.insert(format!("{} {namespace}{}", text("kind"), text("name")));
-        }
-    }
+        found
+    };
+    let secrets = all("secrets");
+    let names: BTreeSet<&str> = secrets
+        .iter()
+        .filter_map(|secret| secret["metadata"]["name"].as_str())
+        .collect();
+    assert!(names.contains("root-key"), "{names:?}");
     for (who, why) in READERS {
         println!("  {who}: {why}");
     }
     // Nodes are no binding: the Node authorizer lets each read the keys of the volumes that its pods use.
-    let expected: std::collections::BTreeSet<String> =
-        READERS.iter().map(|(who, _)| (*who).to_owned()).collect();
-    assert_eq!(found, expected);
+    let expected: BTreeSet<String> = READERS.iter().map(|(who, _)| (*who).to_owned()).collect();
+    assert_eq!(who(&|role| reads_secrets(role, &names)), expected);
+
+    // Whoever starts a pod there reads them by it: none does but Kubernetes' own controllers, and who reads them anyway.
+    let others: Vec<String> = who(&starts_pods)
+        .into_iter()
+        .filter(|who| !expected.contains(who) && !who.starts_with("ServiceAccount kube-system/"))
+        .collect();
+    assert_eq!(others, [] as [String; 0]);
 }

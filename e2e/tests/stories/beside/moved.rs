@@ -1,14 +1,17 @@
-//! A release that is published again under its name with other contents, as by a tag that was moved, reaches nobody.
+//! A release that is published again under its name with other contents, as by a tag that was moved, reaches nobody; nor does one
+//! whose image is in no registry.
 
 use std::collections::BTreeMap;
 
 use freehold_e2e::kube;
 use serde_json::{Value, json};
 
-use crate::stage::{Guest, MINUTE, lab, namespace, owner, tenant_manifest, wait_ready};
+use crate::stage::{Guest, MINUTE, change, lab, namespace, owner, tenant_manifest, wait_ready};
 
 /// Of a product of its own, so that no channel takes it for one of its releases.
 const NAME: &str = "moved-1.0.0";
+const PULLED_BY_NOBODY: &str = "moved-1.0.1";
+const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// The sample's release under another name, told apart by a variable.
 fn published(contents: &str) {
@@ -17,6 +20,17 @@ fn published(contents: &str) {
     release["spec"]["product"] = json!("moved");
     release["spec"]["components"][0]["env"] = json!([{"name": "CONTENTS", "value": contents}]);
     kube::kubectl(lab(), &["delete", "release", NAME, "--ignore-not-found"]).unwrap();
+    kube::apply(lab(), &[release]).unwrap();
+}
+
+/// The next one, of which one image has a digest that is none.
+fn without_its_image() {
+    let mut release = kube::get(lab(), &["release", NAME]).unwrap();
+    release["metadata"] = json!({"name": PULLED_BY_NOBODY});
+    release["spec"]["version"] = json!("1.0.1");
+    let image = &mut release["spec"]["components"][0]["image"];
+    let (repository, _) = image.as_str().unwrap().rsplit_once('@').unwrap();
+    *image = json!(format!("{repository}@{NO_DIGEST}"));
     kube::apply(lab(), &[release]).unwrap();
 }
 
@@ -78,6 +92,37 @@ fn a_release_that_is_published_again_with_other_contents_reaches_nobody() {
     assert_eq!(current(guest.0, "True"), "Current");
     wait_ready(guest.0, MINUTE);
     assert_eq!(deployments(&namespace), before);
+
+    without_its_image();
+    let ask = |name: &str| change(guest.0, &json!({"release": {"name": name}}));
+    ask(PULLED_BY_NOBODY);
+    kube::until("the image that is not there to be told", MINUTE, || {
+        let tenant = kube::get(lab(), &["tenant", guest.0])?;
+        let blockers = tenant["status"]["blockers"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let about = |blocker: &Value| {
+            blocker["reason"] == "UpgradeWaits"
+                && blocker["message"]
+                    .as_str()
+                    .is_some_and(|told| told.contains(NO_DIGEST))
+        };
+        let Some(blocker) = blockers.iter().find(|blocker| about(blocker)) else {
+            return Ok(None);
+        };
+        println!("{}", blocker["message"].as_str().unwrap());
+        assert_eq!(kube::condition(&tenant, "Serving"), "True");
+        assert_eq!(kube::condition(&tenant, "UpToDate"), "False");
+        Ok(Some(()))
+    })
+    .unwrap();
+    assert_eq!(deployments(&namespace), before, "nothing was changed");
+    owner(guest.0).get("/api/boards").unwrap();
+    // Taken back, before the time for images is over.
+    ask(NAME);
+    wait_ready(guest.0, MINUTE);
+    assert_eq!(deployments(&namespace), before);
     guest.gone();
-    kube::kubectl(lab(), &["delete", "release", NAME]).unwrap();
+    kube::kubectl(lab(), &["delete", "release", NAME, PULLED_BY_NOBODY]).unwrap();
 }

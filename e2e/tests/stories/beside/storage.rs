@@ -202,3 +202,74 @@ fn without_its_key_or_with_anothers_a_volume_is_not_staged() {
     wait_ready(guest.0, 4 * MINUTE);
     assert!(crate::stage::titles(guest.0).contains("locked away"));
 }
+
+/// Its volumes lie in the clear, as its class allows; its window is open.
+fn in_the_clear(name: &str) -> Value {
+    let mut class = kube::get(lab(), &["tenantclass", "standard"]).unwrap();
+    class["metadata"] = json!({"name": name});
+    class["spec"]["database"]["storageClassName"] = "plain-control".into();
+    class["spec"]["database"]["allowUnencrypted"] = true.into();
+    class["spec"]["maintenance"] = json!({"windows": [
+        {"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}]});
+    class
+}
+
+/// Of what StorageClass each claim of a database is.
+fn storage_classes(namespace: &str) -> Vec<String> {
+    let claims = kube::get(lab(), &["-n", namespace, "persistentvolumeclaims"]).unwrap();
+    let claims = claims["items"].as_array().unwrap().iter();
+    let of = |claim: &Value| claim["spec"]["storageClassName"].as_str().unwrap().to_owned();
+    claims.map(of).collect()
+}
+
+#[test]
+fn volumes_that_lie_in_the_clear_move_to_encrypted_ones_when_the_class_and_a_word_ask_for_it() {
+    const CLASS: &str = "in-the-clear";
+    let guest = Guest::absent("cleared");
+    kube::apply(lab(), &[in_the_clear(CLASS)]).unwrap();
+    let mut tenant = tenant_manifest(guest.0, 1);
+    tenant["spec"]["className"] = CLASS.into();
+    kube::apply(lab(), &[tenant]).unwrap();
+    let there = wait_ready(guest.0, 4 * MINUTE);
+    assert_eq!(kube::condition(&there, "VolumesEncrypted"), "False");
+    let own = namespace(guest.0);
+    let user = owner(guest.0);
+    let path = lane(&user, "Cleared");
+    user.post(&path, &json!({"title": "written in the clear"}))
+        .unwrap();
+
+    let encrypted =
+        json!({"spec": {"database": {"storageClassName": "encrypted", "allowUnencrypted": false}}});
+    let patch = ["patch", "tenantclass", CLASS, "--type=merge", "-p"];
+    kube::kubectl(lab(), &[&patch[..], &[&encrypted.to_string()]].concat()).unwrap();
+    let told = kube::until("the older volumes to be told", MINUTE, || {
+        let object = kube::get(lab(), &["tenant", guest.0])?;
+        let blockers = object["status"]["blockers"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let blocker = blockers
+            .into_iter()
+            .find(|blocker| blocker["reason"] == "VolumesNotReplaced");
+        Ok(blocker.map(|blocker| (blocker, object)))
+    });
+    let (blocker, object) = told.unwrap();
+    println!("{}", blocker["message"].as_str().unwrap());
+    assert_eq!(kube::condition(&object, "VolumesEncrypted"), "False");
+    assert_eq!(object["status"]["keys"]["scope"], "Nobody");
+    assert_eq!(storage_classes(&own), ["plain-control"]);
+
+    change(guest.0, &json!({"keys": {"rotateDataKeys": "encrypt"}}));
+    let now = kube::until("the first data keys", 5 * MINUTE, || {
+        let now = keys(guest.0);
+        Ok((now["dataKeysAcknowledged"] == "encrypt").then_some(now))
+    })
+    .unwrap();
+    assert_eq!((ids(&now).len(), &now["scope"]), (1, &json!("Tenant")));
+    assert_eq!(storage_classes(&own), ["encrypted"]);
+    let object = wait_ready(guest.0, MINUTE);
+    assert_eq!(kube::condition(&object, "VolumesEncrypted"), "True");
+    assert_nothing_lost(guest.0, &["written in the clear".to_owned()]);
+    guest.gone();
+    kube::kubectl(lab(), &["delete", "tenantclass", CLASS]).unwrap();
+}

@@ -65,7 +65,8 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     let wanted = are_wanted(&scene, &volumes) || log != Log::default();
     outcome.asides.extend(not_offered(&scene, wanted));
     if !wanted {
-        outcome.findings.extend(separated_by_others(&scene));
+        let separated = separated_before(&scene).or_else(|| separated_by_others(&scene));
+        outcome.findings.extend(separated);
         return outcome;
     }
     let Some(service) = &scene.input.config.key_service else {
@@ -320,7 +321,8 @@ fn record(scene: &Scene<'_>, volumes: &BTreeMap<&str, Volume<'_>>, log: &Log, ou
 /// The conditions.
 fn tell(scene: &Scene<'_>, service: &KeyService, trouble: Option<Wait>, outcome: &mut Outcome) {
     let keys = &scene.input.observed.minted.keys;
-    outcome.findings.push(separated(service));
+    let separated = separated_before(scene).unwrap_or_else(|| separated(service));
+    outcome.findings.push(separated);
     if let Some(trouble) = trouble {
         let message = trouble.message.clone();
         let finding = Finding::new(TOPIC, false, trouble.reason, message);
@@ -370,6 +372,31 @@ fn tell(scene: &Scene<'_>, service: &KeyService, trouble: Option<Wait>, outcome:
         }
     };
     outcome.findings.push(finding);
+}
+
+/// The same, of volumes that the TenantClass's StorageClass did not make.
+fn separated_before(scene: &Scene<'_>) -> Option<Finding> {
+    let older = storage::older(scene)?;
+    let aside = |truth, reason, what: &str| {
+        let message = format!(
+            "the claim {} is older than the class's StorageClass: {what}",
+            older.claim
+        );
+        Some(Finding::aside(SEPARATED, truth, reason, message))
+    };
+    match older.scope {
+        KeyScope::Tenant => None,
+        KeyScope::Platform => aside(
+            None,
+            "KeyOfThePlatform",
+            "the platform keeps its key, where Freehold can't look",
+        ),
+        KeyScope::Nobody => aside(
+            Some(false),
+            "NotEncrypted",
+            "its volume is not encrypted, there is no key",
+        ),
+    }
 }
 
 /// The same, where the keys are others'.
@@ -427,7 +454,7 @@ fn separated(service: &KeyService) -> Finding {
 
 /// For the status.
 pub fn status(scene: &Scene<'_>) -> Option<KeysStatus> {
-    let scope = storage::scope(scene)?;
+    let scope = storage::scope_there(scene)?;
     let Keys { tenant, data, .. } = &scene.input.observed.minted.keys;
     let service = scene.input.config.key_service.as_ref();
     let protects = |version: u32| {

@@ -6,14 +6,17 @@
 
 use std::collections::BTreeMap;
 
-use freehold_crds::{ClassDatabase, KeyScope};
+use freehold_crds::{ClassDatabase, DesiredState, KeyScope};
 
 use super::Scene;
 use crate::input::{Config, StorageClass};
 use crate::kind::Kind;
 use crate::names::DATABASE;
 use crate::outcome::{Finding, Outcome, Wait};
+use crate::seen::Facts;
 
+/// The word for a StorageClass whose volumes lie in the clear, as far as Freehold can tell.
+const NOT_ENCRYPTED: &str = "StorageNotEncrypted";
 pub const TOPIC: &str = "VolumesEncrypted";
 
 /// Freehold's own driver, which asks the key service for each volume's key.
@@ -143,7 +146,7 @@ pub fn judge(config: &Config, name: Option<&str>) -> Verdict {
             scope,
         },
         Err(set) => Verdict::Refused {
-            reason: "StorageNotEncrypted",
+            reason: NOT_ENCRYPTED,
             message: format!(
                 "the StorageClass {name} of {} does not encrypt, as far as Freehold can tell",
                 class.provisioner
@@ -212,7 +215,76 @@ pub fn scope(scene: &Scene<'_>) -> Option<KeyScope> {
     scope_of(scene.input.config, scene.model.database.class)
 }
 
-/// The same, of a class.
+/// A volume of the database's that was made under another StorageClass than the TenantClass names now. It stays what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Older<'a> {
+    pub claim: &'a str,
+    pub scope: KeyScope,
+}
+
+impl Older<'_> {
+    fn told(self) -> String {
+        let what = match self.scope {
+            KeyScope::Tenant => "encrypts with keys of this tenant's own",
+            KeyScope::Platform => "encrypts with the platform's key",
+            KeyScope::Nobody => "does not encrypt",
+        };
+        format!(
+            "the claim {} is older, and of a StorageClass that {what}",
+            self.claim
+        )
+    }
+}
+
+/// How far from the tenant's hands whoever can read the volumes is.
+fn weakness(scope: KeyScope) -> u8 {
+    match scope {
+        KeyScope::Tenant => 0,
+        KeyScope::Platform => 1,
+        KeyScope::Nobody => 2,
+    }
+}
+
+/// The least encrypted of the database's volumes that are less so than what the TenantClass asks for now.
+pub fn older<'a>(scene: &Scene<'a>) -> Option<Older<'a>> {
+    let wanted = weakness(scope(scene)?);
+    let seen = scene.input.observed.objects.iter();
+    let own =
+        seen.filter(|(id, _)| id.kind == Kind::Volume && id.namespace == scene.model.namespace.as_str());
+    let volumes = own.filter_map(|(id, seen)| match &seen.facts {
+        Facts::Volume {
+            storage_class,
+            instance: Some(_),
+            ..
+        } if !seen.ending => {
+            let scope = match judge(scene.input.config, storage_class.as_deref()) {
+                Verdict::Encrypted { scope, .. } => scope,
+                Verdict::Refused {
+                    reason: NOT_ENCRYPTED,
+                    ..
+                } => KeyScope::Nobody,
+                // Of one whose StorageClass is gone it can't be told.
+                Verdict::Unknown | Verdict::Refused { .. } => return None,
+            };
+            Some(Older {
+                claim: &id.name,
+                scope,
+            })
+        }
+        _ => None,
+    });
+    volumes
+        .filter(|older| weakness(older.scope) > wanted)
+        .max_by_key(|older| weakness(older.scope))
+}
+
+/// Whose key encrypts what is there: of the TenantClass and the volumes that are older than its word the least.
+pub fn scope_there(scene: &Scene<'_>) -> Option<KeyScope> {
+    let asked = scope(scene)?;
+    Some(older(scene).map_or(asked, |older| older.scope))
+}
+
+/// The same as `scope`, of a class.
 pub fn scope_of(config: &Config, class: &ClassDatabase) -> Option<KeyScope> {
     match judge(config, class.storage_class_name.as_deref()) {
         Verdict::Encrypted { scope, .. } => Some(scope),
@@ -237,7 +309,17 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
                 KeyScope::Platform | KeyScope::Nobody => "with the platform's key",
             };
             let message = format!("the StorageClass {class} encrypts {whose}");
-            let finding = Finding::aside(TOPIC, Some(true), "Encrypted", message);
+            let (truth, reason, message) = match older(&scene) {
+                None => (true, "Encrypted", message),
+                Some(older) => {
+                    let message = format!("{message}; but {}", older.told());
+                    if scene.model.tenant.spec.desired_state != DesiredState::Terminated {
+                        outcome.asides.push(stale(scope, message.clone()));
+                    }
+                    (older.scope != KeyScope::Nobody, "OlderVolumes", message)
+                }
+            };
+            let finding = Finding::aside(TOPIC, Some(truth), reason, message);
             outcome.findings.push(finding);
         }
         Verdict::Refused { message, .. } if class.allow_unencrypted => {
@@ -266,6 +348,24 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
         }
     }
     outcome
+}
+
+/// What brings the volumes to what the TenantClass asks for: nothing is moved without a word.
+fn stale(wanted: KeyScope, message: String) -> Wait {
+    let unblocked_by = match wanted {
+        KeyScope::Tenant => {
+            "set spec.keys.rotateDataKeys to a new word: the database moves to new volumes while it is used"
+        }
+        KeyScope::Platform | KeyScope::Nobody => {
+            "replace the database's instances one by one (kubectl cnpg destroy): each gets new volumes"
+        }
+    };
+    Wait {
+        reason: "VolumesNotReplaced",
+        message,
+        unblocked_by: unblocked_by.to_owned(),
+        stalls: false,
+    }
 }
 
 #[cfg(test)]

@@ -418,8 +418,8 @@ fn template(scene: &Scene<'_>, part: &Part<'_>) -> PodTemplateSpec {
             protocol: Some("TCP".into()),
             ..ContainerPort::default()
         }]);
-        // Asked every second: a pod's readiness is part of how long a tenant takes to be ready.
-        container.readiness_probe = Some(probe(&component.readiness_path, 1, 3));
+        // How long a pod takes to be ready is the startup probe's: once that has passed, the kubelet asks for readiness at once.
+        container.readiness_probe = Some(probe(&component.readiness_path, 5, 2));
         container.liveness_probe = Some(probe(&component.liveness_path, 10, 3));
         container.startup_probe = Some(probe(&component.liveness_path, 1, 60));
     }

@@ -109,11 +109,12 @@ impl Cluster {
             return;
         }
         while self.postgres.instances.len() < wanted && !self.postgres.full {
-            self.add_instance(&id.namespace);
+            let class = body["spec"]["storage"]["storageClass"].as_str();
+            self.add_instance(&id.namespace, class.unwrap_or("encrypted"));
         }
     }
 
-    fn add_instance(&mut self, namespace: &str) {
+    fn add_instance(&mut self, namespace: &str, storage_class: &str) {
         self.postgres.serial += 1;
         let serial = self.postgres.serial;
         self.postgres.instances.insert(serial);
@@ -130,7 +131,7 @@ impl Cluster {
                 "uid": format!("uid-{}", self.serial), "resourceVersion": "1",
                 "labels": {"freehold.dev/tenant": "acme", "cnpg.io/instanceName": named(serial)},
             },
-            "spec": {"storageClassName": "encrypted"},
+            "spec": {"storageClassName": storage_class},
         });
         let id = Id {
             kind: Kind::Volume,
@@ -166,6 +167,9 @@ impl Cluster {
             .collect();
         let keyed = |name: &str| {
             bodies.get(name).is_some_and(|body| {
+                if body["spec"]["storageClassName"] != "encrypted" {
+                    return true;
+                }
                 let volume = format!("pvc-{}", body["metadata"]["uid"].as_str().unwrap());
                 let slot = self.minted.keys.data.get(&volume);
                 slot.is_some_and(|slot| matches!(slot, Slot::Present(_)))

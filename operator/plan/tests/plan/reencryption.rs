@@ -451,3 +451,49 @@ fn a_clock_that_is_a_day_off_or_goes_back_loses_no_key_and_leaves_no_rotation_ha
         }
     }
 }
+
+#[test]
+fn volumes_that_are_older_than_the_classs_storage_are_told_and_moved_by_a_word() {
+    let mut given = given::with_keys("acme");
+    let plain = freehold_plan::StorageClass {
+        provisioner: "rancher.io/local-path".into(),
+        ..Default::default()
+    };
+    let classes = given.config.storage_classes.as_mut().unwrap();
+    classes.insert("plain".into(), plain);
+    let database = &mut given.class.as_mut().unwrap().spec.database;
+    database.storage_class_name = Some("plain".into());
+    database.allow_unencrypted = true;
+    let mut cluster = Cluster::new(given);
+    cluster.settle();
+    assert!(ready(&cluster));
+    let database = &mut cluster.given.class.as_mut().unwrap().spec.database;
+    database.storage_class_name = Some("encrypted".into());
+    database.allow_unencrypted = false;
+    // Taken over in a window.
+    cluster.given.now += SignedDuration::from_hours(19);
+    cluster.settle();
+    insta::assert_snapshot!(says(&mut cluster, "VolumesEncrypted"), @"False OlderVolumes: the StorageClass encrypted encrypts with keys of this tenant's own; but the claim db-1 is older, and of a StorageClass that does not encrypt");
+    insta::assert_snapshot!(says(&mut cluster, "KeysSeparated"), @"False NotEncrypted: the claim db-1 is older than the class's StorageClass: its volume is not encrypted, there is no key");
+    let status = cluster.plan().status;
+    assert_eq!(status.keys.unwrap().scope, freehold_crds::KeyScope::Nobody);
+    let told = status
+        .blockers
+        .iter()
+        .find(|blocker| blocker.reason == "VolumesNotReplaced");
+    assert!(told.unwrap().unblocked_by.contains("spec.keys.rotateDataKeys"));
+    assert!(ready(&cluster), "it serves on");
+    assert_eq!(rotations(&cluster), [], "nothing is moved without a word");
+
+    ask(&mut cluster, "encrypt");
+    cluster.settle();
+    assert_eq!(rotations(&cluster), [Phase::Succeeded]);
+    let status = cluster.plan().status;
+    assert_eq!(status.blockers, []);
+    let keys = status.keys.unwrap();
+    assert_eq!(keys.scope, freehold_crds::KeyScope::Tenant);
+    assert_eq!(keys.data_keys_acknowledged.as_deref(), Some("encrypt"));
+    assert_eq!(keys.data_keys.len(), 1);
+    insta::assert_snapshot!(says(&mut cluster, "VolumesEncrypted"), @"True Encrypted: the StorageClass encrypted encrypts with keys of this tenant's own");
+    silent(&mut cluster);
+}

@@ -46,6 +46,24 @@ fn a_component_that_says_nothing_of_it_has_no_environment_waits_for_nothing_and_
     assert_eq!(spec, wanted);
 }
 
+/// Each question is a handshake of its own: many pods that are asked every second cost more than they serve.
+#[test]
+fn a_pod_is_asked_every_second_until_it_has_started_and_seldom_from_then_on() {
+    let spec = spec(&saying(&[]));
+    let asked = |probe: &str| {
+        let probe = &container(&spec)[probe];
+        let path = probe["httpGet"]["path"].as_str().unwrap();
+        (
+            path.to_owned(),
+            probe["periodSeconds"].as_u64(),
+            probe["failureThreshold"].as_u64(),
+        )
+    };
+    assert_eq!(asked("startupProbe"), ("/healthz".into(), Some(1), Some(60)));
+    assert_eq!(asked("readinessProbe"), ("/readyz".into(), Some(5), Some(2)));
+    assert_eq!(asked("livenessProbe"), ("/healthz".into(), Some(10), Some(3)));
+}
+
 #[test]
 fn a_default_that_is_spelled_out_changes_nothing() {
     let spelled = [

@@ -170,12 +170,13 @@ pub fn plan(scene: &Scene<'_>, outcome: &mut Outcome) {
         return;
     }
     let asked = word::unheard(scene, OperationType::DataKeyRotation);
-    let Some(due) = due(scene) else {
-        return;
-    };
-    let reason = match asked {
-        Some(_) => RotationReason::Requested,
-        None => {
+    let due = due(scene);
+    let reason = match (asked, due) {
+        (Some(_), Some(_)) => RotationReason::Requested,
+        // They get their first keys by it.
+        (Some(_), None) if storage::older(scene).is_some() => RotationReason::Requested,
+        (_, None) => return,
+        (None, Some(due)) => {
             let due = given_up(scene).map_or(due, |at| due.max(at + AGAIN));
             if due > scene.input.now {
                 outcome.wake_at(Some(due));
@@ -283,12 +284,12 @@ fn begin(scene: &Scene<'_>, reason: RotationReason, asked: Option<&str>, outcome
     let there = volumes(scene);
     let keys = &scene.input.observed.minted.keys.data;
     let keyed = |name: &str| matches!(keys.get(name), Some(Slot::Present(_)));
-    let ours: Vec<String> = there
+    let old: Vec<String> = there
         .iter()
-        .filter(|(name, volume)| volume.ours && volume.instance.is_some() && keyed(name))
+        .filter(|(name, volume)| volume.instance.is_some() && (keyed(name) || !volume.ours))
         .map(|(name, _)| (*name).to_owned())
         .collect();
-    if ours.is_empty() {
+    if old.is_empty() {
         return;
     }
     outcome.wake_at(soon(scene.input.now));
@@ -305,7 +306,7 @@ fn begin(scene: &Scene<'_>, reason: RotationReason, asked: Option<&str>, outcome
             authority: None,
             upgrade: None,
             reencryption: Some(ReencryptionOperation {
-                volumes: ours,
+                volumes: old,
                 reason,
                 token: asked.map(str::to_owned),
             }),

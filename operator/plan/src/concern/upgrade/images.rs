@@ -17,10 +17,16 @@ use crate::seen::Facts;
 /// In no image.
 const NOTHING: &str = "/freehold-preflight";
 
+/// What a container is said to wait for while all is well.
+const USUAL: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
 /// What was found out.
 pub enum Had {
-    /// Not all is known yet: what is waited for.
-    Waits(Vec<String>),
+    /// Not all is known yet: what is waited for, and of that what the kubelet could not do.
+    Waits {
+        missing: Vec<String>,
+        refused: Vec<String>,
+    },
     /// How many were asked for.
     All(usize),
 }
@@ -56,23 +62,27 @@ fn id(scene: &Scene<'_>, upgrade: &str, image: &str) -> Id {
 pub fn look(scene: &Scene<'_>, upgrade: &str) -> Had {
     let images = new(scene);
     let count = images.len();
-    let missing: Vec<String> = images
-        .into_iter()
-        .filter_map(|image| {
-            let seen = scene.input.observed.objects.get(&id(scene, upgrade, image));
-            match seen.map(|seen| &seen.facts) {
-                Some(Facts::Pod { over: true, .. } | Facts::Pod { pulled: true, .. }) => None,
-                Some(Facts::Pod {
-                    waits: Some(waits), ..
-                }) => Some(format!("{image}: {waits}")),
-                _ => Some(format!("{image}: its pod has not begun")),
+    let (mut missing, mut refused) = (Vec::new(), Vec::new());
+    for image in images {
+        let seen = scene.input.observed.objects.get(&id(scene, upgrade, image));
+        match seen.map(|seen| &seen.facts) {
+            Some(Facts::Pod { over: true, .. } | Facts::Pod { pulled: true, .. }) => {}
+            Some(Facts::Pod {
+                waits: Some(waits), ..
+            }) => {
+                let told = format!("{image}: {waits}");
+                if !USUAL.iter().any(|usual| waits.starts_with(usual)) {
+                    refused.push(told.clone());
+                }
+                missing.push(told);
             }
-        })
-        .collect();
+            _ => missing.push(format!("{image}: its pod has not begun")),
+        }
+    }
     if missing.is_empty() {
         Had::All(count)
     } else {
-        Had::Waits(missing)
+        Had::Waits { missing, refused }
     }
 }
 

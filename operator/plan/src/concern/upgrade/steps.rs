@@ -160,14 +160,27 @@ fn preflight(scene: &Scene<'_>, (name, operation): (&str, &Operation), outcome: 
     }
     let count = match images::look(scene, name) {
         Had::All(count) => count,
-        Had::Waits(missing) if is_past(hold(operation), scene, outcome) => {
+        Had::Waits { missing, .. } if is_past(hold(operation), scene, outcome) => {
             return Verdict::Failed(format!(
                 "after {} s there is no {}",
                 PULLED.as_secs(),
                 missing.join("; no ")
             ));
         }
-        Had::Waits(_) => {
+        Had::Waits { refused, .. } => {
+            if !refused.is_empty() {
+                let refused = refused.join("; and for ");
+                outcome.waits.push(Wait {
+                    reason: WAITS,
+                    message: format!("the upgrade to {} waits for the image {refused}", upgrade.to_version),
+                    unblocked_by: format!(
+                        "an image that the nodes can pull: {} s after it was asked for the upgrade ends, and a new word in \
+                         spec.release.retry tries it again",
+                        PULLED.as_secs()
+                    ),
+                    stalls: false,
+                });
+            }
             outcome.keep.extend(images::there(scene, name));
             outcome.objects.extend(images::pods(scene, name));
             return Verdict::Waits;

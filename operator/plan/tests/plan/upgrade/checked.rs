@@ -185,6 +185,23 @@ fn an_image_that_can_not_be_had_is_found_before_anything_is_changed() {
         pods.filter(|id| id.name.starts_with("preflight-")).count()
     };
     assert_eq!(pods(&cluster), 2, "one for each image, whoever uses it");
+    let status = cluster.given.tenant.status.clone().unwrap();
+    let told: Vec<&str> = status
+        .blockers
+        .iter()
+        .map(|blocker| blocker.reason.as_str())
+        .collect();
+    assert_eq!(
+        told,
+        ["UpgradeWaits"],
+        "as soon as the kubelet says so: {:?}",
+        status.blockers
+    );
+    assert!(
+        status.blockers[0]
+            .message
+            .contains("ImagePullBackOff: no such manifest")
+    );
     cluster.given.now += SignedDuration::from_mins(6);
     cluster.settle_upgrade();
     assert_eq!(upgrades(&cluster), ["1.0.0 -> 1.1.0: Failed: Preflight"]);
