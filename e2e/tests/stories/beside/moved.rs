@@ -1,5 +1,5 @@
 //! A release that is published again under its name with other contents, as by a tag that was moved, reaches nobody; nor does one
-//! whose image is in no registry.
+//! whose image can not be had.
 
 use std::collections::BTreeMap;
 
@@ -23,14 +23,20 @@ fn published(contents: &str) {
     kube::apply(lab(), &[release]).unwrap();
 }
 
-/// The next one, of which one image has a digest that is none.
+/// The next one, of which one image can be had nowhere.
 fn without_its_image() {
     let mut release = kube::get(lab(), &["release", NAME]).unwrap();
     release["metadata"] = json!({"name": PULLED_BY_NOBODY});
     release["spec"]["version"] = json!("1.0.1");
+    release["spec"]["source"]["tag"] = json!("v1.0.1");
     let image = &mut release["spec"]["components"][0]["image"];
-    let (repository, _) = image.as_str().unwrap().rsplit_once('@').unwrap();
-    *image = json!(format!("{repository}@{NO_DIGEST}"));
+    // Nobody answers there, and at once.
+    *image = json!(format!("localhost:1/board:1.0.1@{NO_DIGEST}"));
+    kube::kubectl(
+        lab(),
+        &["delete", "release", PULLED_BY_NOBODY, "--ignore-not-found"],
+    )
+    .unwrap();
     kube::apply(lab(), &[release]).unwrap();
 }
 
