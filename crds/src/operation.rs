@@ -127,7 +127,7 @@ pub struct RotationOperation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReencryptionOperation {
-    /// The volumes whose data is encrypted anew, by the ids of their data keys.
+    /// The volumes whose data is encrypted anew. Those that have data keys have them by these ids.
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 253)))]
     pub volumes: Vec<String>,
     /// Why.

@@ -18,7 +18,7 @@ pub const ROLL: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::f
 #[serde(rename_all = "camelCase")]
 pub struct Upgrades {
     /// How long a release that was rolled out and tried out must run well before the upgrade counts as done, from `1s` to `24h`.
-    /// Until then it is undone by itself.
+    /// Until then it is undone by itself. A pod that stops being ready is noticed after 10 s: less than that shows only what fails at once.
     #[serde(default = "a_minute")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
         .message("upgrades.bake must be between 1s and 24h"))]

@@ -18,7 +18,8 @@ pub struct TenantKeys {
 
     /// Any word: each new one encrypts the database's volumes once with new data keys, and is acknowledged in
     /// status.keys.dataKeysAcknowledged. It begins at once, whatever the maintenance windows are: the database gets one
-    /// more instance for a while, and writes pause for some seconds when it switches over.
+    /// more instance for a while, and writes pause for some seconds when it switches over. Volumes of another StorageClass than the
+    /// TenantClass names, which are not encrypted or with another key, are replaced by it too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 63),

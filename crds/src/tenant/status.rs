@@ -141,7 +141,7 @@ pub struct KeysStatus {
     /// Where the tenant key is kept: `local`, `pkcs11`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// Whose key encrypts the volumes.
+    /// Whose key encrypts the volumes; where some are older than the StorageClass of the TenantClass, that of the least encrypted.
     pub scope: KeyScope,
     /// The key that wraps the data keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,7 +168,7 @@ pub enum KeyScope {
     Tenant,
     /// The platform's, by the storage's own means.
     Platform,
-    /// The volumes lie in the clear, which the class allows.
+    /// Volumes lie in the clear, as the class allows or allowed when they were made.
     Nobody,
 }
 

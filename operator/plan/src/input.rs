@@ -187,6 +187,8 @@ pub struct Keys {
     pub held: Option<String>,
     /// Those whose volumes were there still when they should have been forgotten.
     pub kept: BTreeSet<String>,
+    /// Volumes that were looked up, and were gone.
+    pub gone: BTreeSet<String>,
     /// Those that don't open, with the resource version of the Secret that was tried.
     pub refused: BTreeMap<String, String>,
 }

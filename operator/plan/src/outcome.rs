@@ -109,7 +109,7 @@ pub enum Action {
     /// Destroy versions of the tenant key that wrap nothing any more.
     #[serde(rename_all = "camelCase")]
     DestroyVersions { versions: Vec<u32> },
-    /// Delete the wrapped key of a volume that is gone.
+    /// Look whether a volume is gone, and delete its wrapped key then, if it has one.
     #[serde(rename_all = "camelCase")]
     ForgetDataKey { volume: String },
     /// Delete every wrapped data key and destroy the tenant key: the tenant ends, and its data with it.

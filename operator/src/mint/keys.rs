@@ -156,6 +156,7 @@ pub async fn act(
             forget(client, target, volume).await?;
             keys.data.remove(volume);
             keys.kept.remove(volume);
+            keys.gone.insert(volume.clone());
         }
         Action::ForgetKeys => {
             for volume in list(client, target).await?.into_keys() {

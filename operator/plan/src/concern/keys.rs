@@ -116,9 +116,11 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
 
 /// Rotations that are asked for and have nothing to rotate, where the keys are others': told, and nothing waits for it.
 fn not_offered(scene: &Scene<'_>, wanted: bool) -> Option<Wait> {
-    let whose = match storage::scope(scene)? {
-        KeyScope::Tenant => return None,
-        KeyScope::Platform => "the platform's key encrypts the volumes",
+    if storage::scope(scene)? == KeyScope::Tenant {
+        return None;
+    }
+    let whose = match storage::scope_there(scene)? {
+        KeyScope::Tenant | KeyScope::Platform => "the platform's key encrypts the volumes",
         KeyScope::Nobody => "the volumes are not encrypted",
     };
     if scene.model.tenant.spec.desired_state == DesiredState::Terminated {
@@ -220,7 +222,8 @@ fn with_key(
         }
     }
     // One that can't be read is of no more use than another once its volume is gone, which its name tells.
-    for volume in keys.data.keys() {
+    let keyless = reencryption::leaving(scene).filter(|volume| !keys.data.contains_key(*volume));
+    for volume in keys.data.keys().chain(keyless) {
         let gone = !volumes.contains_key(volume.as_str());
         if gone && (!keys.kept.contains(volume) || reencryption::is_replaced(scene, volume)) {
             outcome.actions.push(Action::ForgetDataKey {
@@ -236,6 +239,12 @@ fn with_key(
         }
     }
     trouble
+}
+
+/// Whether the database moves to other volumes, or is asked to.
+pub fn is_moving(scene: &Scene<'_>) -> bool {
+    reencryption::under_way(scene.input).is_some()
+        || word::unheard(scene, OperationType::DataKeyRotation).is_some()
 }
 
 /// The rotation that is under way, of whichever keys.
@@ -321,7 +330,14 @@ fn record(scene: &Scene<'_>, volumes: &BTreeMap<&str, Volume<'_>>, log: &Log, ou
 /// The conditions.
 fn tell(scene: &Scene<'_>, service: &KeyService, trouble: Option<Wait>, outcome: &mut Outcome) {
     let keys = &scene.input.observed.minted.keys;
-    let separated = separated_before(scene).unwrap_or_else(|| separated(service));
+    // Where volumes differ, the worst of it.
+    let others = || match storage::scope(scene) {
+        Some(KeyScope::Platform | KeyScope::Nobody) => separated_by_others(scene),
+        Some(KeyScope::Tenant) | None => None,
+    };
+    let separated = separated_before(scene)
+        .or_else(others)
+        .unwrap_or_else(|| separated(service));
     outcome.findings.push(separated);
     if let Some(trouble) = trouble {
         let message = trouble.message.clone();
@@ -386,6 +402,11 @@ fn separated_before(scene: &Scene<'_>) -> Option<Finding> {
     };
     match older.scope {
         KeyScope::Tenant => None,
+        KeyScope::Platform if older.has_passphrase => aside(
+            Some(false),
+            "PassphraseInCluster",
+            "its driver takes a passphrase from a Secret of this cluster",
+        ),
         KeyScope::Platform => aside(
             None,
             "KeyOfThePlatform",
@@ -490,7 +511,7 @@ pub fn status(scene: &Scene<'_>) -> Option<KeysStatus> {
             tenant_key_version: key.version,
             created_at: Time(key.created),
         });
-    let own = scope == KeyScope::Tenant;
+    let own = storage::scope(scene) == Some(KeyScope::Tenant);
     Some(KeysStatus {
         provider: service
             .filter(|_| own)
@@ -511,6 +532,7 @@ pub fn forget(input: &Input<'_>) -> Option<Action> {
         unread: _,
         held: _,
         kept: _,
+        gone: _,
         refused: _,
     } = &input.observed.minted.keys;
     let there = tenant.present().is_some_and(|key| !key.versions.is_empty());

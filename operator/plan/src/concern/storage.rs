@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 
 use freehold_crds::{ClassDatabase, DesiredState, KeyScope};
 
-use super::Scene;
+use super::{Scene, keys};
 use crate::input::{Config, StorageClass};
 use crate::kind::Kind;
 use crate::names::DATABASE;
 use crate::outcome::{Finding, Outcome, Wait};
 use crate::seen::Facts;
 
-/// The word for a StorageClass whose volumes lie in the clear, as far as Freehold can tell.
-const NOT_ENCRYPTED: &str = "StorageNotEncrypted";
+/// The word for a StorageClass that isn't there.
+const NOT_FOUND: &str = "StorageClassNotFound";
 pub const TOPIC: &str = "VolumesEncrypted";
 
 /// Freehold's own driver, which asks the key service for each volume's key.
@@ -135,7 +135,7 @@ pub fn judge(config: &Config, name: Option<&str>) -> Verdict {
             ),
         };
         return Verdict::Refused {
-            reason: "StorageClassNotFound",
+            reason: NOT_FOUND,
             message,
             unblocked_by,
         };
@@ -146,7 +146,7 @@ pub fn judge(config: &Config, name: Option<&str>) -> Verdict {
             scope,
         },
         Err(set) => Verdict::Refused {
-            reason: NOT_ENCRYPTED,
+            reason: "StorageNotEncrypted",
             message: format!(
                 "the StorageClass {name} of {} does not encrypt, as far as Freehold can tell",
                 class.provisioner
@@ -220,6 +220,8 @@ pub fn scope(scene: &Scene<'_>) -> Option<KeyScope> {
 pub struct Older<'a> {
     pub claim: &'a str,
     pub scope: KeyScope,
+    /// Its driver takes a passphrase from a Secret of the cluster.
+    pub has_passphrase: bool,
 }
 
 impl Older<'_> {
@@ -227,7 +229,7 @@ impl Older<'_> {
         let what = match self.scope {
             KeyScope::Tenant => "encrypts with keys of this tenant's own",
             KeyScope::Platform => "encrypts with the platform's key",
-            KeyScope::Nobody => "does not encrypt",
+            KeyScope::Nobody => "does not encrypt, as far as Freehold can tell",
         };
         format!(
             "the claim {} is older, and of a StorageClass that {what}",
@@ -245,37 +247,41 @@ fn weakness(scope: KeyScope) -> u8 {
     }
 }
 
-/// The least encrypted of the database's volumes that are less so than what the TenantClass asks for now.
+/// The least encrypted of the database's volumes that are less so than what the TenantClass asks for now. One whose StorageClass is gone
+/// is the tenant's when it has a key of the tenant's; else nothing is known of it, and the worst is said.
 pub fn older<'a>(scene: &Scene<'a>) -> Option<Older<'a>> {
     let wanted = weakness(scope(scene)?);
     let seen = scene.input.observed.objects.iter();
     let own =
         seen.filter(|(id, _)| id.kind == Kind::Volume && id.namespace == scene.model.namespace.as_str());
+    let keys = &scene.input.observed.minted.keys.data;
+    let config = scene.input.config;
     let volumes = own.filter_map(|(id, seen)| match &seen.facts {
         Facts::Volume {
+            volume,
             storage_class,
             instance: Some(_),
-            ..
         } if !seen.ending => {
-            let scope = match judge(scene.input.config, storage_class.as_deref()) {
-                Verdict::Encrypted { scope, .. } => scope,
+            let keyed = keys.get(volume).is_some_and(|slot| slot.present().is_some());
+            let (scope, has_passphrase) = match judge(config, storage_class.as_deref()) {
+                Verdict::Unknown => return None,
+                Verdict::Encrypted { scope, class } => (scope, has_passphrase(config, &class)),
                 Verdict::Refused {
-                    reason: NOT_ENCRYPTED,
-                    ..
-                } => KeyScope::Nobody,
-                // Of one whose StorageClass is gone it can't be told.
-                Verdict::Unknown | Verdict::Refused { .. } => return None,
+                    reason: NOT_FOUND, ..
+                } if keyed => (KeyScope::Tenant, false),
+                Verdict::Refused { .. } => (KeyScope::Nobody, false),
             };
             Some(Older {
                 claim: &id.name,
                 scope,
+                has_passphrase,
             })
         }
         _ => None,
     });
     volumes
         .filter(|older| weakness(older.scope) > wanted)
-        .max_by_key(|older| weakness(older.scope))
+        .max_by_key(|older| (weakness(older.scope), older.has_passphrase))
 }
 
 /// Whose key encrypts what is there: of the TenantClass and the volumes that are older than its word the least.
@@ -313,9 +319,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
                 None => (true, "Encrypted", message),
                 Some(older) => {
                     let message = format!("{message}; but {}", older.told());
-                    if scene.model.tenant.spec.desired_state != DesiredState::Terminated {
-                        outcome.asides.push(stale(scope, message.clone()));
-                    }
+                    outcome.asides.extend(stale(&scene, scope, message.clone()));
                     (older.scope != KeyScope::Nobody, "OlderVolumes", message)
                 }
             };
@@ -350,22 +354,28 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     outcome
 }
 
-/// What brings the volumes to what the TenantClass asks for: nothing is moved without a word.
-fn stale(wanted: KeyScope, message: String) -> Wait {
+/// What brings the volumes to what the TenantClass asks for: nothing is moved without a word. Nothing to tell while they are being moved,
+/// or the word is there and its wait is told, or the keys are to be destroyed.
+fn stale(scene: &Scene<'_>, wanted: KeyScope, message: String) -> Option<Wait> {
+    let is_told = wanted == KeyScope::Tenant && keys::is_moving(scene);
+    if is_told || scene.model.tenant.spec.desired_state == DesiredState::Terminated {
+        return None;
+    }
     let unblocked_by = match wanted {
         KeyScope::Tenant => {
             "set spec.keys.rotateDataKeys to a new word: the database moves to new volumes while it is used"
         }
         KeyScope::Platform | KeyScope::Nobody => {
-            "replace the database's instances one by one (kubectl cnpg destroy): each gets new volumes"
+            "more instances (spec.database.instances): each new one gets such volumes. When one of those is the primary (kubectl cnpg \
+             promote), replicas on older ones can be replaced; never the only one that is ready, and never the primary"
         }
     };
-    Wait {
+    Some(Wait {
         reason: "VolumesNotReplaced",
         message,
         unblocked_by: unblocked_by.to_owned(),
         stalls: false,
-    }
+    })
 }
 
 #[cfg(test)]

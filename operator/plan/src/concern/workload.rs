@@ -418,7 +418,7 @@ fn template(scene: &Scene<'_>, part: &Part<'_>) -> PodTemplateSpec {
             protocol: Some("TCP".into()),
             ..ContainerPort::default()
         }]);
-        // How long a pod takes to be ready is the startup probe's: once that has passed, the kubelet asks for readiness at once.
+        // Once the startup probe has passed, the kubelet asks for readiness at once, and then in this rhythm.
         container.readiness_probe = Some(probe(&component.readiness_path, 5, 2));
         container.liveness_probe = Some(probe(&component.liveness_path, 10, 3));
         container.startup_probe = Some(probe(&component.liveness_path, 1, 60));

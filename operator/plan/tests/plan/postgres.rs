@@ -19,6 +19,8 @@ pub struct Postgres {
     silent: BTreeSet<u32>,
     /// No more instances find room.
     pub full: bool,
+    /// Volumes stay when their claims are gone.
+    pub retains: bool,
 }
 
 fn named(serial: u32) -> String {
@@ -109,8 +111,13 @@ impl Cluster {
             return;
         }
         while self.postgres.instances.len() < wanted && !self.postgres.full {
-            let class = body["spec"]["storage"]["storageClass"].as_str();
-            self.add_instance(&id.namespace, class.unwrap_or("encrypted"));
+            let named = body["spec"]["storage"]["storageClass"]
+                .as_str()
+                .map(str::to_owned);
+            let classes = self.given.config.storage_classes.iter().flatten();
+            let mut default = classes.filter(|(_, class)| class.is_default);
+            let class = named.or_else(|| Some(default.next()?.0.clone()));
+            self.add_instance(&id.namespace, class.as_deref().unwrap_or("encrypted"));
         }
     }
 

@@ -473,8 +473,13 @@ fn volumes_that_are_older_than_the_classs_storage_are_told_and_moved_by_a_word()
     // Taken over in a window.
     cluster.given.now += SignedDuration::from_hours(19);
     cluster.settle();
-    insta::assert_snapshot!(says(&mut cluster, "VolumesEncrypted"), @"False OlderVolumes: the StorageClass encrypted encrypts with keys of this tenant's own; but the claim db-1 is older, and of a StorageClass that does not encrypt");
+    insta::assert_snapshot!(says(&mut cluster, "VolumesEncrypted"), @"False OlderVolumes: the StorageClass encrypted encrypts with keys of this tenant's own; but the claim db-1 is older, and of a StorageClass that does not encrypt, as far as Freehold can tell");
     insta::assert_snapshot!(says(&mut cluster, "KeysSeparated"), @"False NotEncrypted: the claim db-1 is older than the class's StorageClass: its volume is not encrypted, there is no key");
+    // That it is told doesn't hang on a StorageClass that nobody needs any more.
+    let classes = cluster.given.config.storage_classes.as_mut().unwrap();
+    classes.remove("plain");
+    cluster.settle();
+    assert!(says(&mut cluster, "VolumesEncrypted").starts_with("False OlderVolumes: "));
     let status = cluster.plan().status;
     assert_eq!(status.keys.unwrap().scope, freehold_crds::KeyScope::Nobody);
     let told = status
@@ -485,7 +490,20 @@ fn volumes_that_are_older_than_the_classs_storage_are_told_and_moved_by_a_word()
     assert!(ready(&cluster), "it serves on");
     assert_eq!(rotations(&cluster), [], "nothing is moved without a word");
 
+    // It isn't over while one of them is there still, although none of them has a key that tells.
+    cluster.postgres.retains = true;
     ask(&mut cluster, "encrypt");
+    for _ in 0..12 {
+        cluster.pass(usize::MAX);
+        cluster.tick();
+    }
+    assert_eq!(rotations(&cluster), [Phase::Running]);
+    assert_eq!(cluster.plan().status.blockers, [], "they are being moved");
+    cluster.sleep_until(cluster.given.now + SignedDuration::from_mins(31));
+    cluster.pass(usize::MAX);
+    let blockers = cluster.plan().status.blockers;
+    assert_eq!(blockers[0].reason, "VolumesStillThere", "{blockers:?}");
+    cluster.postgres.retains = false;
     cluster.settle();
     assert_eq!(rotations(&cluster), [Phase::Succeeded]);
     let status = cluster.plan().status;

@@ -438,11 +438,7 @@ fn retire(
         }
         return None;
     }
-    let keys = &scene.input.observed.minted.keys.data;
-    let kept: Vec<&String> = replaced(operation)
-        .iter()
-        .filter(|volume| keys.contains_key(*volume))
-        .collect();
+    let kept: Vec<&String> = left(scene, operation).collect();
     if !found.leaving.is_empty() || !kept.is_empty() {
         if found.leaving.is_empty() && is_late(operation, scene.input.now) {
             outcome.waits.push(held(&kept));
@@ -478,6 +474,19 @@ fn held(volumes: &[&String]) -> Wait {
             .to_owned(),
         stalls: false,
     }
+}
+
+/// Those that were replaced and of which it is not known that they are gone, with a key or without one.
+fn left<'a>(scene: &'a Scene<'_>, operation: &'a Operation) -> impl Iterator<Item = &'a String> {
+    let keys = &scene.input.observed.minted.keys;
+    let all = replaced(operation).iter();
+    all.filter(|volume| keys.data.contains_key(*volume) || !keys.gone.contains(*volume))
+}
+
+/// The same of the move that is under way: they are looked up once their claims are gone.
+pub fn leaving<'a>(scene: &'a Scene<'_>) -> impl Iterator<Item = &'a String> {
+    let running = under_way(scene.input).map(|(_, operation)| operation);
+    running.into_iter().flat_map(|operation| left(scene, operation))
 }
 
 /// The volumes whose keys are asked for again and again until they can be forgotten.

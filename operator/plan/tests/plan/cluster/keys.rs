@@ -56,7 +56,12 @@ impl Cluster {
                     !self.objects.values().any(is_there),
                     "the key of a volume that is there"
                 );
+                if self.postgres.retains {
+                    keys.kept.insert(volume.clone());
+                    return;
+                }
                 keys.data.remove(volume);
+                keys.gone.insert(volume.clone());
             }
             Action::ForgetKeys => *keys = Keys::default(),
             Action::SwitchOver { to, .. } => self.postgres.switch_over(to),
