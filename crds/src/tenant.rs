@@ -93,8 +93,7 @@ pub struct TenantSpec {
     /// The one person who answers for this account; gets the first, one-time login.
     pub owner: Owner,
 
-    /// Who of the customer may look into the instance's namespace, pods' logs included, and create Freehold's own kinds
-    /// in it.
+    /// Who of the customer may look into the instance's namespace, pods' logs included. They change nothing there.
     #[serde(default)]
     pub administrators: Groups,
 

@@ -54,8 +54,8 @@ pub struct Window {
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9_+/-]+$"))]
     pub time_zone: String,
 
-    /// The first time, as local time `2026-01-04T03:00:00`: needed with INTERVAL or COUNT, and it gives the time of day
-    /// where the rule has no BYHOUR.
+    /// The first time, as local time `2026-01-04T03:00:00`: needed with INTERVAL, and where the rule doesn't say on which days it comes;
+    /// it gives the time of day where the rule has no BYHOUR. COUNT is refused: end a rule with UNTIL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 19, max = 19),

@@ -10,7 +10,7 @@ use crate::Resources;
 /// A part of the product that runs as pods.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("self.tier == 'Worker' || has(self.port)")
-    .message("a component of tier Web or Application needs a port: name the one on which it serves HTTP"))]
+    .message("a component of tier Web or Application needs a port: name the one on which it serves HTTPS"))]
 #[serde(rename_all = "camelCase")]
 pub struct Component {
     /// Its name, also that of its Service.
@@ -38,7 +38,7 @@ pub struct Component {
     #[schemars(length(max = 16), inner(length(max = 256)))]
     pub args: Vec<String>,
 
-    /// The port on which it serves HTTP; below 1024 is for root, which nothing here is.
+    /// The port on which it serves HTTPS, with the certificate in /etc/freehold/tls; below 1024 is for root, which nothing here is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1024, max = 65535))]
     pub port: Option<i32>,
