@@ -9,6 +9,7 @@ mod loss;
 mod period;
 pub mod reencryption;
 mod rotation;
+mod separation;
 mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,7 @@ use freehold_crds::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
-use super::storage::{self, Verdict, judge};
+use super::storage::{self, Volume};
 use super::{Scene, termination};
 use crate::clock::soon;
 use crate::input::{Input, KeyService, Keys, Operation, Slot, TenantKey};
@@ -29,10 +30,8 @@ use crate::model::incarnation;
 use crate::names::KEYS;
 use crate::operation::{cancel, of_type};
 use crate::outcome::{Action, Finding, Outcome, Wait};
-use crate::seen::Facts;
 
 pub const TOPIC: &str = "KeysCurrent";
-const SEPARATED: &str = "KeysSeparated";
 
 /// The volumes for which a key was made. It outlives a key that somebody deletes, so that none is made in its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +54,7 @@ pub fn lacking(scene: &Scene<'_>) -> Option<String> {
 }
 
 fn are_wanted(scene: &Scene<'_>, volumes: &BTreeMap<&str, Volume<'_>>) -> bool {
-    storage::scope(scene) == Some(KeyScope::Tenant) || volumes.values().any(|volume| volume.ours)
+    storage::scope(scene) == Some(KeyScope::Tenant) || volumes.values().any(|volume| volume.is_ours())
 }
 
 pub fn plan(scene: Scene<'_>) -> Outcome {
@@ -65,8 +64,7 @@ pub fn plan(scene: Scene<'_>) -> Outcome {
     let wanted = are_wanted(&scene, &volumes) || log != Log::default();
     outcome.asides.extend(not_offered(&scene, wanted));
     if !wanted {
-        let separated = separated_before(&scene).or_else(|| separated_by_others(&scene));
-        outcome.findings.extend(separated);
+        outcome.findings.extend(separation::of_others(&scene));
         return outcome;
     }
     let Some(service) = &scene.input.config.key_service else {
@@ -214,7 +212,7 @@ fn with_key(
         let unblocked_by = "delete the tenant; nothing brings the key back";
         return Some(stalling("TenantKeyDestroyed", message, unblocked_by));
     };
-    for (volume, _) in volumes.iter().filter(|(_, volume)| volume.ours) {
+    for (volume, _) in volumes.iter().filter(|(_, volume)| volume.is_ours()) {
         if !keys.data.contains_key(*volume) && !log.volumes.contains(*volume) {
             outcome.actions.push(Action::MakeDataKey {
                 volume: (*volume).to_owned(),
@@ -275,43 +273,10 @@ pub fn awaited<'a>(scene: &Scene<'a>) -> Option<(&'a str, String)> {
     Some((name, unblocked_by))
 }
 
-/// A volume of the tenant's.
-struct Volume<'a> {
-    claim: &'a str,
-    /// The database instance whose volume it is.
-    instance: Option<&'a str>,
-    /// Its claim is being deleted.
-    ending: bool,
-    /// Freehold's own driver encrypts it, by its StorageClass as it is now.
-    ours: bool,
-}
-
 /// The volumes that are there, by name.
 fn volumes<'a>(scene: &Scene<'a>) -> BTreeMap<&'a str, Volume<'a>> {
-    let seen = scene.input.observed.objects.iter();
-    seen.filter(|(id, _)| id.kind == Kind::Volume && id.namespace == scene.model.namespace.as_str())
-        .filter_map(|(id, seen)| match &seen.facts {
-            Facts::Volume {
-                volume,
-                storage_class,
-                instance,
-            } => {
-                let verdict = judge(scene.input.config, storage_class.as_deref());
-                let scope = match verdict {
-                    Verdict::Encrypted { scope, .. } => Some(scope),
-                    _ => None,
-                };
-                let volume_of = Volume {
-                    claim: &id.name,
-                    instance: instance.as_deref(),
-                    ending: seen.ending,
-                    ours: scope == Some(KeyScope::Tenant),
-                };
-                Some((volume.as_str(), volume_of))
-            }
-            _ => None,
-        })
-        .collect()
+    let all = storage::volumes(scene.input);
+    all.map(|volume| (volume.name, volume)).collect()
 }
 
 /// A volume enters when its key was seen, and leaves when it is gone itself.
@@ -330,15 +295,7 @@ fn record(scene: &Scene<'_>, volumes: &BTreeMap<&str, Volume<'_>>, log: &Log, ou
 /// The conditions.
 fn tell(scene: &Scene<'_>, service: &KeyService, trouble: Option<Wait>, outcome: &mut Outcome) {
     let keys = &scene.input.observed.minted.keys;
-    // Where volumes differ, the worst of it.
-    let others = || match storage::scope(scene) {
-        Some(KeyScope::Platform | KeyScope::Nobody) => separated_by_others(scene),
-        Some(KeyScope::Tenant) | None => None,
-    };
-    let separated = separated_before(scene)
-        .or_else(others)
-        .unwrap_or_else(|| separated(service));
-    outcome.findings.push(separated);
+    outcome.findings.push(separation::of(scene, service));
     if let Some(trouble) = trouble {
         let message = trouble.message.clone();
         let finding = Finding::new(TOPIC, false, trouble.reason, message);
@@ -388,89 +345,6 @@ fn tell(scene: &Scene<'_>, service: &KeyService, trouble: Option<Wait>, outcome:
         }
     };
     outcome.findings.push(finding);
-}
-
-/// The same, of volumes that the TenantClass's StorageClass did not make.
-fn separated_before(scene: &Scene<'_>) -> Option<Finding> {
-    let older = storage::older(scene)?;
-    let aside = |truth, reason, what: &str| {
-        let message = format!(
-            "the claim {} is older than the class's StorageClass: {what}",
-            older.claim
-        );
-        Some(Finding::aside(SEPARATED, truth, reason, message))
-    };
-    match older.scope {
-        KeyScope::Tenant => None,
-        KeyScope::Platform if older.has_passphrase => aside(
-            Some(false),
-            "PassphraseInCluster",
-            "its driver takes a passphrase from a Secret of this cluster",
-        ),
-        KeyScope::Platform => aside(
-            None,
-            "KeyOfThePlatform",
-            "the platform keeps its key, where Freehold can't look",
-        ),
-        KeyScope::Nobody => aside(
-            Some(false),
-            "NotEncrypted",
-            "its volume is not encrypted, there is no key",
-        ),
-    }
-}
-
-/// The same, where the keys are others'.
-fn separated_by_others(scene: &Scene<'_>) -> Option<Finding> {
-    let aside = |truth, reason, message: String| Some(Finding::aside(SEPARATED, truth, reason, message));
-    let config = scene.input.config;
-    match judge(config, scene.model.database.class.storage_class_name.as_deref()) {
-        Verdict::Encrypted { class, .. } if storage::has_passphrase(config, &class) => {
-            let message = format!(
-                "the driver of the StorageClass {class} takes a passphrase from a Secret of this cluster: who can read the Secrets can read the data"
-            );
-            aside(Some(false), "PassphraseInCluster", message)
-        }
-        Verdict::Encrypted { class, .. } => {
-            let message =
-                format!("the platform keeps the key of the StorageClass {class}, where Freehold can't look");
-            aside(None, "KeyOfThePlatform", message)
-        }
-        Verdict::Refused { .. } if scene.model.database.class.allow_unencrypted => aside(
-            Some(false),
-            "NotEncrypted",
-            "the volumes are not encrypted: there is no key".to_owned(),
-        ),
-        Verdict::Refused { .. } | Verdict::Unknown => None,
-    }
-}
-
-/// Whether the keys live apart from the data, truthfully.
-fn separated(service: &KeyService) -> Finding {
-    let KeyService {
-        provider,
-        separated,
-        failure: _,
-    } = service;
-    match provider {
-        None => Finding::aside(
-            SEPARATED,
-            None,
-            "NotYetKnown",
-            "the key service was not heard of yet",
-        ),
-        Some(provider) if *separated => {
-            let message = format!("the provider {provider} keeps the tenant key outside of the cluster");
-            Finding::aside(SEPARATED, Some(true), "Separated", message)
-        }
-        Some(provider) => {
-            let message = format!(
-                "the provider {provider} keeps its root key in the cluster: who can read the Secrets there can read the \
-                 data; take pkcs11 to keep them apart"
-            );
-            Finding::aside(SEPARATED, Some(false), "RootKeyInCluster", message)
-        }
-    }
 }
 
 /// For the status.

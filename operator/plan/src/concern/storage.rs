@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use freehold_crds::{ClassDatabase, DesiredState, KeyScope};
 
 use super::{Scene, keys};
-use crate::input::{Config, StorageClass};
+use crate::input::{Config, Input, StorageClass};
 use crate::kind::Kind;
+use crate::model::namespace;
 use crate::names::DATABASE;
 use crate::outcome::{Finding, Outcome, Wait};
 use crate::seen::Facts;
@@ -215,6 +216,52 @@ pub fn scope(scene: &Scene<'_>) -> Option<KeyScope> {
     scope_of(scene.input.config, scene.model.database.class)
 }
 
+/// A volume of the tenant's.
+pub struct Volume<'a> {
+    pub claim: &'a str,
+    pub name: &'a str,
+    /// The database instance whose volume it is.
+    pub instance: Option<&'a str>,
+    /// Its claim is being deleted.
+    pub ending: bool,
+    /// Of its StorageClass, as that is now.
+    pub verdict: Verdict,
+}
+
+impl Volume<'_> {
+    /// Whether Freehold's own driver encrypts it.
+    pub fn is_ours(&self) -> bool {
+        matches!(
+            self.verdict,
+            Verdict::Encrypted {
+                scope: KeyScope::Tenant,
+                ..
+            }
+        )
+    }
+}
+
+/// The volumes that are there, in the order of their claims.
+pub fn volumes<'a>(input: &'a Input<'_>) -> impl Iterator<Item = Volume<'a>> {
+    let namespace = namespace(input.tenant);
+    let seen = input.observed.objects.iter();
+    seen.filter(move |(id, _)| id.kind == Kind::Volume && id.namespace == namespace.as_str())
+        .filter_map(|(id, seen)| match &seen.facts {
+            Facts::Volume {
+                volume,
+                storage_class,
+                instance,
+            } => Some(Volume {
+                claim: &id.name,
+                name: volume,
+                instance: instance.as_deref(),
+                ending: seen.ending,
+                verdict: judge(input.config, storage_class.as_deref()),
+            }),
+            _ => None,
+        })
+}
+
 /// A volume of the database's that was made under another StorageClass than the TenantClass names now. It stays what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Older<'a> {
@@ -251,35 +298,25 @@ fn weakness(scope: KeyScope) -> u8 {
 /// is the tenant's when it has a key of the tenant's; else nothing is known of it, and the worst is said.
 pub fn older<'a>(scene: &Scene<'a>) -> Option<Older<'a>> {
     let wanted = weakness(scope(scene)?);
-    let seen = scene.input.observed.objects.iter();
-    let own =
-        seen.filter(|(id, _)| id.kind == Kind::Volume && id.namespace == scene.model.namespace.as_str());
     let keys = &scene.input.observed.minted.keys.data;
-    let config = scene.input.config;
-    let volumes = own.filter_map(|(id, seen)| match &seen.facts {
-        Facts::Volume {
-            volume,
-            storage_class,
-            instance: Some(_),
-        } if !seen.ending => {
-            let keyed = keys.get(volume).is_some_and(|slot| slot.present().is_some());
-            let (scope, has_passphrase) = match judge(config, storage_class.as_deref()) {
-                Verdict::Unknown => return None,
-                Verdict::Encrypted { scope, class } => (scope, has_passphrase(config, &class)),
-                Verdict::Refused {
-                    reason: NOT_FOUND, ..
-                } if keyed => (KeyScope::Tenant, false),
-                Verdict::Refused { .. } => (KeyScope::Nobody, false),
-            };
-            Some(Older {
-                claim: &id.name,
-                scope,
-                has_passphrase,
-            })
-        }
-        _ => None,
+    let of_instances = volumes(scene.input).filter(|volume| volume.instance.is_some() && !volume.ending);
+    let judged = of_instances.filter_map(|volume| {
+        let keyed = keys.get(volume.name).is_some_and(|slot| slot.present().is_some());
+        let (scope, has_passphrase) = match volume.verdict {
+            Verdict::Unknown => return None,
+            Verdict::Encrypted { scope, class } => (scope, has_passphrase(scene.input.config, &class)),
+            Verdict::Refused {
+                reason: NOT_FOUND, ..
+            } if keyed => (KeyScope::Tenant, false),
+            Verdict::Refused { .. } => (KeyScope::Nobody, false),
+        };
+        Some(Older {
+            claim: volume.claim,
+            scope,
+            has_passphrase,
+        })
     });
-    volumes
+    judged
         .filter(|older| weakness(older.scope) > wanted)
         .max_by_key(|older| (weakness(older.scope), older.has_passphrase))
 }

@@ -37,6 +37,15 @@ fn rotations(cluster: &Cluster) -> Vec<Phase> {
         .collect()
 }
 
+/// It is under way for half an hour, and then says what it waits for.
+fn slow(cluster: &mut Cluster) -> String {
+    assert_eq!(rotations(cluster), [Phase::Running]);
+    let later = cluster.given.now + SignedDuration::from_mins(31);
+    cluster.sleep_until(later);
+    cluster.pass(usize::MAX);
+    cluster.plan().status.blockers[0].reason.clone()
+}
+
 #[test]
 fn a_database_of_one_instance_moves_to_a_volume_with_a_new_key() {
     let mut cluster = of_instances(1);
@@ -228,13 +237,8 @@ fn a_surge_that_finds_no_room_is_told_and_can_be_taken_back() {
         cluster.pass(usize::MAX);
         cluster.tick();
     }
-    assert_eq!(rotations(&cluster), [Phase::Running]);
     assert!(ready(&cluster), "what runs goes on");
-    let later = cluster.given.now + SignedDuration::from_mins(31);
-    cluster.sleep_until(later);
-    cluster.pass(usize::MAX);
-    let blockers = cluster.plan().status.blockers;
-    assert_eq!(blockers[0].reason, "DataKeyRotationSlow", "{blockers:?}");
+    assert_eq!(slow(&mut cluster), "DataKeyRotationSlow");
     cluster.given.tenant.spec.keys = None;
     cluster.settle();
     assert_eq!(rotations(&cluster), [Phase::Cancelled]);
@@ -497,12 +501,8 @@ fn volumes_that_are_older_than_the_classs_storage_are_told_and_moved_by_a_word()
         cluster.pass(usize::MAX);
         cluster.tick();
     }
-    assert_eq!(rotations(&cluster), [Phase::Running]);
     assert_eq!(cluster.plan().status.blockers, [], "they are being moved");
-    cluster.sleep_until(cluster.given.now + SignedDuration::from_mins(31));
-    cluster.pass(usize::MAX);
-    let blockers = cluster.plan().status.blockers;
-    assert_eq!(blockers[0].reason, "VolumesStillThere", "{blockers:?}");
+    assert_eq!(slow(&mut cluster), "VolumesStillThere");
     cluster.postgres.retains = false;
     cluster.settle();
     assert_eq!(rotations(&cluster), [Phase::Succeeded]);

@@ -22,7 +22,7 @@ pub fn of_data_keys(
         let there = volumes.get(volume.as_str());
         unusable(scene, key, (volume, there), slot)
     });
-    let mut ours = volumes.iter().filter(|(_, volume)| volume.ours);
+    let mut ours = volumes.iter().filter(|(_, volume)| volume.is_ours());
     unusable.next().or_else(|| {
         let (volume, Volume { claim, .. }) =
             ours.find(|(volume, _)| !data.contains_key(**volume) && log.volumes.contains(**volume))?;

@@ -100,7 +100,7 @@ fn oldest(scene: &Scene<'_>) -> Option<Timestamp> {
     let made = keys
         .filter(|(volume, _)| {
             let volume = volumes.get(volume.as_str());
-            volume.is_some_and(|volume| volume.ours && volume.instance.is_some())
+            volume.is_some_and(|volume| volume.is_ours() && volume.instance.is_some())
         })
         .filter_map(|(_, slot)| Some(slot.present()?.created));
     made.min()
@@ -286,7 +286,7 @@ fn begin(scene: &Scene<'_>, reason: RotationReason, asked: Option<&str>, outcome
     let keyed = |name: &str| matches!(keys.get(name), Some(Slot::Present(_)));
     let old: Vec<String> = there
         .iter()
-        .filter(|(name, volume)| volume.instance.is_some() && (keyed(name) || !volume.ours))
+        .filter(|(name, volume)| volume.instance.is_some() && (keyed(name) || !volume.is_ours()))
         .map(|(name, _)| (*name).to_owned())
         .collect();
     if old.is_empty() {

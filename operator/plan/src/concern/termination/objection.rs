@@ -4,12 +4,9 @@
 
 use freehold_crds::{KeyScope, TenantClassSpec};
 
-use crate::concern::storage::{Verdict, judge, scope_of};
+use crate::concern::storage::{self, Verdict, scope_of};
 use crate::input::{Input, Slot, TenantKey};
-use crate::kind::Kind;
-use crate::model::namespace;
 use crate::outcome::Wait;
-use crate::seen::Facts;
 
 /// Why the keys are not destroyed though it is wished.
 pub fn objection(input: &Input<'_>, class: Option<&TenantClassSpec>) -> Option<Wait> {
@@ -52,21 +49,9 @@ pub fn objection(input: &Input<'_>, class: Option<&TenantClassSpec>) -> Option<W
 
 /// A volume that is encrypted by other means, or not at all.
 fn strange_volume<'a>(input: &'a Input<'_>) -> Option<&'a str> {
-    let own = namespace(input.tenant);
-    let volumes = input.observed.objects.iter();
-    volumes
-        .filter(|(id, _)| id.kind == Kind::Volume && id.namespace == own.as_str())
-        .find_map(|(id, seen)| match &seen.facts {
-            Facts::Volume { storage_class, .. } => match judge(input.config, storage_class.as_deref()) {
-                Verdict::Unknown => None,
-                Verdict::Encrypted {
-                    scope: KeyScope::Tenant,
-                    ..
-                } => None,
-                _ => Some(id.name.as_str()),
-            },
-            _ => None,
-        })
+    let mut volumes = storage::volumes(input);
+    let strange = volumes.find(|volume| !volume.is_ours() && volume.verdict != Verdict::Unknown);
+    strange.map(|volume| volume.claim)
 }
 
 /// The tenant key, if what is known of the keys is all there is.
