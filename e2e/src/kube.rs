@@ -87,6 +87,13 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> &'a str {
     found.and_then(|c| c["status"].as_str()).unwrap_or("Unknown")
 }
 
+/// What a tenant or a channel waits for under a reason.
+pub fn blocker(object: &Value, reason: &str) -> Option<Value> {
+    let blockers = object["status"]["blockers"].as_array();
+    let mut blockers = blockers.into_iter().flatten();
+    blockers.find(|blocker| blocker["reason"] == reason).cloned()
+}
+
 /// Tries until it gives something; says what it waited for when the time is over.
 pub fn until<T>(what: &str, limit: Duration, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let begin = Instant::now();

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::stage::{
-    Guest, MINUTE, assert_nothing_lost, calm, class, lab, namespace, owner, tenant_manifest, upgrades,
-    wait_ready,
+    Guest, MINUTE, always_open, assert_nothing_lost, calm, class, lab, namespace, owner, tenant_manifest,
+    upgrades, wait_ready,
 };
 
 /// Requests in a second to a tenant that is upgraded now, when that is what is measured.
@@ -98,8 +98,7 @@ pub fn follower(name: &str, ring: &Ring) -> Value {
     manifest["spec"]["className"] = json!(CLASS);
     manifest["spec"]["environment"] = json!(ring.environment);
     manifest["spec"]["release"] = json!({"channel": CHANNEL});
-    manifest["spec"]["maintenance"] = json!({"windows": [
-        {"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}]});
+    manifest["spec"]["maintenance"] = always_open();
     manifest
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::key_faults::witness::Witness;
 use crate::stage::{
-    Guest, MINUTE, calm, change, lab, namespace, operator_away, operator_back, tenant_manifest, wait_ready,
+    Guest, MINUTE, calm, change, lab, logs, namespace, operator_away, tenant_manifest, wait_ready,
 };
 
 /// Objects that somebody put under the names that a tenant will need, before it does.
@@ -23,7 +23,7 @@ fn objects_planted_under_our_names_are_named_and_left_alone() {
     let guest = Guest::ready("planted", 1);
     let namespace = namespace(guest.0);
     // The class copy stands in for all: deleted, and put back by somebody else under the same name.
-    operator_away();
+    let away = operator_away();
     let names = [("serviceaccount", "hooks"), ("networkpolicy", "worker")];
     let mut uids = BTreeMap::new();
     for (kind, name) in names {
@@ -39,7 +39,7 @@ fn objects_planted_under_our_names_are_named_and_left_alone() {
         let planted = kube::get(lab(), &["-n", &namespace, kind, name]).unwrap();
         uids.insert(name, planted["metadata"]["uid"].clone());
     }
-    operator_back();
+    drop(away);
     let object = kube::wait_condition(lab(), &["tenant", guest.0], "Stalled", "True", MINUTE).unwrap();
     assert_eq!(object["status"]["blockers"][0]["reason"], "ObjectNotOurs");
     assert_eq!(kube::condition(&object, "Serving"), "True");
@@ -175,13 +175,6 @@ fn data_keys(tenant: &str) -> BTreeMap<String, DataKey> {
         Ok((!keys.is_empty()).then_some(keys))
     });
     found.unwrap()
-}
-
-/// What all containers of some pods have said since they were started.
-fn logs(namespace: &str, selector: &str) -> String {
-    let pods = ["-n", namespace, "logs", "-l", selector];
-    let all = ["--all-containers", "--tail=-1", "--prefix"];
-    kube::kubectl(lab(), &[&pods[..], &all].concat()).unwrap()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use freehold_pki::{LeafRequest, Pair, Usage};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::stage::{Guest, MINUTE, calm, lab, namespace, operator_away, operator_back};
+use crate::stage::{Guest, MINUTE, calm, lab, namespace, operator_away};
 
 /// The shortest life that a class may say.
 const LIFE: Duration = Duration::from_secs(600);
@@ -175,11 +175,11 @@ fn leaves_that_are_due_are_renewed_under_a_load_and_no_handshake_fails() {
     let prober = Prober::start(lab(), guest.0).unwrap();
     std::thread::sleep(REST);
     // Secrets aren't watched: an operator that starts reads them.
-    operator_away();
+    let away = operator_away();
     age(guest.0);
     let aged = certificates(guest.0);
     let begin = Instant::now();
-    operator_back();
+    drop(away);
     until_renewed(guest.0, &aged, LEFT);
     let renewed = begin.elapsed();
     until_shown(&ends, &[first, aged].concat());
@@ -198,10 +198,10 @@ fn a_replica_comes_back_with_its_renewed_certificate() {
     calm();
     let guest = Guest::ready("biennial", 2);
     let replica = replica(guest.0).unwrap();
-    operator_away();
+    let away = operator_away();
     age(guest.0);
     let aged = certificates(guest.0);
-    operator_back();
+    drop(away);
     until_renewed(guest.0, &aged, LEFT);
     until_replicated(guest.0, &replica);
 }

@@ -54,6 +54,11 @@ pub fn image() -> String {
     class["spec"]["database"]["image"].as_str().unwrap().to_string()
 }
 
+/// Windows in which something may change at any time.
+pub fn always_open() -> Value {
+    json!({"windows": [{"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}]})
+}
+
 pub fn tenant_manifest(name: &str, instances: u8) -> Value {
     json!({"apiVersion": "freehold.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": name}, "spec": {
         "displayName": name, "owner": {"email": format!("owner@{name}.example")}, "edition": "Standard", "seats": 5,
@@ -125,18 +130,25 @@ pub fn calm() {
     .unwrap();
 }
 
+/// As long as it lives no operator runs: a story that fails meanwhile brings it back too.
+#[must_use = "the operator is back when this is dropped"]
+pub struct Away;
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        scale_operator("--replicas=2");
+    }
+}
+
 /// Stops the operator, and waits until none of it runs.
-pub fn operator_away() {
+pub fn operator_away() -> Away {
+    let away = Away;
     scale_operator("--replicas=0");
     kube::until("the operator to be gone", MINUTE, || {
         Ok(kube::processes("freehold", "run").is_empty().then_some(()))
     })
     .unwrap();
-}
-
-/// Starts it again.
-pub fn operator_back() {
-    scale_operator("--replicas=2");
+    away
 }
 
 fn scale_operator(replicas: &str) {
@@ -155,6 +167,13 @@ fn scale_operator(replicas: &str) {
 pub fn change(tenant: &str, spec: &Value) {
     let patch = json!({"spec": spec}).to_string();
     kube::kubectl(lab(), &["patch", "tenant", tenant, "--type=merge", "-p", &patch]).unwrap();
+}
+
+/// What all containers of some pods have said since they were started.
+pub fn logs(namespace: &str, selector: &str) -> String {
+    let pods = ["-n", namespace, "logs", "-l", selector];
+    let all = ["--all-containers", "--tail=-1", "--prefix"];
+    kube::kubectl(lab(), &[&pods[..], &all].concat()).unwrap()
 }
 
 /// The operations of a kind of this life of a tenant, in the order in which they were made.

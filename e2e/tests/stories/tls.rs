@@ -8,7 +8,7 @@ use freehold_e2e::tls::{self, End};
 use jiff::Timestamp;
 
 use crate::renewal::{end_authority, issue_each};
-use crate::stage::{Guest, MINUTE, lab, namespace, operator_away, operator_back, wait_ready};
+use crate::stage::{Guest, MINUTE, lab, namespace, operator_away, wait_ready};
 
 const TENANT: &str = "acme";
 const OTHER: &str = "globex";
@@ -219,7 +219,7 @@ fn certificates_that_expired_while_the_operator_was_away_are_renewed_at_its_next
     let trusted = roots(guest.0);
     let ends = ends(guest.0);
     assert_eq!(through_the_gateway(&ends[0]), "200");
-    operator_away();
+    let away = operator_away();
     // It begins a minute back, so it is over as soon as it is there.
     issue_each(guest.0, Timestamp::now(), 61);
     wait_for_ended(&ends, &trusted);
@@ -237,7 +237,7 @@ fn certificates_that_expired_while_the_operator_was_away_are_renewed_at_its_next
             "it hands on to one that it doesn't trust"
         );
     }
-    operator_back();
+    drop(away);
     let begin = Instant::now();
     wait_for_valid(&ends, || trusted.clone());
     wait_ready(guest.0, 3 * MINUTE);
@@ -247,11 +247,11 @@ fn certificates_that_expired_while_the_operator_was_away_are_renewed_at_its_next
     );
 
     // The authority as well: it can issue nothing, and another one takes its place.
-    operator_away();
+    let away = operator_away();
     issue_each(guest.0, Timestamp::now(), 61);
     end_authority(guest.0);
     wait_for_ended(&ends, &trusted);
-    operator_back();
+    drop(away);
     let begin = Instant::now();
     wait_for_valid(&ends, || roots(guest.0));
     assert_ne!(roots(guest.0), trusted);

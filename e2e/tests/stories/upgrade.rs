@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::channel;
 use crate::kills::{during, rest};
 use crate::stage::{
-    Guest, MINUTE, assert_nothing_lost, calm, change, class, lab, namespace, owner, tenant_manifest,
-    upgrades, wait_ready,
+    Guest, MINUTE, always_open, assert_nothing_lost, calm, change, class, lab, namespace, owner,
+    tenant_manifest, upgrades, wait_ready,
 };
 
 /// Requests in a second.
@@ -38,8 +38,7 @@ pub fn guest(name: &'static str, class_name: &str, release: &str) -> Guest {
     let mut manifest = tenant_manifest(guest.0, 1);
     manifest["spec"]["className"] = json!(class_name);
     manifest["spec"]["release"] = json!({"name": release});
-    manifest["spec"]["maintenance"] = json!({"windows": [
-        {"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}]});
+    manifest["spec"]["maintenance"] = always_open();
     kube::apply(lab(), &[manifest]).unwrap();
     wait_ready(guest.0, 4 * MINUTE);
     guest

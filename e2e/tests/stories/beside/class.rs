@@ -3,7 +3,7 @@
 use freehold_e2e::kube;
 use serde_json::{Value, json};
 
-use crate::stage::{Guest, MINUTE, change, lab, tenant_manifest, wait_ready};
+use crate::stage::{Guest, MINUTE, always_open, change, lab, tenant_manifest, wait_ready};
 
 /// A copy of the sample class under another name, with other windows.
 fn class(name: &str, window: &Value) -> Value {
@@ -62,11 +62,7 @@ fn a_changed_class_shows_as_drift_and_is_taken_over_in_the_window() {
     );
     assert_eq!(pods(guest.0), before);
 
-    change(
-        guest.0,
-        &json!({"maintenance": {"windows": [
-        {"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}]}}),
-    );
+    change(guest.0, &json!({"maintenance": always_open()}));
     kube::wait_condition(lab(), &["tenant", guest.0], "UpToDate", "True", MINUTE).unwrap();
     assert_eq!(pods(guest.0), before + 5);
 

@@ -4,7 +4,7 @@ use freehold_e2e::kube;
 use freehold_e2e::tls::{self, End};
 use serde_json::{Value, json};
 
-use crate::stage::{Guest, MINUTE, lab, namespace, tenant_manifest, wait_ready};
+use crate::stage::{Guest, MINUTE, always_open, lab, namespace, tenant_manifest, wait_ready};
 
 const CLASS: &str = "issuing";
 /// The lab's ClusterIssuer, and the Secret with its authority.
@@ -15,8 +15,7 @@ fn class(issuer: &str) -> Value {
     let mut class = kube::get(lab(), &["tenantclass", "standard"]).unwrap();
     class["metadata"] = json!({"name": CLASS});
     // Always open: a change of the class reaches the tenant at once.
-    class["spec"]["maintenance"] = json!({"windows": [
-        {"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}]});
+    class["spec"]["maintenance"] = always_open();
     class["spec"]["certificates"]["issuer"] = json!({"name": issuer});
     class
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use freehold_e2e::kube;
 use serde_json::{Value, json};
 
-use crate::stage::{Guest, MINUTE, change, lab, namespace, owner, tenant_manifest, wait_ready};
+use crate::stage::{Guest, MINUTE, always_open, change, lab, namespace, owner, tenant_manifest, wait_ready};
 
 /// Of a product of its own, so that no channel takes it for one of its releases.
 const NAME: &str = "moved-1.0.0";
@@ -19,8 +19,14 @@ fn published(contents: &str) {
     release["metadata"] = json!({"name": NAME});
     release["spec"]["product"] = json!("moved");
     release["spec"]["components"][0]["env"] = json!([{"name": "CONTENTS", "value": contents}]);
-    kube::kubectl(lab(), &["delete", "release", NAME, "--ignore-not-found"]).unwrap();
-    kube::apply(lab(), &[release]).unwrap();
+    publish(&release);
+}
+
+/// In the place of one that may be there under that name: a Release is immutable.
+fn publish(release: &Value) {
+    let name = release["metadata"]["name"].as_str().unwrap();
+    kube::kubectl(lab(), &["delete", "release", name, "--ignore-not-found"]).unwrap();
+    kube::apply(lab(), std::slice::from_ref(release)).unwrap();
 }
 
 /// The next one, of which one image can be had nowhere.
@@ -32,12 +38,7 @@ fn without_its_image() {
     let image = &mut release["spec"]["components"][0]["image"];
     // Nobody answers there, and at once.
     *image = json!(format!("localhost:1/board:1.0.1@{NO_DIGEST}"));
-    kube::kubectl(
-        lab(),
-        &["delete", "release", PULLED_BY_NOBODY, "--ignore-not-found"],
-    )
-    .unwrap();
-    kube::apply(lab(), &[release]).unwrap();
+    publish(&release);
 }
 
 /// Which change of each Deployment this is, and what its pods are made from.
@@ -72,8 +73,7 @@ fn a_release_that_is_published_again_with_other_contents_reaches_nobody() {
     let mut manifest = tenant_manifest(guest.0, 1);
     manifest["spec"]["release"] = json!({"name": NAME});
     // Its window is open: it is not that which holds it back.
-    manifest["spec"]["maintenance"] = json!({"windows": [
-        {"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}]});
+    manifest["spec"]["maintenance"] = always_open();
     kube::apply(lab(), &[manifest]).unwrap();
     wait_ready(guest.0, 4 * MINUTE);
     let namespace = namespace(guest.0);
@@ -104,20 +104,14 @@ fn a_release_that_is_published_again_with_other_contents_reaches_nobody() {
     ask(PULLED_BY_NOBODY);
     kube::until("the image that is not there to be told", MINUTE, || {
         let tenant = kube::get(lab(), &["tenant", guest.0])?;
-        let blockers = tenant["status"]["blockers"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        let about = |blocker: &Value| {
-            blocker["reason"] == "UpgradeWaits"
-                && blocker["message"]
-                    .as_str()
-                    .is_some_and(|told| told.contains(NO_DIGEST))
-        };
-        let Some(blocker) = blockers.iter().find(|blocker| about(blocker)) else {
+        let Some(blocker) = kube::blocker(&tenant, "UpgradeWaits") else {
             return Ok(None);
         };
-        println!("{}", blocker["message"].as_str().unwrap());
+        let told = blocker["message"].as_str().unwrap();
+        if !told.contains(NO_DIGEST) {
+            return Ok(None);
+        }
+        println!("{told}");
         assert_eq!(kube::condition(&tenant, "Serving"), "True");
         assert_eq!(kube::condition(&tenant, "UpToDate"), "False");
         Ok(Some(()))

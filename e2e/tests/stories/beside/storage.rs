@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::keys::volumes;
 use crate::reencryption::{ids, keys};
 use crate::stage::{
-    Guest, MINUTE, assert_nothing_lost, change, lab, lane, namespace, owner, tenant_manifest, wait_ready,
+    Guest, MINUTE, always_open, assert_nothing_lost, change, lab, lane, namespace, owner, tenant_manifest,
+    wait_ready,
 };
 
 /// Bytes of a file system as its user sees it.
@@ -119,9 +120,7 @@ fn gets_new_keys_when_it_wakes(tenant: &str) {
     change(tenant, &json!({"keys": {"rotateDataKeys": "asleep"}}));
     kube::until("the blocker", MINUTE, || {
         let object = kube::get(lab(), &["tenant", tenant])?;
-        let blockers = object["status"]["blockers"].as_array().cloned();
-        let mut blockers = blockers.unwrap_or_default().into_iter();
-        Ok(blockers.find(|blocker| blocker["reason"] == "DataKeyRotationWaits"))
+        Ok(kube::blocker(&object, "DataKeyRotationWaits"))
     })
     .unwrap();
     assert_eq!(ids(&keys(tenant)), old);
@@ -209,8 +208,7 @@ fn in_the_clear(name: &str) -> Value {
     class["metadata"] = json!({"name": name});
     class["spec"]["database"]["storageClassName"] = "plain-control".into();
     class["spec"]["database"]["allowUnencrypted"] = true.into();
-    class["spec"]["maintenance"] = json!({"windows": [
-        {"rule": "FREQ=DAILY;BYHOUR=0;BYMINUTE=0;BYSECOND=0", "duration": "24h"}]});
+    class["spec"]["maintenance"] = always_open();
     class
 }
 
@@ -244,13 +242,7 @@ fn volumes_that_lie_in_the_clear_move_to_encrypted_ones_when_the_class_and_a_wor
     kube::kubectl(lab(), &[&patch[..], &[&encrypted.to_string()]].concat()).unwrap();
     let told = kube::until("the older volumes to be told", MINUTE, || {
         let object = kube::get(lab(), &["tenant", guest.0])?;
-        let blockers = object["status"]["blockers"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        let blocker = blockers
-            .into_iter()
-            .find(|blocker| blocker["reason"] == "VolumesNotReplaced");
+        let blocker = kube::blocker(&object, "VolumesNotReplaced");
         Ok(blocker.map(|blocker| (blocker, object)))
     });
     let (blocker, object) = told.unwrap();
