@@ -21,7 +21,7 @@ use crate::DeletionPolicy;
     shortname = "tnop",
     namespaced,
     status = "TenantOperationStatus",
-    doc = "One act on a tenant that can't simply be repeated, with how far it is and what was done. Made by the operator in its own namespace; what is left is the history.",
+    doc = "One act on a tenant that can't simply be repeated, with how far it is and what was done. Made by the operator in its own namespace; what is left is the history, of which the operator keeps the last (`operations.history` of the chart).",
     derive = "PartialEq",
     printcolumn = r#"{"name":"Tenant","type":"string","jsonPath":".spec.tenant"}"#,
     printcolumn = r#"{"name":"Type","type":"string","jsonPath":".spec.type"}"#,

@@ -199,6 +199,7 @@ pub async fn apply(pass: Pass<'_>, observed: &Observed, plan: &Plan) -> Result<D
         prune(pass, observed, id).await?;
         done.writes += 1;
     }
+    records::forget(pass, observed, plan, &mut done).await;
     if plan.finalizer == Finalizer::Remove {
         set_finalizer(pass, false).await?;
         done.writes += 1;

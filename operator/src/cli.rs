@@ -95,6 +95,10 @@ pub struct RunArgs {
     /// For how long a hostname that a tenant gave up is kept from others, from `1s` to `8760h`.
     #[arg(long, env = "HOSTNAME_HOLD", default_value = "720h", value_parser = hold)]
     pub hostname_hold: SignedDuration,
+    /// How many ended operations of each type are kept of a tenant, from 1 to 1000. More are, as long as a decision may need them; what is
+    /// deleted goes to the log before.
+    #[arg(long, env = "OPERATION_HISTORY", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub operation_history: u16,
     /// The image of the pods that verify the isolation: the operator's own. Without it nothing is verified.
     #[arg(long, env = "VERIFICATION_IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub verification_image: Option<String>,

@@ -227,6 +227,7 @@ fn config(args: &RunArgs, api_server: Vec<Endpoint>) -> Config {
         api_server,
         cluster_cidrs: args.cluster_cidrs.clone(),
         hostname_hold: args.hostname_hold,
+        operation_history: args.operation_history.into(),
         verification,
         // It was not heard of yet.
         key_service: args.key_service.as_ref().map(|_| KeyService::default()),

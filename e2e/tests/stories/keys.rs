@@ -10,7 +10,8 @@ use freehold_e2e::{install, kube};
 use serde_json::{Value, json};
 
 use crate::stage::{
-    MINUTE, Writer, assert_nothing_lost, change, image, lab, lane, namespace, owner, wait_ready,
+    MINUTE, Writer, assert_nothing_lost, change, image, lab, lane, logs, namespace, operations,
+    operator_away, owner, wait_ready,
 };
 
 const CANARIES: usize = 1000;
@@ -197,6 +198,68 @@ fn the_tenant_key_is_rotated_on_demand_and_nothing_restarts() {
     );
     let record = kube::kubectl(lab(), &["-n", install::NAMESPACE, "get", "tenantoperations"]).unwrap();
     assert!(record.contains("TenantKeyRotation"), "{record}");
+}
+
+/// As many as are kept by default: `operations.history` of the chart.
+const HISTORY: usize = 20;
+
+#[test]
+fn the_records_of_rotations_are_bounded_and_a_word_is_not_heard_again() {
+    wait_ready("acme", MINUTE);
+    let names = || -> BTreeSet<String> {
+        let all = operations("acme", "TenantKeyRotation");
+        let name = |operation: &Value| operation["metadata"]["name"].as_str().unwrap().to_owned();
+        all.iter().map(name).collect()
+    };
+    let first = status("acme")["tenantKey"]["version"].as_u64().unwrap();
+    let word = |turn: &str| format!("history-{first}-{turn}");
+    let rotate = |turn: &str| {
+        change("acme", &json!({"keys": {"rotateTenantKey": word(turn)}}));
+        kube::until("the rotation to be acknowledged", MINUTE, || {
+            Ok((status("acme")["tenantKey"]["acknowledged"] == word(turn).as_str()).then_some(()))
+        })
+        .unwrap();
+    };
+    let mut forgotten = BTreeSet::new();
+    let mut before = names();
+    // One more than are kept.
+    for turn in 0..=HISTORY {
+        rotate(&turn.to_string());
+        let now = names();
+        forgotten.extend(before.difference(&now).cloned());
+        before = now;
+    }
+    kube::until("the oldest to be forgotten", MINUTE, || {
+        let now = names();
+        forgotten.extend(before.difference(&now).cloned());
+        before = now;
+        Ok((before.len() == HISTORY).then_some(()))
+    })
+    .unwrap();
+    assert!(!forgotten.is_empty());
+    // What was deleted is in the log, whole.
+    let log = logs(install::NAMESPACE, "app.kubernetes.io/name=freehold");
+    for name in &forgotten {
+        let mut lines = log.lines().filter(|line| line.contains(name.as_str()));
+        assert!(
+            lines.any(|line| line.contains("fromVersion") && line.contains("Succeeded")),
+            "{name} is not in the log"
+        );
+    }
+    // Another operator knows no more than what is left: it hears the next word, and none of those before.
+    drop(operator_away());
+    rotate("after");
+    let after = status("acme");
+    assert_eq!(after["tenantKey"]["version"], first + 2 + HISTORY as u64);
+    kube::until("one more to be forgotten", MINUTE, || {
+        Ok((names().len() == HISTORY).then_some(()))
+    })
+    .unwrap();
+    let last = operations("acme", "TenantKeyRotation");
+    let tokens = last
+        .iter()
+        .map(|operation| &operation["spec"]["rotation"]["token"]);
+    assert!(tokens.into_iter().any(|token| *token == word("after").as_str()));
 }
 
 #[test]

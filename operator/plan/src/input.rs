@@ -99,6 +99,23 @@ pub struct Operation {
     pub status: TenantOperationStatus,
 }
 
+impl Operation {
+    /// When it ended, for an order in time: of two that ended at one instant the one that was made later is the later one.
+    pub fn ended(&self) -> (Option<Timestamp>, Timestamp) {
+        let at = self.status.finished_at.as_ref().map(|at| at.0);
+        (at, self.created)
+    }
+
+    /// The word of the spec that it was for.
+    pub fn token(&self) -> Option<&str> {
+        let spec = &self.spec;
+        let rotation = spec.rotation.as_ref().map(|rotation| &rotation.token);
+        let reencryption = spec.reencryption.as_ref().map(|reencryption| &reencryption.token);
+        let authority = spec.authority.as_ref().map(|authority| &authority.token);
+        rotation.or(reencryption).or(authority)?.as_deref()
+    }
+}
+
 impl Observed {
     /// The object of that name, unless it is somebody else's.
     pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Seen> {
@@ -289,6 +306,8 @@ pub struct Config {
     pub key_service: Option<KeyService>,
     /// For how long backups of what holds keys are kept, as the platform states; none when it does not.
     pub key_backups_kept_for: Option<Span>,
+    /// How many ended operations of each type are kept of a tenant, at least.
+    pub operation_history: usize,
     /// The cluster's StorageClasses; none when they are not known, as offline.
     pub storage_classes: Option<BTreeMap<String, StorageClass>>,
 }
@@ -351,6 +370,7 @@ impl Default for Config {
             verification: None,
             key_service: None,
             key_backups_kept_for: None,
+            operation_history: 20,
             storage_classes: None,
         }
     }

@@ -15,6 +15,7 @@ mod concern;
 mod contents;
 pub mod fleet;
 pub mod foreign;
+mod history;
 mod input;
 mod kind;
 mod leaf;
@@ -46,7 +47,7 @@ pub use kind::{Ending, Kind, Row, Wave};
 pub use leaf::{EdgeSlot, Leaf, ShownAs};
 pub use model::{Invalid, Model, incarnation};
 pub use object::{Id, Marks, Object, tenant_labels};
-pub use outcome::{Action, EndGateway, EndService, Event, Finalizer, Plan, Record, Write};
+pub use outcome::{Action, EndGateway, EndService, Event, Finalizer, Forgotten, Plan, Record, Write};
 pub use seen::{Facts, Seen};
 
 use outcome::{APPLYING, Finding, Outcome, Wait};
@@ -308,6 +309,7 @@ fn assemble(
     wake = [wake, hours].into_iter().flatten().min();
     Plan {
         prune,
+        forget: history::surplus(input),
         actions,
         records,
         conditions: status.conditions.clone(),
@@ -398,6 +400,8 @@ fn ending(input: &Input<'_>) -> Plan {
         finalizer,
         wake,
         doubts,
+        // Who takes over what it leaves goes by them.
+        forget: Vec::new(),
         member: concern::upgrade::member(input, None, &status.conditions, &[]),
         status,
     }

@@ -22,6 +22,8 @@ pub struct Plan {
     pub objects: Vec<Object>,
     /// To be deleted.
     pub prune: Vec<Id>,
+    /// Records that are no longer kept: last, and nothing waits for it.
+    pub forget: Vec<Forgotten>,
     /// To be done by the shell with randomness or with keys.
     pub actions: Vec<Action>,
     /// Records to be written before anything else.
@@ -36,6 +38,13 @@ pub struct Plan {
     pub status: TenantStatus,
     /// What its channel is told of it, if it names one.
     pub member: Option<Member>,
+}
+
+/// A TenantOperation that ended long ago, as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    pub name: String,
+    pub resource_version: String,
 }
 
 /// Something that is no object: it needs randomness, a key, or CloudNativePG's ear. Each is safe to repeat.

@@ -300,7 +300,7 @@ pub fn in_own_namespace() -> Vec<Rule> {
             "freehold.dev",
             &["tenantoperations"],
             &[],
-            &["get", "list", "watch", "create"],
+            &["get", "list", "watch", "create", "delete"],
         ),
         rule(
             "how far they are",

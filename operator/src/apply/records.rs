@@ -1,5 +1,5 @@
 //! Records: TenantOperations are written before the effects that they announce, and what became of keys is told in their
-//! DestructionRecord. Client required.
+//! DestructionRecord. Records of long ago are deleted. Client required.
 //!
 //! Invariants: a step is taken only onto the version that was seen. A leader that slept meanwhile is refused, and does
 //! nothing of what it had planned. That a destruction was called off is written only when the key service has just said that
@@ -7,11 +7,11 @@
 
 use freehold_crds::{DestructionRecordStatus, TenantOperation, TenantOperationStatus};
 use freehold_plan::names::FREEHOLD;
-use freehold_plan::{Id, Kind, Observed, Plan, Record, tenant_labels};
+use freehold_plan::{Forgotten, Id, Kind, Observed, Plan, Record, tenant_labels};
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Map, Value, json};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{ApplyError, Done, LOOK_AGAIN, Pass};
 use crate::cluster::{Refusal, api_of, refusal};
@@ -95,6 +95,40 @@ pub(super) async fn write(
         }
     }
     Ok(done.again || done.outdated)
+}
+
+/// Deletes the records that a plan keeps no longer. Each goes to the log before, as a whole: who archives that has the history for as
+/// long as it is wanted. Nothing waits for this: what can't be deleted is tried again later.
+pub(super) async fn forget(pass: Pass<'_>, observed: &Observed, plan: &Plan, done: &mut Done) {
+    let tenant = pass.tenant.name_any();
+    for Forgotten {
+        name,
+        resource_version,
+    } in &plan.forget
+    {
+        let Some(record) = observed.operations.get(name) else {
+            continue;
+        };
+        let record = json!({ "spec": record.spec, "status": record.status });
+        info!(name, %record, "a record of long ago is kept no longer");
+        let preconditions = Preconditions {
+            resource_version: Some(resource_version.clone()),
+            uid: None,
+        };
+        let params = DeleteParams {
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
+        match api(pass).delete(name, &params).await {
+            Ok(_) => done.writes += 1,
+            Err(source) if refusal(&source) == Refusal::NotFound => {}
+            Err(source) => {
+                warn!(name, error = %source, "it can't be deleted");
+                return done.wake_at(pass.now + LOOK_AGAIN);
+            }
+        }
+        pass.store.remove_operation(&tenant, name, resource_version);
+    }
 }
 
 /// Somebody else was quicker. Not in a hot loop: it may take the watch a moment to tell.

@@ -132,37 +132,90 @@ fn operations_and_claims_are_kept() {
     let free = table::changed(&records::claim(), &given_up);
     let held = records::claim();
     // Not where the operator looks, which would act on them. Admission is the same everywhere.
-    let elsewhere = [("/metadata/namespace", json!("default"))];
-    for (plural, object, may_go) in [
-        ("tenantoperations", records::operation(), false),
-        ("hostnameclaims", held, false),
-        ("hostnameclaims", free, true),
-    ] {
-        let path = format!("/apis/freehold.dev/v1alpha1/namespaces/default/{plural}");
-        let one = format!("{path}/story-admission");
+    let path = in_default("hostnameclaims");
+    let one = format!("{path}/story-admission");
+    for (object, may_go) in [(held, false), (free, true)] {
         operator.send("DELETE", &one, b"");
-        operator
-            .create(&path, &table::changed(&object, &elsewhere))
-            .taken();
+        operator.create(&path, &elsewhere(&object)).taken();
         administrator
             .try_patch(&one, &json!({"metadata": {"labels": {"mine": "x"}}}))
             .refused_by("freehold-", "by the operator alone");
-        if plural == "tenantoperations" {
-            let running = json!({"status": {"phase": "Succeeded"}});
-            administrator
-                .try_patch(&format!("{one}/status"), &running)
-                .refused_by("freehold-status", "by the operator alone");
-            operator.try_patch(&format!("{one}/status"), &running).taken();
-        }
         let answer = administrator.try_delete(&one, "");
-        match (may_go, plural) {
-            (true, _) => drop(answer.taken()),
-            (false, "hostnameclaims") => {
-                answer.refused_by("freehold-hostname-claims", "take it out of spec.hostnames")
-            }
-            (false, _) => answer.refused_by("freehold-operations", "history of a tenant"),
+        match may_go {
+            true => drop(answer.taken()),
+            false => answer.refused_by("freehold-hostname-claims", "take it out of spec.hostnames"),
         }
         operator.send("DELETE", &one, b"").taken();
+    }
+}
+
+fn in_default(plural: &str) -> String {
+    format!("/apis/freehold.dev/v1alpha1/namespaces/default/{plural}")
+}
+
+fn elsewhere(object: &Value) -> Value {
+    table::changed(object, &[("/metadata/namespace", json!("default"))])
+}
+
+/// An upgrade or a rotation that has ended the operator may delete. What runs is a tenant's lock, and how a tenant ended is kept for good:
+/// what is made here of that stays in the lab.
+#[test]
+fn operations_are_kept_by_the_operator_and_it_deletes_only_those_that_have_ended_and_are_repeated() {
+    let administrator = Api::administrator(lab());
+    let operator = Api::named(lab(), &operator());
+    let policy = "freehold-operations";
+    let path = in_default("tenantoperations");
+    let rotation = table::changed(
+        &elsewhere(&records::operation()),
+        &[
+            ("/spec/type", json!("TenantKeyRotation")),
+            ("/spec/deletion", table::absent()),
+            ("/spec/rotation", json!({"fromVersion": 1, "reason": "Requested"})),
+        ],
+    );
+    let kept = table::changed(
+        &elsewhere(&records::operation()),
+        &[("/metadata/name", json!("story-kept"))],
+    );
+    for object in [rotation, kept] {
+        let one = format!("{path}/{}", object["metadata"]["name"].as_str().unwrap());
+        let is_kept = object["spec"]["type"] == "Deletion";
+        if !api_knows(&administrator, &one) {
+            administrator
+                .try_create(&path, &object)
+                .refused_by(policy, "by the operator alone");
+            operator.create(&path, &object).taken();
+        }
+        administrator
+            .try_patch(&one, &json!({"metadata": {"labels": {"mine": "x"}}}))
+            .refused_by(policy, "by the operator alone");
+        let phase = |phase: &str| json!({"status": {"phase": phase}}).to_string();
+        administrator
+            .try_patch(
+                &format!("{one}/status"),
+                &json!({"status": {"phase": "Succeeded"}}),
+            )
+            .refused_by("freehold-status", "by the operator alone");
+        for (now, is_over) in [
+            ("Running", false),
+            ("Cancelled", true),
+            ("Failed", true),
+            ("Succeeded", true),
+        ] {
+            let status = format!("{one}/status");
+            operator.send("PATCH", &status, phase(now).as_bytes()).taken();
+            administrator
+                .try_delete(&one, "")
+                .refused_by(policy, "history of a tenant");
+            let answer = operator.try_delete(&one, "");
+            match is_over && !is_kept {
+                true => drop(answer.taken()),
+                false => answer.refused_by(policy, "only when it has ended"),
+            }
+        }
+        if !is_kept {
+            operator.send("DELETE", &one, b"").taken();
+        }
     }
 }
 

@@ -35,7 +35,7 @@ use crate::seen::Facts;
 pub use asked::unpinned;
 pub use channel::none;
 pub use member::of as member;
-pub use path::is_too_early;
+pub use path::{has_migrated, is_too_early};
 pub use replaced::is_so as is_replaced;
 use words::{at_once, failure, told, why};
 
@@ -105,10 +105,7 @@ fn upgrades<'a>(input: &'a Input<'_>) -> impl Iterator<Item = (&'a str, &'a Oper
 /// The last one that ended.
 fn last<'a>(input: &'a Input<'_>) -> Option<(&'a str, &'a Operation)> {
     let over = upgrades(input).filter(|(_, operation)| operation.status.phase.is_over());
-    over.max_by_key(|(_, operation)| {
-        let ended = operation.status.finished_at.as_ref().map(|at| at.0);
-        (ended, operation.created)
-    })
+    over.max_by_key(|(_, operation)| operation.ended())
 }
 
 /// The upgrade to what is asked for that failed, as long as nobody asks for another one.

@@ -242,6 +242,14 @@ impl Cluster {
                 }
             }
         }
+        for forgotten in &plan.forget {
+            if budget.spend() {
+                let gone = self.operations.remove(&forgotten.name).unwrap();
+                assert_eq!(gone.resource_version, forgotten.resource_version);
+                assert!(gone.status.phase.is_over(), "{gone:?}");
+                self.log.push(format!("forget {:?}", gone.spec.r#type));
+            }
+        }
         if plan.finalizer == Finalizer::Remove && budget.spend() {
             self.log.push("finalizer removed".into());
             self.given.tenant.metadata.finalizers = None;

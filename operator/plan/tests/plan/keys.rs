@@ -109,6 +109,36 @@ fn a_rotation_that_is_asked_for_is_carried_out_once_and_acknowledged() {
     assert_eq!(versions(&mut cluster), (vec![3], vec![3]));
 }
 
+/// Its record is what has heard a word: as long as the word stands in the spec, it is kept among however many others.
+#[test]
+fn a_word_that_was_heard_is_not_heard_again_when_its_record_is_old() {
+    let mut cluster = settled();
+    cluster.given.config.verification = None;
+    cluster.given.config.operation_history = 2;
+    for word in ["a", "b", "c", "d"] {
+        cluster.given.now += SignedDuration::from_mins(1);
+        ask(&mut cluster, word);
+        cluster.settle();
+    }
+    let rotations = |cluster: &Cluster| {
+        let all = cluster.operations();
+        let mut all: Vec<_> = all
+            .filter(|it| it.spec.r#type == OperationType::TenantKeyRotation)
+            .collect();
+        all.sort_by_key(|operation| operation.ended());
+        let tokens = all
+            .into_iter()
+            .map(|operation| operation.token().unwrap_or("-").to_owned());
+        tokens.collect::<Vec<_>>()
+    };
+    assert_eq!(rotations(&cluster), ["c", "d"]);
+    let end = cluster.given.now + SignedDuration::from_hours(366 * 24);
+    cluster.live_until(end, |_| {});
+    assert_eq!(rotations(&cluster), ["d", "-", "-"]);
+    let status = cluster.plan().status.keys.unwrap();
+    assert_eq!(status.tenant_key.unwrap().acknowledged.as_deref(), Some("d"));
+}
+
 #[test]
 fn killed_after_any_effect_of_a_rotation_some_known_version_opens_each_data_key() {
     for k in 0..20 {

@@ -140,6 +140,7 @@ pub fn deeds(plan: &Plan) -> String {
     let Plan {
         objects,
         prune,
+        forget,
         actions,
         records,
         conditions: _,
@@ -150,7 +151,7 @@ pub fn deeds(plan: &Plan) -> String {
         member: _,
         status: _,
     } = plan;
-    format!("{objects:?} {prune:?} {actions:?} {records:?} {finalizer:?}")
+    format!("{objects:?} {prune:?} {forget:?} {actions:?} {records:?} {finalizer:?}")
 }
 
 /// The operations and accounts that a plan writes more than once: one concern writes each, or the second write would be onto

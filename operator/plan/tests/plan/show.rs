@@ -22,6 +22,9 @@ pub fn show(plan: &Plan, observed: &Observed) -> String {
     for id in &plan.prune {
         writeln!(text, "delete {id}").unwrap();
     }
+    for forgotten in &plan.forget {
+        writeln!(text, "forget {}", forgotten.name).unwrap();
+    }
     for record in &plan.records {
         match record {
             Record::Create { name, spec } => {

@@ -1,6 +1,7 @@
 //! Upgrades: step by step, in their window, and whoever is killed.
 
 mod checked;
+mod kept;
 mod recalled;
 mod undone;
 

@@ -135,3 +135,50 @@ async fn a_record_that_is_there_already_is_fine_and_holds_nothing_up() {
     assert_ne!(action, Action::await_change());
     assert_eq!(shell.paths_of("tenantoperations").len(), 1);
 }
+
+#[tokio::test]
+async fn records_of_long_ago_are_deleted_last_and_what_is_forbidden_there_holds_up_nobody() {
+    let config = Config {
+        operation_history: 1,
+        ..Config::default()
+    };
+    let shell = Shell::with(config);
+    shell.settle("acme").await;
+    let folder = "/apis/freehold.dev/v1alpha1/namespaces/freehold-system/tenantoperations";
+    for hour in 1..=3 {
+        let at = format!("2027-01-15T0{hour}:00:00Z");
+        let path = format!("{folder}/rotation-{hour}");
+        let record = json!({
+            "apiVersion": "freehold.dev/v1alpha1", "kind": "TenantOperation",
+            "metadata": {"name": format!("rotation-{hour}"), "namespace": "freehold-system", "creationTimestamp": at},
+            "spec": {"tenant": "acme", "tenantUid": UIDS[0].1, "incarnation": UIDS[0].1, "type": "TenantKeyRotation",
+                "rotation": {"fromVersion": hour, "reason": "Cryptoperiod"}},
+            "status": {"phase": "Succeeded", "finishedAt": at},
+        });
+        shell.double.plant(&path, record);
+        shell.operation_watched(&path);
+    }
+    let count = || shell.paths_of("tenantoperations").len();
+    let kept = count() - 2;
+    shell.double.refuse(http::Method::DELETE, folder, 403);
+    shell.asks("acme", |spec| spec["seats"] = 7.into());
+    let asked = writes(&shell.pass().await);
+    assert_eq!(count(), kept + 2);
+    let deletes = |asked: &[String]| {
+        asked
+            .iter()
+            .filter(|asked| *asked == "delete tenantoperations")
+            .count()
+    };
+    assert_eq!(deletes(&asked), 1, "{asked:?}");
+    assert!(
+        asked.iter().any(|asked| asked == "patch tenants/status"),
+        "what else is to be done is done: {asked:?}"
+    );
+    shell.double.relent();
+    let asked = writes(&shell.pass().await);
+    assert_eq!(deletes(&asked), 2, "{asked:?}");
+    assert_eq!(count(), kept);
+    assert!(shell.double.object(&format!("{folder}/rotation-3")).is_some());
+    assert_eq!(deletes(&writes(&shell.pass().await)), 0);
+}

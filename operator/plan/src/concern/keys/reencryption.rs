@@ -357,7 +357,7 @@ fn hopeless(scene: &Scene<'_>, step: Step, operation: &Operation) -> Option<&'st
     if step != Step::Grow {
         return None;
     }
-    let was = word::token(operation);
+    let was = operation.token();
     if was.is_some() && was != word::asked(scene, OperationType::DataKeyRotation) {
         return Some("the word that asked for it was taken back before the database switched over");
     }

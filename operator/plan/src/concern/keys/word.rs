@@ -3,7 +3,6 @@
 use freehold_crds::{OperationType, Phase};
 
 use crate::concern::Scene;
-use crate::input::Operation;
 use crate::operation::of_type;
 
 /// The word that asks for a rotation of this type, unless it was heard.
@@ -29,13 +28,5 @@ pub fn asked<'a>(scene: &Scene<'a>, of: OperationType) -> Option<&'a str> {
 
 fn brought(scene: &Scene<'_>, of: OperationType, word: &str, is: impl Fn(Phase) -> bool) -> bool {
     of_type(scene.input, of)
-        .any(|(_, operation)| token(operation) == Some(word) && is(operation.status.phase))
-}
-
-/// Which word an operation was for.
-pub fn token(operation: &Operation) -> Option<&str> {
-    let spec = &operation.spec;
-    let rotation = spec.rotation.as_ref().map(|rotation| &rotation.token);
-    let either = rotation.or_else(|| spec.reencryption.as_ref().map(|reencryption| &reencryption.token));
-    either?.as_deref()
+        .any(|(_, operation)| operation.token() == Some(word) && is(operation.status.phase))
 }

@@ -137,20 +137,15 @@ fn came(input: &Input<'_>) -> Option<Way> {
         let to = operation.spec.upgrade.as_ref().map(|upgrade| upgrade.to.as_str());
         operation.status.phase == Phase::Succeeded && to == Some(runs)
     });
-    let (_, last) = done.max_by_key(|(_, operation)| finished(operation))?;
+    let (_, last) = done.max_by_key(|(_, operation)| operation.ended())?;
     way(last)
-}
-
-fn finished(operation: &Operation) -> (Option<Timestamp>, Timestamp) {
-    let at = operation.status.finished_at.as_ref().map(|at| at.0);
-    (at, operation.created)
 }
 
 /// The releases that failed here, each with the reason: those that nobody asked for again, and that did not come after all.
 fn failed(input: &Input<'_>) -> BTreeMap<String, String> {
     let retry = &input.tenant.spec.release.retry;
     let mut over: Vec<&Operation> = upgrades(input).map(|(_, operation)| operation).collect();
-    over.sort_by_key(|operation| finished(operation));
+    over.sort_by_key(|operation| operation.ended());
     let mut failed = BTreeMap::new();
     for operation in over {
         let Some(upgrade) = &operation.spec.upgrade else {
