@@ -224,7 +224,11 @@ fn moves_between_nodes_with_its_pod_and_leaves_no_key_behind() {
     // And back, while the tenant key is rotated: whoever has keys in hand is killed when the pod ends, and when its successor is about
     // to get the volume.
     let before = lines(&lab, &second);
-    let version = key(&lab)["version"].as_u64().unwrap();
+    // Operator and key service were drained too: until the one has heard the other it tells of no key.
+    let version = kube::until("the tenant key to be told", 2 * MINUTE, || {
+        Ok(key(&lab)["version"].as_u64())
+    })
+    .unwrap();
     kube::kubectl(&lab, &["uncordon", "node1"]).unwrap();
     let word = json!({"spec": {"keys": {"rotateTenantKey": "on-the-way"}}}).to_string();
     kube::kubectl(&lab, &["patch", "tenant", NAME, "--type=merge", "-p", &word]).unwrap();
