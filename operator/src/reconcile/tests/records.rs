@@ -136,18 +136,19 @@ async fn a_record_that_is_there_already_is_fine_and_holds_nothing_up() {
     assert_eq!(shell.paths_of("tenantoperations").len(), 1);
 }
 
-#[tokio::test]
-async fn records_of_long_ago_are_deleted_last_and_what_is_forbidden_there_holds_up_nobody() {
+const RECORDS: &str = "/apis/freehold.dev/v1alpha1/namespaces/freehold-system/tenantoperations";
+
+/// A tenant with three rotations behind it, of which one is to be kept.
+pub async fn with_history() -> Shell {
     let config = Config {
         operation_history: 1,
         ..Config::default()
     };
     let shell = Shell::with(config);
     shell.settle("acme").await;
-    let folder = "/apis/freehold.dev/v1alpha1/namespaces/freehold-system/tenantoperations";
     for hour in 1..=3 {
         let at = format!("2027-01-15T0{hour}:00:00Z");
-        let path = format!("{folder}/rotation-{hour}");
+        let path = format!("{RECORDS}/rotation-{hour}");
         let record = json!({
             "apiVersion": "freehold.dev/v1alpha1", "kind": "TenantOperation",
             "metadata": {"name": format!("rotation-{hour}"), "namespace": "freehold-system", "creationTimestamp": at},
@@ -158,9 +159,15 @@ async fn records_of_long_ago_are_deleted_last_and_what_is_forbidden_there_holds_
         shell.double.plant(&path, record);
         shell.operation_watched(&path);
     }
+    shell
+}
+
+#[tokio::test]
+async fn records_of_long_ago_are_deleted_last_and_what_is_forbidden_there_holds_up_nobody() {
+    let shell = with_history().await;
     let count = || shell.paths_of("tenantoperations").len();
     let kept = count() - 2;
-    shell.double.refuse(http::Method::DELETE, folder, 403);
+    shell.double.refuse(http::Method::DELETE, RECORDS, 403);
     shell.asks("acme", |spec| spec["seats"] = 7.into());
     let asked = writes(&shell.pass().await);
     assert_eq!(count(), kept + 2);
@@ -179,6 +186,6 @@ async fn records_of_long_ago_are_deleted_last_and_what_is_forbidden_there_holds_
     let asked = writes(&shell.pass().await);
     assert_eq!(deletes(&asked), 2, "{asked:?}");
     assert_eq!(count(), kept);
-    assert!(shell.double.object(&format!("{folder}/rotation-3")).is_some());
+    assert!(shell.double.object(&format!("{RECORDS}/rotation-3")).is_some());
     assert_eq!(deletes(&writes(&shell.pass().await)), 0);
 }

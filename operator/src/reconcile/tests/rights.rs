@@ -102,6 +102,7 @@ async fn every_request_is_covered_by_a_right() {
     asked.extend(life("Retain").await);
     asked.extend(reencryption().await);
     asked.extend(super::destruction::life().await);
+    asked.extend(super::records::with_history().await.pass().await);
     for asked in asked {
         let rules = match asked.namespace.as_str() {
             "tenant-acme" => rights::in_tenant_namespaces(),
@@ -145,6 +146,7 @@ async fn every_right_is_used() {
     asked.extend(life("Retain").await);
     asked.extend(reencryption().await);
     asked.extend(super::destruction::life().await);
+    asked.extend(super::records::with_history().await.pass().await);
     let roles = [
         (rights::cluster_wide(), None),
         (rights::in_tenant_namespaces(), Some("tenant-acme")),
