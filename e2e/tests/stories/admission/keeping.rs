@@ -122,7 +122,7 @@ fn a_forged_status_is_refused() {
 
 /// What is held by a claim goes by the tenant; what was given up may be set free by hand.
 #[test]
-fn operations_and_claims_are_kept() {
+fn claims_are_kept_as_long_as_they_are_held() {
     let administrator = Api::administrator(lab());
     let operator = Api::named(lab(), &operator());
     let given_up = [
@@ -189,12 +189,10 @@ fn operations_are_kept_by_the_operator_and_it_deletes_only_those_that_have_ended
         administrator
             .try_patch(&one, &json!({"metadata": {"labels": {"mine": "x"}}}))
             .refused_by(policy, "by the operator alone");
-        let phase = |phase: &str| json!({"status": {"phase": phase}}).to_string();
+        let status = format!("{one}/status");
+        let phase = |phase: &str| json!({"status": {"phase": phase}});
         administrator
-            .try_patch(
-                &format!("{one}/status"),
-                &json!({"status": {"phase": "Succeeded"}}),
-            )
+            .try_patch(&status, &phase("Succeeded"))
             .refused_by("freehold-status", "by the operator alone");
         for (now, is_over) in [
             ("Running", false),
@@ -202,8 +200,9 @@ fn operations_are_kept_by_the_operator_and_it_deletes_only_those_that_have_ended
             ("Failed", true),
             ("Succeeded", true),
         ] {
-            let status = format!("{one}/status");
-            operator.send("PATCH", &status, phase(now).as_bytes()).taken();
+            operator
+                .send("PATCH", &status, phase(now).to_string().as_bytes())
+                .taken();
             administrator
                 .try_delete(&one, "")
                 .refused_by(policy, "history of a tenant");

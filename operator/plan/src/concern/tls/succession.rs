@@ -108,7 +108,7 @@ fn brought<'a>(
 ) -> impl Iterator<Item = &'a Operation> {
     let of_word = move |operation: &&Operation| {
         let spec = operation.spec.authority.as_ref();
-        spec.is_some_and(|spec| spec.reason == reason && spec.token.as_deref() == Some(word))
+        spec.is_some_and(|spec| spec.reason == reason) && operation.token() == Some(word)
     };
     successions(scene.input)
         .map(|(_, operation)| operation)
